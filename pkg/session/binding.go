@@ -1,0 +1,70 @@
+package session
+
+import (
+	"math"
+	"net/netip"
+)
+
+// Forever is the To of a binding that is still in force.
+const Forever int64 = math.MaxInt64
+
+// Source says where a binding was learnt. The numbers are stored in blocks and
+// never reused.
+type Source uint8
+
+// The sources.
+const (
+	SourceUnknown Source = 0
+	SourceRADIUS  Source = 1 // RADIUS accounting (RFC 2866)
+	SourceDHCP    Source = 2
+	SourceStatic  Source = 3 // a table in the configuration
+	SourceNAT     Source = 4
+)
+
+var sources = [...]string{"unknown", "radius", "dhcp", "static", "nat"}
+
+// String returns the word that answers use.
+func (s Source) String() string {
+	if int(s) < len(sources) {
+		return sources[s]
+	}
+	return "source-" + ProtoName(uint8(s))
+}
+
+// Certainty says how the ends of a binding are known. The bits are stored in
+// blocks and never reused.
+type Certainty uint8
+
+// A binding without any of these bits began and ended at the times that its
+// source reported.
+const (
+	FromInferred Certainty = 1 << 0 // no start was seen; the binding may have begun before From
+	ToInferred   Certainty = 1 << 1 // no stop was seen; the binding may have ended before To
+)
+
+// Binding says that a subscriber held an address or prefix, or a range of its
+// ports, from From until just before To. It is the access record of
+// BEK 988/2006 § 5 stk. 2.
+type Binding struct {
+	Prefix    netip.Prefix // masked; /32 and /128 for one address
+	FirstPort uint16       // 0..65535 for all ports
+	LastPort  uint16
+
+	From int64 // UTC, nanoseconds since 1970
+	To   int64 // UTC, nanoseconds since 1970, not included; Forever while in force
+
+	Subscriber string // the provider's id of the subscriber, as its source gives it (RADIUS User-Name or CUI)
+	Line       string // phone or line id: RADIUS Calling-Station-Id, DHCP circuit-id
+	Equipment  string // MAC address, lower case with colons
+	Place      string // RADIUS Called-Station-Id or NAS port: where access was given
+
+	Source     Source
+	SourceName string // which server or NAS said so
+	SourceKey  string // the source's own key for it: RADIUS NAS and Acct-Session-Id
+	Certainty  Certainty
+}
+
+// Covers reports whether the binding holds for address a and port at time ns.
+func (b *Binding) Covers(a netip.Addr, port uint16, ns int64) bool {
+	return ns >= b.From && ns < b.To && port >= b.FirstPort && port <= b.LastPort && b.Prefix.Contains(a)
+}
