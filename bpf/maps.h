@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * maps.h - the maps: what is the key, what the value, who writes, who deletes,
+ * and what happens when it is full. Must never hold a map that drops an entry
+ * by itself (LRU): an entry here may be the only trace of a session.
+ *
+ * Sizes marked "set by the agent" are placeholders.
+ */
+#ifndef EDGELOG_MAPS_H
+#define EDGELOG_MAPS_H
+
+#include "wire.h"
+
+/*
+ * The session table. Key: bucket. Written by the programs and, memory-mapped,
+ * by the agent (phases only). Nothing is deleted: slots are freed by the agent
+ * once their session is on disk. A full chain: the packet is counted as
+ * OUTCOME_TABLE_FULL. Size set by the agent.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} sessions SEC(".maps");
+
+/*
+ * Lock and overflow count of each bucket, 16 buckets a line. Written by the
+ * programs; the agent lowers overflow counts when it frees a displaced slot.
+ * Size set by the agent.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bucket_line);
+} bucket_words SEC(".maps");
+
+/*
+ * News of sessions. Written by the programs without waking the reader, read by
+ * the agent. Full: counted, and the agent's sweep finds the session all the
+ * same. Size set by the agent.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} events SEC(".maps");
+
+/*
+ * Fragments of datagrams whose other fragments may still come. Written by the
+ * programs, deleted by the agent fragment_window after the last one. Full:
+ * OUTCOME_FRAGMENT_LOST for later fragments; first fragments are recorded all
+ * the same.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
+/* Local and exempt prefixes, 0 to 128 bits. Written by the agent only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct prefix);
+	__type(value, __u32);
+} border SEC(".maps");
+
+/* Key: uplink * 2 + egress. Written by the programs, never reset. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2 * MAX_UPLINKS);
+	__type(key, __u32);
+	__type(value, struct packet_counters);
+} packet_counts SEC(".maps");
+
+/* One entry. Written by the programs, never reset. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct table_counters);
+} table_counts SEC(".maps");
+
+/* One entry, written by the agent only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct table_meta);
+} meta SEC(".maps");
+
+#endif /* EDGELOG_MAPS_H */

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * wire.h - every structure and number that the kernel programs and the Go
+ * agent both read. Sizes are asserted here and checked again from Go against
+ * the object's BTF. Must never hold code, and nothing that stays in the kernel.
+ *
+ * Numbers are never reused: counters and table slots outlive a program.
+ */
+#ifndef EDGELOG_WIRE_H
+#define EDGELOG_WIRE_H
+
+#include <linux/types.h>
+
+#define SLOTS_PER_BUCKET 8
+#define BUCKETS_PER_LINE 16 /* bucket words in one cache line */
+#define MAX_CHAIN 8 /* buckets that a session may be looked for in */
+#define MAX_UPLINKS 16
+#define REALM_BITS 24
+
+/*
+ * One endpoint pair, in an order that both directions of a session share.
+ * Addresses are in network byte order, IPv4 as ::ffff:a.b.c.d; ports are in
+ * network byte order. With the profile "source" a is the local endpoint and b
+ * is all zero.
+ */
+struct key {
+	__u64 addr_a[2];
+	__u64 addr_b[2];
+	__be16 port_a;
+	__be16 port_b;
+	__u32 realm_proto; /* IP protocol << 24 | realm: VLAN ids where address spaces overlap, else 0 */
+};
+
+/*
+ * slot.state: bits 0-2 phase, bits 3-15 remarks, bits 16-31 generation.
+ * Every change of the phase is a compare-and-swap on the whole word, and every
+ * new occupant gets a new generation.
+ *
+ *   FREE -> BUSY -> LIVE -> CLOSED -> FREE     closed by idleness or tuple reuse
+ *                   LIVE -> LIVE|STORED -> FREE recorded after its end; slot kept for stragglers
+ *   FREE -> BUSY -> NEGATIVE -> FREE           not ours to record, remembered
+ *
+ * The kernel does FREE -> BUSY -> LIVE|NEGATIVE, the copy of a reused tuple to
+ * BUSY -> CLOSED, and clears STORED; the agent does LIVE -> CLOSED, sets STORED
+ * and frees. A NEGATIVE slot and a LIVE|STORED slot may be taken over by the
+ * kernel when a bucket is full.
+ */
+enum phase {
+	PHASE_FREE = 0,
+	PHASE_BUSY = 1, /* being filled: not to be read */
+	PHASE_CLOSED = 2, /* ended, found by no packet any more, waits to be recorded */
+	PHASE_LIVE = 4, /* found by packets */
+	PHASE_NEGATIVE = 5, /* found by packets, which are not recorded */
+};
+
+enum state {
+	STATE_PHASE = 0x7,
+	STATE_MATCHES = 0x4, /* LIVE or NEGATIVE */
+	STATE_STORED = 1 << 3, /* durable on disk as it stood when this was set */
+	STATE_REPORTED = 1 << 4, /* its "started" event went through the ring */
+	STATE_INITIATOR_B = 1 << 5, /* endpoint b sent the first packet */
+	STATE_MIDSTREAM = 1 << 6, /* TCP without SYN */
+	STATE_SYNACK = 1 << 7, /* TCP that began with SYN+ACK */
+	STATE_FRAGMENT = 1 << 8, /* at least one packet came in fragments */
+	STATE_ORPHAN = 1 << 9, /* fragments without their first fragment: no ports */
+	STATE_LOCAL_A = 1 << 10, /* endpoint a is in a local prefix */
+	STATE_LOCAL_B = 1 << 11, /* endpoint b is in a local prefix */
+	STATE_EXEMPT = 1 << 12, /* with PHASE_NEGATIVE: exempt, else not at the border */
+	STATE_SPLIT = 1 << 13, /* with PHASE_CLOSED: ended by silence */
+	STATE_BURIED = 1 << 14, /* with PHASE_CLOSED: moved here, not in its chain of buckets */
+	STATE_GEN_SHIFT = 16,
+};
+
+/* slot.flags: bits 0-7 reuse, 16-23 TCP flags sent by a, 24-31 sent by b. */
+enum flags {
+	FLAGS_REUSE_MASK = 0xff,
+	FLAGS_A_SHIFT = 16,
+	FLAGS_B_SHIFT = 24,
+};
+
+struct slot {
+	__u32 state;
+	__u32 flags;
+	struct key key;
+	__u64 first; /* ns of the programs' clock (CLOCK_MONOTONIC at the last tick) */
+	__u64 last;
+};
+
+struct bucket {
+	struct slot slot[SLOTS_PER_BUCKET];
+};
+
+/*
+ * One word a bucket. Bit 31: the lock, taken only to insert or renew a session
+ * whose home the bucket is. Bits 0-23: overflow, the number of live sessions
+ * that were looked for a place here and went on along their chain; 0 ends a
+ * search.
+ */
+#define WORD_LOCK (1u << 31)
+#define WORD_OVERFLOW 0xffffffu
+
+struct bucket_line {
+	__u32 word[BUCKETS_PER_LINE];
+};
+
+/* What the ring buffer carries: news, never the only copy of anything. */
+enum event_kind {
+	EVENT_STARTED = 1,
+	EVENT_CLOSING = 2, /* RST, or FIN from both sides */
+	EVENT_CLOSED = 3, /* moved away because its tuple began anew */
+};
+
+struct event {
+	__u32 slot; /* index of the slot in the whole table */
+	__u16 kind;
+	__u16 generation;
+	__u64 time; /* ns of the programs' clock */
+};
+
+/* What became of a packet. One outcome each; their sum is packet_counters.seen. */
+enum outcome {
+	OUTCOME_RECORDED = 0, /* belongs to a session in the table */
+	OUTCOME_NOT_IP = 1, /* no IP behind Ethernet, VLAN, PPPoE session and MPLS */
+	OUTCOME_TRUNCATED = 2, /* ends inside a header that has to be read */
+	OUTCOME_BAD_IP = 3, /* version or header length contradict themselves */
+	OUTCOME_L2_DEPTH = 4, /* more tags or labels than are followed */
+	OUTCOME_NOT_BORDER = 5, /* both ends local, or neither */
+	OUTCOME_EXEMPT = 6, /* one end in an exempt prefix */
+	OUTCOME_PROFILE = 7, /* the profile records no sessions */
+	OUTCOME_TABLE_FULL = 8, /* a new session found no slot: not recorded */
+	OUTCOME_CONTENDED = 9, /* a new session did not get the lock: not recorded */
+	OUTCOME_FRAGMENT_HELD = 10, /* waits for its first fragment */
+	OUTCOME_FRAGMENT_LOST = 11, /* no room to wait: only the end of its session may be early */
+	OUTCOMES = 12,
+};
+
+/* Per CPU, for one direction of one uplink; index = uplink * 2 + egress. */
+struct packet_counters {
+	__u64 seen; /* packets, and GSO buffers on egress */
+	__u64 more_segments; /* packets on the wire beyond one for each GSO buffer */
+	__u64 outcome[OUTCOMES];
+};
+
+/* Per CPU, of the table. */
+struct table_counters {
+	__u64 started; /* sessions that got a slot */
+	__u64 reopened; /* sessions already on disk that changed */
+	__u64 renewed; /* of started: the tuple was in use and began anew */
+	__u64 taken_over; /* stored or negative slots given to a new session */
+	__u64 negative; /* decisions not to record, remembered */
+	__u64 ring_sent;
+	__u64 ring_full;
+	__u64 fragments_released; /* held fragments that found their first fragment */
+};
+
+/* Fragments of one datagram: sender, receiver, protocol and id (RFC 791 3.2, RFC 8200 4.5). */
+struct fragment_key {
+	__u64 a[2];
+	__u64 b[2];
+	__u32 id; /* as on the wire */
+	__u16 proto; /* IP protocol; FRAGMENT_V6 for IPv6, where it is not the same in all fragments */
+	__u16 side; /* 0: a sends, 1: b */
+};
+
+#define FRAGMENT_V6 0x100
+
+struct fragment {
+	struct key key; /* ports are 0 until the first fragment came */
+	__u64 first; /* ns of the programs' clock */
+	__u64 last;
+	__u32 held; /* later fragments that wait for the first one */
+	__u8 known; /* the first fragment came: key is complete */
+	__u8 side; /* 0: endpoint a sends, 1: b */
+	__u8 egress;
+	__u8 reserved;
+};
+
+/* Input of the "orphan" program: record the held fragments without ports. */
+struct orphan {
+	struct key key;
+	__u64 first;
+	__u64 last;
+	__u32 side;
+	__u32 egress;
+};
+
+/* Output of the "clock" program. */
+struct clock_reading {
+	__u64 ticks;
+	__u64 monotonic; /* ns */
+};
+
+/* Border decisions, value of the prefix map. */
+enum border_value {
+	BORDER_LOCAL = 1,
+	BORDER_EXEMPT = 2,
+};
+
+struct prefix {
+	__u32 length; /* bits, counted in the 128 of addr */
+	__u8 addr[16];
+};
+
+/* Kept beside the table for whoever adopts it. One entry. */
+struct table_meta {
+	__u64 hash_seed[6]; /* random and odd */
+	__u64 tick_ns; /* of the programs' clock, see knobs.h */
+	__u64 tick_base;
+	__u64 stored; /* sessions on disk, counted by the agent */
+	__u64 orphaned; /* fragments recorded without ports, counted by the agent */
+};
+
+_Static_assert(sizeof(struct key) == 40, "key");
+_Static_assert(sizeof(struct slot) == 64, "a slot is one cache line");
+_Static_assert(sizeof(struct bucket) == 512, "bucket");
+_Static_assert(sizeof(struct bucket_line) == 64, "bucket words");
+_Static_assert(sizeof(struct event) == 16, "event");
+_Static_assert(sizeof(struct packet_counters) == 112, "packet counters");
+_Static_assert(sizeof(struct table_counters) == 64, "table counters");
+_Static_assert(sizeof(struct fragment_key) == 40, "fragment key");
+_Static_assert(sizeof(struct fragment) == 64, "fragment");
+_Static_assert(sizeof(struct orphan) == 64, "orphan");
+_Static_assert(sizeof(struct clock_reading) == 16, "clock reading");
+_Static_assert(sizeof(struct prefix) == 20, "prefix");
+
+#endif /* EDGELOG_WIRE_H */
