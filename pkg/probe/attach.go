@@ -1,0 +1,258 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Modes of an attachment, as status prints them.
+const (
+	modeNone       = "none"
+	modeXDP        = "xdp"
+	modeXDPGeneric = "xdp-generic"
+	modeTCX        = "tcx"
+	modeClsact     = "clsact"
+)
+
+// Hooks, as pins name them.
+const (
+	hookXDP     = "xdp"
+	hookIngress = "ingress"
+	hookEgress  = "egress"
+)
+
+// uplink is one link of the border and what hangs on it.
+type uplink struct {
+	cfg     Uplink
+	id      uint32
+	ifindex int // 0 while it does not exist
+	up      bool
+	ingress attachment
+	egress  attachment
+	coll    *ebpf.Collection
+	problem string
+}
+
+// attachment is one direction.
+type attachment struct {
+	mode    string
+	note    string
+	program uint32
+	link    link.Link          // XDP and TCX
+	filter  *netlink.BpfFilter // clsact
+	pin     string
+}
+
+func (u *uplink) status() UplinkStatus {
+	show := func(a attachment) AttachStatus {
+		if a.mode == "" {
+			a.mode = modeNone
+		}
+		return AttachStatus{a.mode, a.program, a.note}
+	}
+	return UplinkStatus{
+		Name: u.cfg.Name, Ifindex: u.ifindex, Up: u.up,
+		Ingress: show(u.ingress), Egress: show(u.egress), Error: u.problem,
+	}
+}
+
+// release closes file descriptors; pinned links and clsact filters stay.
+func (u *uplink) release() {
+	for _, a := range []*attachment{&u.ingress, &u.egress} {
+		if a.link != nil {
+			_ = a.link.Close() // pinned: closing detaches nothing
+			a.link = nil
+		}
+	}
+	if u.coll != nil {
+		u.coll.Close()
+		u.coll = nil
+	}
+}
+
+// attach loads the programs of an uplink and attaches both directions, taking
+// over links that an earlier agent pinned.
+func (p *Probe) attach(u *uplink, dev netlink.Link) error {
+	attrs := dev.Attrs()
+	raw := u.cfg.RawIP || attrs.EncapType != "ether" && attrs.EncapType != "loopback"
+	coll, err := loadPrograms(p.maps, &p.opt, knobs{uplink: u.id, rawIP: raw}, "edgelog_xdp", "edgelog_egress", "edgelog_ingress")
+	if err != nil {
+		return err
+	}
+	u.coll, u.ifindex, u.up = coll, attrs.Index, attrs.OperState != netlink.OperDown
+	// Egress first: an answer is never seen before its question.
+	if u.egress, err = p.attachEgress(u, attrs); err == nil {
+		u.ingress, err = p.attachIngress(u, attrs, raw)
+	}
+	if err != nil {
+		return err
+	}
+	p.dropReplaced(u)
+	return nil
+}
+
+func (p *Probe) attachEgress(u *uplink, attrs *netlink.LinkAttrs) (attachment, error) {
+	program := u.coll.Programs["edgelog_egress"]
+	if u.cfg.Attach == AttachClsact {
+		return attachClsact(program, attrs, hookEgress, "")
+	}
+	a, err := p.attachTCX(program, attrs, hookEgress)
+	if err != nil && u.cfg.Attach != AttachTCX && errors.Is(err, ebpf.ErrNotSupported) {
+		return attachClsact(program, attrs, hookEgress, "this kernel has no TCX (Linux 6.6)")
+	}
+	return a, err
+}
+
+func (p *Probe) attachIngress(u *uplink, attrs *netlink.LinkAttrs, raw bool) (attachment, error) {
+	program := u.coll.Programs["edgelog_ingress"]
+	note := ""
+	switch u.cfg.Attach {
+	case AttachClsact:
+		return attachClsact(program, attrs, hookIngress, "")
+	case AttachTCX:
+		return p.attachTCX(program, attrs, hookIngress)
+	case AttachXDP:
+		a, err := p.attachXDP(u.coll.Programs["edgelog_xdp"], attrs, link.XDPDriverMode)
+		if err != nil && errors.Is(err, unix.EOPNOTSUPP) {
+			a, err = p.attachXDP(u.coll.Programs["edgelog_xdp"], attrs, link.XDPGenericMode)
+			a.note = "the driver has no native XDP"
+		}
+		return a, err
+	}
+	if raw {
+		note = "a link without Ethernet headers"
+	} else {
+		a, err := p.attachXDP(u.coll.Programs["edgelog_xdp"], attrs, link.XDPDriverMode)
+		if err == nil {
+			return a, nil
+		}
+		note = whyNoXDP(err)
+	}
+	a, err := p.attachTCX(program, attrs, hookIngress)
+	if err != nil && errors.Is(err, ebpf.ErrNotSupported) {
+		return attachClsact(program, attrs, hookIngress, note+"; this kernel has no TCX (Linux 6.6)")
+	}
+	a.note = note
+	return a, err
+}
+
+func whyNoXDP(err error) string {
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return "the driver has no native XDP"
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
+		return "another XDP program is on this link"
+	case errors.Is(err, unix.ERANGE), errors.Is(err, unix.EINVAL):
+		return "the driver refuses XDP with the link's present settings (MTU, offloads): " + err.Error()
+	}
+	return err.Error()
+}
+
+// attachXDP takes over a pinned link, replacing its program in place: detaching
+// resets some network cards. Else it makes a new link and pins it.
+func (p *Probe) attachXDP(program *ebpf.Program, attrs *netlink.LinkAttrs, mode link.XDPAttachFlags) (attachment, error) {
+	name := modeXDP
+	if mode == link.XDPGenericMode {
+		name = modeXDPGeneric
+	}
+	if l := p.pins.pinnedLink(hookXDP, attrs.Index); l != nil {
+		return p.takeOver(l, program, attrs, hookXDP, name)
+	}
+	l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: attrs.Index, Flags: mode})
+	if err != nil {
+		return attachment{}, explain(fmt.Sprintf("attach %s to %q", name, attrs.Name), err)
+	}
+	return p.pinNew(l, program, attrs, hookXDP, name)
+}
+
+// attachTCX puts the program before all others, so that it sees what they drop.
+func (p *Probe) attachTCX(program *ebpf.Program, attrs *netlink.LinkAttrs, hook string) (attachment, error) {
+	if l := p.pins.pinnedLink(hook, attrs.Index); l != nil {
+		return p.takeOver(l, program, attrs, hook, modeTCX)
+	}
+	at := ebpf.AttachTCXIngress
+	if hook == hookEgress {
+		at = ebpf.AttachTCXEgress
+	}
+	l, err := link.AttachTCX(link.TCXOptions{Program: program, Interface: attrs.Index, Attach: at, Anchor: link.Head()})
+	if err != nil {
+		return attachment{}, explain(fmt.Sprintf("attach tcx %s to %q", hook, attrs.Name), err)
+	}
+	return p.pinNew(l, program, attrs, hook, modeTCX)
+}
+
+func (p *Probe) takeOver(l link.Link, program *ebpf.Program, attrs *netlink.LinkAttrs, hook, mode string) (attachment, error) {
+	if err := l.Update(program); err != nil {
+		_ = l.Close() // pinned: stays as it is
+		return attachment{}, explain(fmt.Sprintf("replace the %s program of %q", hook, attrs.Name), err)
+	}
+	return attachment{mode: mode, program: programID(program), link: l, pin: p.pins.linkPath(hook, attrs.Index)}, nil
+}
+
+func (p *Probe) pinNew(l link.Link, program *ebpf.Program, attrs *netlink.LinkAttrs, hook, mode string) (attachment, error) {
+	path := p.pins.linkPath(hook, attrs.Index)
+	if err := l.Pin(path); err != nil {
+		_ = l.Close() // detaches again
+		return attachment{}, explain(fmt.Sprintf("pin the %s link of %q", hook, attrs.Name), err)
+	}
+	return attachment{mode: mode, program: programID(program), link: l, pin: path}, nil
+}
+
+// dropReplaced removes what an earlier agent attached to this link in another
+// way than the one now in use, after the new way works.
+func (p *Probe) dropReplaced(u *uplink) {
+	for _, hook := range []string{hookXDP, hookIngress, hookEgress} {
+		path := p.pins.linkPath(hook, u.ifindex)
+		if path == u.ingress.pin || path == u.egress.pin {
+			continue
+		}
+		if l := p.pins.pinnedLink(hook, u.ifindex); l != nil {
+			_ = l.Unpin() // ours, and replaced
+			_ = l.Close()
+		}
+	}
+	if u.egress.mode != modeClsact {
+		_ = removeClsact(u.ifindex, hookEgress)
+	}
+	if u.ingress.mode != modeClsact {
+		_ = removeClsact(u.ifindex, hookIngress)
+	}
+}
+
+// detach takes our programs off a link.
+func (p *Probe) detach(u *uplink) error {
+	var first error
+	for hook, a := range map[string]*attachment{hookIngress: &u.ingress, hookEgress: &u.egress} {
+		var err error
+		switch {
+		case a.link != nil:
+			err = a.link.Unpin()
+			if e := a.link.Close(); err == nil {
+				err = e
+			}
+		case a.filter != nil:
+			err = removeClsact(u.ifindex, hook)
+		}
+		if err != nil && first == nil {
+			first = fmt.Errorf("detach %s of %q: %w", hook, u.cfg.Name, err)
+		}
+		*a = attachment{}
+	}
+	u.release()
+	u.ifindex = 0
+	return first
+}
+
+func programID(p *ebpf.Program) uint32 {
+	info, err := p.Info()
+	if err != nil {
+		return 0
+	}
+	id, _ := info.ID()
+	return uint32(id)
+}

@@ -1,0 +1,358 @@
+package probe
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// collector decides which slots are due to be recorded, and what becomes of
+// them afterwards. It is driven by one goroutine with the programs' clock.
+//
+// A slot waits in at most one of its queues, and is marked "inwards" from then
+// until Stored or Release, so that no sweep takes it twice.
+type collector struct {
+	t         *table
+	localOnly bool // profile "source": the far endpoint is not there
+	timeouts  Timeouts
+	window    time.Duration // fragments of one datagram
+	sweep     time.Duration
+	grace     time.Duration
+
+	lingering queue // LIVE, closed by FIN or RST: wait for stragglers
+	closed    queue // CLOSED: wait until no program can still write to them
+	settled   []settled
+
+	cursor    uint32 // where the sweep goes on
+	sweptAt   uint64 // programs' clock of the last step
+	negatives bool   // forget all negative answers in the next walk
+	forgetTo  uint32 // the walk ends here
+}
+
+// waiting is a slot in a queue, with the state it had and the time it came.
+type waiting struct {
+	slot, state uint32
+	since       uint64
+}
+
+// queue is first in, first out; all entries wait equally long, so that the
+// first is always due first.
+type queue struct {
+	entries []waiting
+	head    int
+}
+
+func (q *queue) push(w waiting) { q.entries = append(q.entries, w) }
+
+func (q *queue) len() int { return len(q.entries) - q.head }
+
+// due returns the first entry if it came at or before the given time.
+func (q *queue) due(until uint64) (waiting, bool) {
+	if q.head == len(q.entries) {
+		q.entries, q.head = q.entries[:0], 0
+		return waiting{}, false
+	}
+	w := q.entries[q.head]
+	if int64(w.since-until) > 0 {
+		return waiting{}, false
+	}
+	q.head++
+	if q.head > 1<<16 && q.head*2 > len(q.entries) {
+		n := copy(q.entries, q.entries[q.head:])
+		q.entries, q.head = q.entries[:n], 0
+	}
+	return w, true
+}
+
+// settled is a slot that was marked STORED: looked at once more after the
+// grace, because a program may have been about to write when it was marked.
+type settled struct {
+	ref
+	since uint64
+}
+
+func (c *collector) idle(p uint8) time.Duration {
+	switch p {
+	case session.TCP:
+		return c.timeouts.TCP
+	case session.UDP:
+		return c.timeouts.UDP
+	case session.ICMP, session.ICMPv6:
+		return c.timeouts.ICMP
+	}
+	return c.timeouts.Other
+}
+
+// silence is how long nothing was heard; negative when time ran backwards.
+func silence(now, last uint64) time.Duration { return time.Duration(int64(now - last)) }
+
+func before(now uint64, d time.Duration) uint64 { return now - uint64(d) }
+
+// news takes an event of the ring.
+func (c *collector) news(e *kernelEvent) {
+	if e.Slot >= uint32(len(c.t.slots)) {
+		return
+	}
+	state := c.t.state(e.Slot)
+	if uint16(state>>genShift) != e.Generation || c.t.isInwards(e.Slot) {
+		return // old news
+	}
+	switch kernelEventKind(e.Kind) {
+	case kernelEventKindEVENT_CLOSING:
+		if state&phaseMask == phaseLive {
+			c.t.markInwards(e.Slot)
+			c.lingering.push(waiting{e.Slot, state, e.Time})
+		}
+	case kernelEventKindEVENT_CLOSED:
+		if state&phaseMask == phaseClosed {
+			c.t.markInwards(e.Slot)
+			c.closed.push(waiting{e.Slot, state, e.Time})
+		}
+	}
+}
+
+// collect adds to b what is due, until it holds max sessions.
+func (c *collector) collect(b *Batch, now uint64, max int) {
+	c.recheck(now)
+	c.takeClosed(b, now, max)
+	c.takeLingering(b, now, max)
+	if b.Len() < max {
+		c.step(b, now, max)
+	}
+}
+
+func (c *collector) take(b *Batch, slot, state uint32) {
+	b.Sessions = append(b.Sessions, session.Session{})
+	b.refs = append(b.refs, c.t.read(slot, state, c.localOnly, &b.Sessions[len(b.Sessions)-1]))
+}
+
+func (c *collector) takeClosed(b *Batch, now uint64, max int) {
+	for b.Len() < max {
+		w, ok := c.closed.due(before(now, c.grace))
+		if !ok {
+			return
+		}
+		// Nobody but the agent moves a CLOSED slot on.
+		c.take(b, w.slot, c.t.state(w.slot))
+	}
+}
+
+func (c *collector) takeLingering(b *Batch, now uint64, max int) {
+	for b.Len() < max {
+		w, ok := c.lingering.due(before(now, c.timeouts.Linger))
+		if !ok {
+			return
+		}
+		state := c.t.state(w.slot)
+		last := atomic.LoadUint64(&c.t.slots[w.slot].Last)
+		switch {
+		case state>>genShift != w.state>>genShift || state&phaseMask != phaseLive:
+			c.t.clearInwards(w.slot) // begun anew; its old content is in a grave
+		case silence(now, last) < c.timeouts.Linger:
+			c.lingering.push(waiting{w.slot, state, now})
+		default:
+			c.take(b, w.slot, state)
+		}
+	}
+}
+
+// recheck looks again at slots marked STORED a grace ago: one that changed
+// after all is opened again, and so will be recorded again.
+func (c *collector) recheck(now uint64) {
+	n := 0
+	for _, s := range c.settled {
+		if int64(s.since-before(now, c.grace)) > 0 {
+			break
+		}
+		n++
+		c.reopenIfChanged(s.ref)
+	}
+	c.settled = append(c.settled[:0], c.settled[n:]...)
+}
+
+func (c *collector) reopenIfChanged(r ref) {
+	slot := &c.t.slots[r.slot]
+	if atomic.LoadUint64(&slot.Last) == r.last && atomic.LoadUint32(&slot.Flags) == r.flags {
+		return
+	}
+	if c.t.state(r.slot) == r.state && c.t.swap(r.slot, r.state, r.state&^stateStored) {
+		atomic.AddUint64(&c.t.meta.Stored, ^uint64(0))
+		if !c.t.isInwards(r.slot) {
+			c.t.markInwards(r.slot)
+			c.lingering.push(waiting{r.slot, r.state &^ stateStored, r.last})
+		}
+	}
+}
+
+// step walks on through the table: as far as the time since the last step
+// asks for, so that one whole walk takes c.sweep.
+func (c *collector) step(b *Batch, now uint64, max int) {
+	total := uint64(len(c.t.slots))
+	passed := now - c.sweptAt
+	if c.sweptAt == 0 || passed > uint64(c.sweep) {
+		passed = uint64(c.sweep)
+	}
+	n := total * passed / uint64(c.sweep)
+	if n == 0 {
+		return // not yet a slot's worth
+	}
+	c.sweptAt = now
+	for range n {
+		if b.Len() >= max {
+			return
+		}
+		c.look(b, c.cursor, now)
+		c.cursor++
+		if uint64(c.cursor) == total {
+			c.cursor = 0
+		}
+		if c.negatives && c.cursor == c.forgetTo {
+			c.negatives = false
+		}
+	}
+}
+
+// look decides about one slot.
+func (c *collector) look(b *Batch, slot uint32, now uint64) {
+	state := c.t.state(slot)
+	switch state & phaseMask {
+	case phaseFree, phaseBusy:
+		return
+	case phaseNegative:
+		s := &c.t.slots[slot]
+		if c.negatives || silence(now, atomic.LoadUint64(&s.Last)) > c.timeouts.UDP {
+			c.t.free(slot, state)
+		}
+		return
+	}
+	if c.t.isInwards(slot) {
+		return
+	}
+	if state&phaseMask == phaseClosed { // its event was lost, or it is from before a restart
+		c.t.markInwards(slot)
+		c.closed.push(waiting{slot, state, now})
+		return
+	}
+	c.lookLive(b, slot, state, now)
+}
+
+func (c *collector) lookLive(b *Batch, slot, state uint32, now uint64) {
+	s := &c.t.slots[slot]
+	flags := atomic.LoadUint32(&s.Flags)
+	quiet := silence(now, atomic.LoadUint64(&s.Last))
+	limit := c.idle(proto(&s.Key))
+	if state&stateOrphan != 0 {
+		limit += 2 * c.window // its fragments are recorded when they have waited in vain
+	}
+	switch {
+	case state&stateStored != 0:
+		if quiet > limit {
+			c.t.free(slot, state)
+		}
+	case quiet > limit:
+		if closed, ok := c.t.closeSlot(slot, state, stateSplit); ok {
+			c.t.markInwards(slot)
+			c.closed.push(waiting{slot, closed, now})
+		}
+	case closing(flags) && quiet >= c.timeouts.Linger,
+		halfOpen(s, state, flags) && quiet >= c.timeouts.HalfOpen:
+		c.t.markInwards(slot)
+		c.take(b, slot, state)
+	}
+}
+
+// takeOpen adds sessions that are still going on, with the given reason, and
+// makes them CLOSED. No program may run any more.
+func (c *collector) takeOpen(b *Batch, max int, reason session.EndReason) (more bool) {
+	for slot := range uint32(len(c.t.slots)) {
+		state := c.t.state(slot)
+		if state&phaseMask != phaseLive && state&phaseMask != phaseClosed || c.t.isInwards(slot) {
+			continue
+		}
+		if state&phaseMask == phaseLive && state&stateStored != 0 {
+			c.t.free(slot, state)
+			continue
+		}
+		if b.Len() >= max {
+			return true
+		}
+		wasOpen := state&phaseMask == phaseLive
+		if wasOpen {
+			closed, ok := c.t.closeSlot(slot, state, 0)
+			if !ok {
+				continue
+			}
+			state = closed
+		}
+		c.t.markInwards(slot)
+		c.take(b, slot, state)
+		s := &b.Sessions[b.Len()-1]
+		if wasOpen && s.EndReason != session.EndFIN && s.EndReason != session.EndRST {
+			s.EndReason = reason
+		}
+	}
+	return false
+}
+
+// flushQueues gives back all that waits, for takeOpen to find.
+func (c *collector) flushQueues() {
+	for _, q := range []*queue{&c.lingering, &c.closed} {
+		for q.len() > 0 {
+			w := q.entries[q.head]
+			q.head++
+			c.t.clearInwards(w.slot)
+		}
+	}
+}
+
+// stored frees or marks the slots of a batch that is durable.
+func (c *collector) stored(b *Batch, now uint64) {
+	for _, r := range b.refs {
+		c.t.clearInwards(r.slot)
+		if r.state&phaseMask == phaseClosed {
+			if c.t.free(r.slot, r.state) {
+				atomic.AddUint64(&c.t.meta.Stored, 1)
+			}
+			continue
+		}
+		c.markStored(r, now)
+	}
+}
+
+// markStored marks a LIVE slot as on disk, unless it has begun anew meanwhile:
+// then what was written is written again from its grave. One that a straggler
+// has changed since it was read waits, and is written again.
+func (c *collector) markStored(r ref, now uint64) {
+	slot := &c.t.slots[r.slot]
+	if last := atomic.LoadUint64(&slot.Last); last != r.last || atomic.LoadUint32(&slot.Flags) != r.flags {
+		if state := c.t.state(r.slot); state>>genShift == r.state>>genShift {
+			c.t.markInwards(r.slot)
+			c.lingering.push(waiting{r.slot, state, now})
+		}
+		return
+	}
+	for {
+		state := c.t.state(r.slot)
+		if state>>genShift != r.state>>genShift || state&phaseMask != phaseLive || state&stateStored != 0 {
+			return
+		}
+		if c.t.swap(r.slot, state, state|stateStored) {
+			atomic.AddUint64(&c.t.meta.Stored, 1)
+			r.state = state | stateStored
+			c.settled = append(c.settled, settled{r, now})
+			return
+		}
+	}
+}
+
+// release gives the slots of a batch back: they will be collected again.
+func (c *collector) release(b *Batch) {
+	for _, r := range b.refs {
+		q := &c.lingering
+		if r.state&phaseMask == phaseClosed {
+			q = &c.closed
+		}
+		q.push(waiting{r.slot, r.state, 0}) // due at once
+	}
+}

@@ -1,0 +1,386 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+const (
+	clockPeriod     = time.Second     // between measurements of the clock offset
+	reconcilePeriod = 5 * time.Second // between checks that all is still attached
+	fragmentPeriod  = 5 * time.Second // between walks through the fragments, in the programs' clock
+	maxNews         = 1 << 20         // ring events read in one go
+	eventBacklog    = 256
+)
+
+// Event is something that makes a gap, or could make one doubted: it belongs
+// in the ledger.
+type Event struct {
+	Kind   string // link-attached, link-vanished, link-lost, clock-step
+	Uplink string
+	Text   string
+	At     time.Time
+}
+
+// Probe is the attached, pinned datapath of one gateway.
+//
+// Collect, Stored, Release and CollectAll must be called from one goroutine at
+// a time; all other methods may be called at any time.
+type Probe struct {
+	opt     Options
+	log     *slog.Logger
+	pins    pinDir
+	maps    map[string]*ebpf.Map
+	clock   *clock
+	adopted bool
+	events  chan Event
+	lost    atomic.Uint64 // events that did not fit
+
+	mu      sync.Mutex // guards uplinks and closed
+	uplinks []*uplink
+	closed  bool
+
+	cmu       sync.Mutex // guards the collector
+	t         *table
+	c         collector
+	ring      *ringbuf.Reader
+	record    ringbuf.Record
+	frags     fragmentKeeper
+	fragsAt   uint64
+	fragsHeld int
+	helpers   *ebpf.Collection
+	drained   bool
+}
+
+// Open creates the table or adopts the one an earlier agent left, and attaches
+// to the uplinks. An uplink that does not exist yet, or cannot be attached, is
+// reported in Status and tried again; missing privileges, a missing kernel
+// feature or wrong options are errors.
+func Open(opt Options) (*Probe, error) {
+	opt = opt.withDefaults()
+	if err := opt.check(); err != nil {
+		return nil, err
+	}
+	if err := removeMemlock(); err != nil {
+		return nil, err
+	}
+	p := &Probe{opt: opt, log: opt.Logger, events: make(chan Event, eventBacklog)}
+	if err := p.open(); err != nil {
+		_ = p.Close() // the first error says why
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Probe) open() (err error) {
+	if p.clock, err = openClock(p.opt.StateDir); err != nil {
+		return err
+	}
+	spec, err := loadSpec()
+	if err != nil {
+		return err
+	}
+	if p.pins, err = openPinDir(p.opt.PinDir, layoutOf(spec)); err != nil {
+		return err
+	}
+	size(spec, p.opt.Slots, p.opt.RingBytes)
+	if p.maps, p.adopted, err = p.pins.maps(spec); err != nil {
+		return err
+	}
+	if have := p.maps["sessions"].MaxEntries() * slotsPerBucket; have != p.opt.Slots {
+		p.log.Warn("the adopted table keeps its size; stop with on_stop = \"drain\" to change it", "slots", have, "configured", p.opt.Slots)
+	}
+	if err := setBorder(p.maps["border"], p.opt.Local, p.opt.Exempt); err != nil {
+		return err
+	}
+	if p.helpers, err = loadPrograms(p.maps, &p.opt, knobs{}, "edgelog_orphan", "edgelog_clock"); err != nil {
+		return err
+	}
+	if p.t, err = mapTable(p.maps["sessions"], p.maps["bucket_words"], p.maps["meta"]); err != nil {
+		return err
+	}
+	if p.ring, err = ringbuf.NewReader(p.maps["events"]); err != nil {
+		return fmt.Errorf("open the event ring: %w", err)
+	}
+	p.ring.SetDeadline(time.Unix(0, 1)) // always past: events come without a wake-up, so reading never waits
+	p.c = collector{
+		t: p.t, localOnly: p.opt.Profile == session.ProfileSource, timeouts: p.opt.Timeouts,
+		window: fragmentWindow, sweep: p.opt.Sweep, grace: p.opt.Grace,
+		negatives: p.adopted, // the prefixes may be others now
+	}
+	p.frags = fragmentKeeper{m: p.maps["fragments"], orphan: p.helpers.Programs["edgelog_orphan"], meta: p.t.meta, window: fragmentWindow}
+	return p.SetUplinks(p.opt.Uplinks)
+}
+
+// Run measures the clock and keeps the uplinks attached until ctx ends.
+func (p *Probe) Run(ctx context.Context) error {
+	changes, stop, err := watchLinks()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	clock := time.NewTicker(clockPeriod)
+	defer clock.Stop()
+	check := time.NewTicker(reconcilePeriod)
+	defer check.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-clock.C:
+			p.measureClock()
+		case _, ok := <-changes:
+			if !ok { // the socket overflowed or failed: the periodic check goes on
+				changes = nil
+				p.log.Warn("link changes are no longer announced; checking every few seconds instead")
+			}
+			p.reconcile()
+		case <-check.C:
+			p.reconcile()
+		}
+	}
+}
+
+func (p *Probe) measureClock() {
+	step, err := p.clock.measure()
+	if err != nil {
+		p.log.Error("the clock offset could not be kept", "error", err)
+	}
+	behind, err := checkTicks(p.helpers.Programs["edgelog_clock"], p.t.meta)
+	if err != nil || behind != 0 {
+		p.log.Error("the programs' clock is not CLOCK_MONOTONIC: times are off by this much", "behind", behind, "error", err)
+	}
+	if step != 0 {
+		p.tell(Event{Kind: "clock-step", Text: fmt.Sprintf("the clock was set by %.3f s", step.Seconds())})
+	}
+}
+
+// tell hands out evidence; the agent's own log has it too, so that a backlog
+// loses nothing but the ledger entry, which is counted.
+func (p *Probe) tell(e Event) {
+	e.At = time.Now().UTC()
+	p.log.Info(e.Kind, "uplink", e.Uplink, "text", e.Text)
+	select {
+	case p.events <- e:
+	default:
+		p.lost.Add(1)
+	}
+}
+
+// Events carries evidence of gaps. It is never closed.
+func (p *Probe) Events() <-chan Event { return p.events }
+
+// Collect adds to b sessions that are due to be recorded, until b holds max of
+// them. It never waits. The batch must be given to Stored or Release.
+func (p *Probe) Collect(b *Batch, max int) error {
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	now := programsNow()
+	if err := p.readNews(); err != nil {
+		return err
+	}
+	if silence(now, p.fragsAt) >= fragmentPeriod {
+		p.fragsAt = now
+		held, err := p.frags.expire(now, false)
+		if err != nil {
+			return err
+		}
+		p.fragsHeld = held
+	}
+	from := b.Len()
+	p.c.collect(b, now, max)
+	p.toUTC(b.Sessions[from:])
+	return nil
+}
+
+func (p *Probe) toUTC(sessions []session.Session) {
+	for i := range sessions {
+		s := &sessions[i]
+		s.Start, s.End = p.clock.utc(uint64(s.Start)), p.clock.utc(uint64(s.End))
+		s.End = max(s.End, s.Start) // the clock was set back in between
+	}
+}
+
+// readNews takes all events that are in the ring.
+func (p *Probe) readNews() error {
+	for range maxNews {
+		err := p.ring.ReadInto(&p.record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the event ring: %w", err)
+		}
+		if len(p.record.RawSample) >= int(unsafe.Sizeof(kernelEvent{})) {
+			p.c.news((*kernelEvent)(unsafe.Pointer(&p.record.RawSample[0])))
+		}
+	}
+	return nil
+}
+
+// Stored says that the batch is durable: its slots are freed, or kept for
+// stragglers. The batch is empty afterwards.
+func (p *Probe) Stored(b *Batch) {
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	p.c.stored(b, programsNow())
+	b.Reset()
+}
+
+// Release says that the batch could not be stored: its sessions will be
+// collected again. The batch is empty afterwards.
+func (p *Probe) Release(b *Batch) {
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	p.c.release(b)
+	b.Reset()
+}
+
+// CollectAll detaches the programs and then adds everything that the table
+// holds, open sessions with EndShutdown, until b holds max. more is true as
+// long as another call may find something. It ends the life of a table.
+func (p *Probe) CollectAll(b *Batch, max int) (more bool, err error) {
+	if err := p.drain(); err != nil {
+		return false, err
+	}
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	from := b.Len()
+	more = p.c.takeOpen(b, max, session.EndShutdown)
+	p.toUTC(b.Sessions[from:])
+	return more, nil
+}
+
+// drain detaches all programs, once, and waits until none runs any more.
+func (p *Probe) drain() error {
+	if p.drained {
+		return nil
+	}
+	if err := p.SetUplinks(nil); err != nil {
+		return err
+	}
+	if err := waitForPrograms(); err != nil {
+		return err
+	}
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	if _, err := p.frags.expire(programsNow(), true); err != nil {
+		return err
+	}
+	if err := p.readNews(); err != nil {
+		return err
+	}
+	p.c.flushQueues()
+	p.drained = true
+	return nil
+}
+
+// SetBorder puts other local and exempt prefixes into force. Sessions that are
+// open stay; answers that were remembered as negative are forgotten within one
+// sweep.
+func (p *Probe) SetBorder(local, exempt []netip.Prefix) error {
+	if (len(local)+len(exempt) > 0) != (len(p.opt.Local)+len(p.opt.Exempt) > 0) {
+		return fmt.Errorf("%w: a border filter cannot be switched on or off while the agent runs: restart it", ErrOptions)
+	}
+	if err := setBorder(p.maps["border"], local, exempt); err != nil {
+		return err
+	}
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	p.opt.Local, p.opt.Exempt = local, exempt
+	p.c.negatives, p.c.forgetTo = true, p.c.cursor
+	return nil
+}
+
+// Clock returns the state of the clock.
+func (p *Probe) Clock() ClockStatus { return p.clock.status() }
+
+// Status returns where the probe is attached and counters that add up.
+func (p *Probe) Status() Status {
+	st := Status{Profile: p.opt.Profile, PinDir: p.pins.path, Layout: p.pins.layout, Adopted: p.adopted, Clock: p.clock.status()}
+	balanced := true
+	p.mu.Lock()
+	for _, u := range p.uplinks {
+		us := u.status()
+		for egress, into := range []*PacketCounter{&us.In, &us.Out} {
+			c, err := packetCounters(p.maps["packet_counts"], u.id, uint32(egress))
+			if err != nil {
+				us.Error = err.Error()
+			}
+			*into = c
+			balanced = balanced && c.Balanced()
+			st.Table.Full += c.Outcomes["table_full"]
+			st.Table.Contended += c.Outcomes["contended"]
+		}
+		st.Uplinks = append(st.Uplinks, us)
+	}
+	p.mu.Unlock()
+	full, contended := st.Table.Full, st.Table.Contended
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	t, err := tableStatus(p.t, p.maps["table_counts"])
+	if err != nil {
+		p.log.Error("the table's counters could not be read", "error", err)
+	}
+	t.Full, t.Contended, t.FragmentsHeld = full, contended, uint64(p.fragsHeld)
+	t.Balanced = t.Balanced && balanced && err == nil
+	st.Table = t
+	return st
+}
+
+// Close leaves everything pinned and the programs running, for the next agent.
+// It may be called twice.
+func (p *Probe) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	for _, u := range p.uplinks {
+		u.release()
+	}
+	return p.freeMemory()
+}
+
+func (p *Probe) freeMemory() error {
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	var err error
+	if p.ring != nil {
+		err = p.ring.Close()
+	}
+	if p.helpers != nil {
+		p.helpers.Close()
+	}
+	if p.t != nil {
+		p.t.close()
+	}
+	closeMaps(p.maps)
+	if err != nil {
+		return fmt.Errorf("close the event ring: %w", err)
+	}
+	return nil
+}
+
+// Detach takes the programs off all uplinks and unpins the table: what it
+// holds is gone once no process has it open. CollectAll comes before it.
+func (p *Probe) Detach() error {
+	if err := p.SetUplinks(nil); err != nil {
+		return err
+	}
+	return p.pins.remove()
+}

@@ -1,0 +1,231 @@
+package probe
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// table is the session table of bpf/table.h, mapped into this process. The
+// kernel programs write to it at the same time: phases change by
+// compare-and-swap only, all other fields are read after a slot can no longer
+// change, or are times whose loss of one tick is allowed.
+type table struct {
+	slots []kernelSlot
+	words []uint32 // lock and overflow count of each bucket
+	meta  *kernelTableMeta
+
+	mask    uint64 // buckets - 1
+	mapped  [][]byte
+	seed    [6]uint64 // secret multipliers of the hash
+	inwards []uint32  // bitmap: slots that are in a batch or wait for their grace
+}
+
+// mapTable maps the three memory-mappable maps of a loaded table.
+func mapTable(sessions, words, meta *ebpf.Map) (*table, error) {
+	t := &table{}
+	slots, err := t.mmap(sessions)
+	if err != nil {
+		return nil, fmt.Errorf("map the session table: %w", err)
+	}
+	lines, err := t.mmap(words)
+	if err != nil {
+		t.close()
+		return nil, fmt.Errorf("map the bucket words: %w", err)
+	}
+	one, err := t.mmap(meta)
+	if err != nil {
+		t.close()
+		return nil, fmt.Errorf("map the table's meta data: %w", err)
+	}
+	buckets := sessions.MaxEntries()
+	t.slots = unsafe.Slice((*kernelSlot)(unsafe.Pointer(&slots[0])), buckets*slotsPerBucket)
+	t.words = unsafe.Slice((*uint32)(unsafe.Pointer(&lines[0])), words.MaxEntries()*bucketsPerLine)
+	t.meta = (*kernelTableMeta)(unsafe.Pointer(&one[0]))
+	t.mask = uint64(buckets) - 1
+	t.inwards = make([]uint32, (len(t.slots)+31)/32)
+	t.seed = t.meta.HashSeed
+	return t, nil
+}
+
+// mmap maps all values of an array map; the kernel rounds up to whole pages.
+func (t *table) mmap(m *ebpf.Map) ([]byte, error) {
+	size := int(m.ValueSize()) * int(m.MaxEntries())
+	page := unix.Getpagesize()
+	b, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	t.mapped = append(t.mapped, b)
+	return b, nil
+}
+
+func (t *table) close() {
+	for _, b := range t.mapped {
+		_ = unix.Munmap(b) // nothing can be done, and nothing depends on it
+	}
+	*t = table{}
+}
+
+// hashKey is key_hash of bpf/table.h.
+func (t *table) hashKey(k *kernelKey) uint64 {
+	h := k.AddrA[0]*t.seed[0] + k.AddrA[1]*t.seed[1] + k.AddrB[0]*t.seed[2] + k.AddrB[1]*t.seed[3]
+	h += (uint64(k.RealmProto)<<32 | uint64(k.PortB)<<16 | uint64(k.PortA)) * t.seed[4]
+	h ^= h >> 32
+	h *= t.seed[5]
+	return h ^ h>>29
+}
+
+// chainBucket is chain_bucket of bpf/table.h: the i-th bucket of a chain.
+func (t *table) chainBucket(hash uint64, i int) uint32 {
+	return uint32((hash + uint64(i)*(hash>>40|1)) & t.mask)
+}
+
+func (t *table) state(slot uint32) uint32 { return atomic.LoadUint32(&t.slots[slot].State) }
+
+func (t *table) swap(slot, from, to uint32) bool {
+	return atomic.CompareAndSwapUint32(&t.slots[slot].State, from, to)
+}
+
+// close makes a LIVE slot CLOSED; it is found by no packet from then on.
+func (t *table) closeSlot(slot, state, mark uint32) (closed uint32, ok bool) {
+	closed = state&^phaseMask | phaseClosed | mark
+	return closed, t.swap(slot, state, closed)
+}
+
+// free gives a slot back. Buckets that its session was placed beyond are told
+// afterwards: a count too high for a moment only makes searches longer.
+func (t *table) free(slot, state uint32) bool {
+	phase := state & phaseMask
+	key := t.slots[slot].Key
+	if !t.swap(slot, state, state>>genShift<<genShift|phaseFree) {
+		return false
+	}
+	if phase == phaseNegative || state&stateBuried != 0 {
+		return true // never placed beyond a bucket
+	}
+	hash := t.hashKey(&key)
+	bucket := slot / slotsPerBucket
+	for i := range maxChain {
+		b := t.chainBucket(hash, i)
+		if b == bucket {
+			break
+		}
+		atomic.AddUint32(&t.words[b], ^uint32(0)) // one less; never reaches the lock bit
+	}
+	return true
+}
+
+func (t *table) markInwards(slot uint32)    { t.inwards[slot/32] |= 1 << (slot % 32) }
+func (t *table) clearInwards(slot uint32)   { t.inwards[slot/32] &^= 1 << (slot % 32) }
+func (t *table) isInwards(slot uint32) bool { return t.inwards[slot/32]&(1<<(slot%32)) != 0 }
+
+const (
+	fin = uint32(session.FIN)
+	rst = uint32(session.RST)
+	syn = uint32(session.SYN)
+)
+
+func bothSides(f uint32) uint32 { return f<<flagsAShift | f<<flagsBShift }
+
+// closing is tcp_closing of bpf/table.h: RST, or FIN from both sides.
+func closing(flags uint32) bool {
+	return flags&bothSides(rst) != 0 || flags&bothSides(fin) == bothSides(fin)
+}
+
+func proto(k *kernelKey) uint8 { return uint8(k.RealmProto >> realmBits) }
+
+// halfOpen: a SYN that the other side has not answered with anything.
+func halfOpen(s *kernelSlot, state, flags uint32) bool {
+	if proto(&s.Key) != session.TCP || state&(stateMidstream|stateSynAck) != 0 {
+		return false
+	}
+	a, b := flags>>flagsAShift&0xff, flags>>flagsBShift
+	if state&stateInitiatorB != 0 {
+		a, b = b, a
+	}
+	return a&syn != 0 && b == 0
+}
+
+// endReason reads from a slot why its session ended.
+func endReason(s *kernelSlot, state, flags uint32) session.EndReason {
+	switch {
+	case flags&bothSides(rst) != 0:
+		return session.EndRST
+	case flags&bothSides(fin) == bothSides(fin):
+		return session.EndFIN
+	case state&stateBuried != 0 && state&stateSplit == 0:
+		return session.EndFIN // one side's FIN, and then the tuple began anew
+	case halfOpen(s, state, flags):
+		return session.EndHalfOpen
+	}
+	return session.EndIdle
+}
+
+func addr(a [2]uint64) (out session.Addr) {
+	binary.NativeEndian.PutUint64(out[:8], a[0])
+	binary.NativeEndian.PutUint64(out[8:], a[1])
+	return out
+}
+
+func port(be uint16) uint16 { return be>>8 | be<<8 }
+
+// read turns a slot that can no longer change, or whose last changes do not
+// matter, into a session. Times stay in the programs' clock.
+func (t *table) read(slot, state uint32, localOnly bool, into *session.Session) ref {
+	s := &t.slots[slot]
+	flags := atomic.LoadUint32(&s.Flags)
+	last := atomic.LoadUint64(&s.Last)
+	*into = session.Session{
+		Start: int64(s.First), End: int64(last),
+		Initiator: addr(s.Key.AddrA), InitiatorPort: port(s.Key.PortA), InitiatorTCP: uint8(flags >> flagsAShift),
+		Responder: addr(s.Key.AddrB), ResponderPort: port(s.Key.PortB), ResponderTCP: uint8(flags >> flagsBShift),
+		Proto: proto(&s.Key), Reuse: uint8(flags & flagsReuse),
+		EndReason: endReason(s, state, flags),
+	}
+	local := session.SideUnknown
+	switch {
+	case state&stateLocalA != 0:
+		local = session.SideInitiator
+	case state&stateLocalB != 0:
+		local = session.SideResponder
+	}
+	if state&stateInitiatorB != 0 {
+		into.Initiator, into.Responder = into.Responder, into.Initiator
+		into.InitiatorPort, into.ResponderPort = into.ResponderPort, into.InitiatorPort
+		into.InitiatorTCP, into.ResponderTCP = into.ResponderTCP, into.InitiatorTCP
+		switch local {
+		case session.SideInitiator:
+			local = session.SideResponder
+		case session.SideResponder:
+			local = session.SideInitiator
+		}
+	}
+	into.Local = local
+	into.Flags = remarks(state, localOnly)
+	return ref{slot: slot, state: state, flags: flags, last: last}
+}
+
+func remarks(state uint32, localOnly bool) (f session.Flags) {
+	for _, r := range [...]struct {
+		bit  uint32
+		flag session.Flags
+	}{
+		{stateMidstream, session.MidStream}, {stateSynAck, session.SynAck},
+		{stateFragment, session.Fragments}, {stateOrphan, session.Orphan},
+	} {
+		if state&r.bit != 0 {
+			f |= r.flag
+		}
+	}
+	if localOnly {
+		f |= session.LocalOnly
+	}
+	return f
+}
