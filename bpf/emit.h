@@ -17,11 +17,11 @@ static __always_inline struct table_counters *table_counters(void)
 	return bpf_map_lookup_elem(&table_counts, &zero);
 }
 
-#define COUNT(field, n)                                      \
-	do {                                                 \
+#define COUNT(field, n)                                              \
+	do {                                                         \
 		struct table_counters *counters_ = table_counters(); \
-		if (counters_)                               \
-			counters_->field += (n);             \
+		if (counters_)                                       \
+			counters_->field += (n);                     \
 	} while (0)
 
 /* Returns whether the event went out. */

@@ -28,6 +28,7 @@
 #include "parse.h"
 #include "border.h"
 #include "emit.h"
+#include "bucket.h"
 #include "table.h"
 #include "fragment.h"
 
@@ -162,7 +163,8 @@ static __always_inline int look_at_skb(struct __sk_buff *skb, __u8 egress)
 	__u64 now = clock_now();
 	/* The outer tag may have been taken out of the frame by the driver. */
 	__u32 tag = overlapping_addresses && skb->vlan_present ? skb->vlan_tci & 0xfff : 0;
-	int outcome = look_fast((void *)(long)skb->data, (void *)(long)skb->data_end, now, tag, egress);
+	int outcome =
+		look_fast((void *)(long)skb->data, (void *)(long)skb->data_end, now, tag, egress);
 
 	if (unlikely(outcome == PARSE_SLOW)) {
 		struct packet p = { .now = now, .first = now, .realm = tag, .egress = egress };
@@ -221,6 +223,7 @@ int edgelog_clock(struct xdp_md *ctx)
 
 /* Types that only the agent uses: named here so that they are in the object's BTF. */
 const enum phase *for_agent_phase __attribute__((unused));
+const enum table_version *for_agent_table_version __attribute__((unused));
 const enum state *for_agent_state __attribute__((unused));
 const enum flags *for_agent_flags __attribute__((unused));
 const enum border_value *for_agent_border_value __attribute__((unused));

@@ -4,11 +4,9 @@
  * line a session. Must never free a slot (the agent does, once the session is
  * on disk) and must never wait without a bound.
  *
- * A session's home is the bucket that its hash names. It is looked for there,
- * and further along its chain of buckets only as long as the bucket passed has
- * an overflow count. Established sessions are found and updated without a
- * lock; what inserts, begins anew or changes more than times and TCP flags
- * takes the lock of the home bucket and looks again.
+ * Established sessions are found and updated without a lock; what inserts,
+ * begins anew or changes more than times and TCP flags takes the lock of the
+ * home bucket and looks again.
  *
  * Races that are allowed, each with its worst result:
  *
@@ -30,16 +28,12 @@
 #define EDGELOG_TABLE_H
 
 #include "border.h"
+#include "bucket.h"
 #include "emit.h"
 #include "maps.h"
 #include "parse.h"
 
-#define LOCK_TRIES 2048 /* some 20 us: a lock is held for less than one */
-#define NOT_FOUND -1
 #define NEEDS_LOCK -2
-
-#define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
-#define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
 #define FLAGS_BOTH(f) ((__u32)(f) << FLAGS_A_SHIFT | (__u32)(f) << FLAGS_B_SHIFT)
 
@@ -64,210 +58,6 @@ static __always_inline bool tcp_initial_syn(const struct packet *p)
 static __always_inline __u32 tcp_side_flags(const struct packet *p)
 {
 	return (__u32)p->tcp << (p->side ? FLAGS_B_SHIFT : FLAGS_A_SHIFT);
-}
-
-static __always_inline __u64 finish(__u64 h)
-{
-	h ^= h >> 32;
-	h *= hash_seed_5;
-	return h ^ h >> 29;
-}
-
-/*
- * Multilinear hashing (Lemire and Kaser, "Strongly universal string hashing is
- * fast", 2014): the products do not wait for each other. The agent has the
- * same function in Go (table.hashKey).
- */
-static __always_inline __u64 key_hash(const struct key *k, bool ports)
-{
-	__u64 h = k->addr_a[0] * hash_seed_0 + k->addr_a[1] * hash_seed_1 +
-		  k->addr_b[0] * hash_seed_2 + k->addr_b[1] * hash_seed_3;
-
-	if (ports)
-		h += ((__u64)k->realm_proto << 32 | (__u32)k->port_b << 16 | k->port_a) * hash_seed_4;
-	return finish(h);
-}
-
-/* The i-th bucket of a chain; the step is odd, so that a chain never meets itself. */
-static __always_inline __u32 chain_bucket(__u64 hash, __u32 i)
-{
-	return (hash + i * (hash >> 40 | 1)) & (buckets - 1);
-}
-
-/* Where in its bucket a session is looked for first. */
-static __always_inline __u32 chain_start(__u64 hash)
-{
-	return hash >> 61;
-}
-
-static __always_inline bool key_equal(const struct key *x, const struct key *y)
-{
-	return *(const __u64 *)&x->port_a == *(const __u64 *)&y->port_a &&
-	       x->addr_a[1] == y->addr_a[1] && x->addr_b[1] == y->addr_b[1] &&
-	       x->addr_a[0] == y->addr_a[0] && x->addr_b[0] == y->addr_b[0];
-}
-
-static __always_inline struct slot *slot_at(__u32 index)
-{
-	__u32 bucket = index / SLOTS_PER_BUCKET;
-	struct bucket *b = bpf_map_lookup_elem(&sessions, &bucket);
-
-	return b ? &b->slot[index % SLOTS_PER_BUCKET] : NULL;
-}
-
-static __always_inline __u32 *bucket_word(__u32 bucket)
-{
-	__u32 line = bucket / BUCKETS_PER_LINE;
-	struct bucket_line *l = bpf_map_lookup_elem(&bucket_words, &line);
-
-	return l ? &l->word[bucket % BUCKETS_PER_LINE] : NULL;
-}
-
-static __always_inline bool state_swap(struct slot *s, __u32 from, __u32 to)
-{
-	return __sync_val_compare_and_swap(&s->state, from, to) == from;
-}
-
-/* The state of a next occupant: all remarks gone, generation one up. */
-static __always_inline __u32 next_generation(__u32 state, __u32 phase)
-{
-	return ((state >> STATE_GEN_SHIFT) + 1) << STATE_GEN_SHIFT | phase;
-}
-
-static __always_inline bool bucket_lock(__u32 bucket)
-{
-	__u32 *word = bucket_word(bucket);
-
-	if (!word)
-		return false;
-	for (int i = 0; i < LOCK_TRIES; i++) {
-		__u32 seen = READ_ONCE(*word);
-
-		if (!(seen & WORD_LOCK) &&
-		    __sync_val_compare_and_swap(word, seen, seen | WORD_LOCK) == seen)
-			return true;
-	}
-	return false;
-}
-
-static __always_inline void bucket_unlock(__u32 bucket)
-{
-	__u32 *word = bucket_word(bucket);
-
-	if (word)
-		__sync_fetch_and_and(word, ~WORD_LOCK);
-}
-
-/* Where in one bucket is this key? NOT_FOUND, or 0 to SLOTS_PER_BUCKET - 1. */
-static __always_inline int bucket_find(__u32 bucket, __u32 start, const struct key *k)
-{
-	struct bucket *b = bpf_map_lookup_elem(&sessions, &bucket);
-
-	if (!b)
-		return NOT_FOUND;
-	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
-		__u32 n = (start + i) % SLOTS_PER_BUCKET;
-
-		if ((READ_ONCE(b->slot[n].state) & STATE_MATCHES) && key_equal(&b->slot[n].key, k))
-			return n;
-	}
-	return NOT_FOUND;
-}
-
-/* The slot index of a session, looked for along its chain from bucket number `from`. */
-__noinline int chain_find(struct packet *p, __u32 from)
-{
-	if (!p)
-		return NOT_FOUND;
-	for (__u32 i = 0; i < MAX_CHAIN; i++) {
-		__u32 bucket = chain_bucket(p->hash, i);
-		__u32 *word = bucket_word(bucket);
-		int n;
-
-		if (i >= from) {
-			n = bucket_find(bucket, chain_start(p->hash), &p->key);
-			if (n != NOT_FOUND)
-				return bucket * SLOTS_PER_BUCKET + n;
-		}
-		if (!word || !(READ_ONCE(*word) & WORD_OVERFLOW))
-			break;
-	}
-	return NOT_FOUND;
-}
-
-/* A slot that a new session may have although it is not free, and its home is here. */
-static __always_inline bool can_take_over(struct slot *s, __u32 state, __u32 bucket)
-{
-	if ((state & STATE_PHASE) == PHASE_NEGATIVE)
-		return true;
-	return (state & STATE_PHASE) == PHASE_LIVE && (state & STATE_STORED) &&
-	       chain_bucket(key_hash(&s->key, true), 0) == bucket;
-}
-
-/*
- * Makes one slot of a bucket BUSY for the caller: a free one, else one that
- * holds nothing that is not on disk. NOT_FOUND, or the slot's index.
- */
-__noinline int bucket_claim(__u32 bucket, __u32 start)
-{
-	struct bucket *b = bpf_map_lookup_elem(&sessions, &bucket);
-
-	if (!b)
-		return NOT_FOUND;
-	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
-		__u32 n = (start + i) % SLOTS_PER_BUCKET;
-		__u32 state = READ_ONCE(b->slot[n].state);
-
-		if ((state & STATE_PHASE) == PHASE_FREE &&
-		    state_swap(&b->slot[n], state, next_generation(state, PHASE_BUSY)))
-			return bucket * SLOTS_PER_BUCKET + n;
-	}
-	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
-		__u32 n = (start + i) % SLOTS_PER_BUCKET;
-		__u32 state = READ_ONCE(b->slot[n].state);
-
-		if (can_take_over(&b->slot[n], state, bucket) &&
-		    state_swap(&b->slot[n], state, next_generation(state, PHASE_BUSY))) {
-			COUNT(taken_over, 1);
-			return bucket * SLOTS_PER_BUCKET + n;
-		}
-	}
-	return NOT_FOUND;
-}
-
-/*
- * A BUSY slot for a new session, along its chain; each bucket passed is told
- * so before the session can be looked for.
- */
-__noinline int chain_claim(__u64 hash)
-{
-	for (__u32 i = 0; i < MAX_CHAIN; i++) {
-		__u32 bucket = chain_bucket(hash, i);
-		int index = bucket_claim(bucket, chain_start(hash));
-		__u32 *word;
-
-		if (index == NOT_FOUND)
-			continue;
-		for (__u32 j = 0; j < i && j < MAX_CHAIN; j++) {
-			word = bucket_word(chain_bucket(hash, j));
-			if (word)
-				__sync_fetch_and_add(word, 1);
-		}
-		return index;
-	}
-	return NOT_FOUND;
-}
-
-/* A BUSY slot anywhere, for a session that no packet looks for any more. */
-__noinline int grave_claim(__u64 hash)
-{
-	for (__u32 i = 0; i < MAX_CHAIN; i++) {
-		int index = bucket_claim(chain_bucket(hash, i), chain_start(hash));
-
-		if (index != NOT_FOUND)
-			return index;
-	}
-	return NOT_FOUND;
 }
 
 /* Fills a BUSY slot with a new session and lets packets find it. */

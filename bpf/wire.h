@@ -11,6 +11,11 @@
 
 #include <linux/types.h>
 
+/* Raised when the hash, the chains or the meaning of a state change: no program may then share an old table. */
+enum table_version {
+	TABLE_VERSION = 1,
+};
+
 #define SLOTS_PER_BUCKET 8
 #define BUCKETS_PER_LINE 16 /* bucket words in one cache line */
 #define MAX_CHAIN 8 /* buckets that a session may be looked for in */

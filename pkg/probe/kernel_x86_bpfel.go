@@ -190,6 +190,12 @@ type kernelTableMeta struct {
 	Orphaned uint64
 }
 
+type kernelTableVersion uint32
+
+const (
+	kernelTableVersionTABLE_VERSION kernelTableVersion = 1
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -219,6 +225,7 @@ const (
 	kernelVarForAgentPhase        = "for_agent_phase"
 	kernelVarForAgentPrefix       = "for_agent_prefix"
 	kernelVarForAgentState        = "for_agent_state"
+	kernelVarForAgentTableVersion = "for_agent_table_version"
 	kernelVarFragmentWindow       = "fragment_window"
 	kernelVarHashSeed0            = "hash_seed_0"
 	kernelVarHashSeed1            = "hash_seed_1"
@@ -319,6 +326,7 @@ type kernelVariableSpecs struct {
 	ForAgentPhase        *ebpf.VariableSpec `ebpf:"for_agent_phase"`
 	ForAgentPrefix       *ebpf.VariableSpec `ebpf:"for_agent_prefix"`
 	ForAgentState        *ebpf.VariableSpec `ebpf:"for_agent_state"`
+	ForAgentTableVersion *ebpf.VariableSpec `ebpf:"for_agent_table_version"`
 	FragmentWindow       *ebpf.VariableSpec `ebpf:"fragment_window"`
 	HashSeed0            *ebpf.VariableSpec `ebpf:"hash_seed_0"`
 	HashSeed1            *ebpf.VariableSpec `ebpf:"hash_seed_1"`
@@ -399,6 +407,7 @@ type kernelVariables struct {
 	ForAgentPhase        *ebpf.Variable `ebpf:"for_agent_phase"`
 	ForAgentPrefix       *ebpf.Variable `ebpf:"for_agent_prefix"`
 	ForAgentState        *ebpf.Variable `ebpf:"for_agent_state"`
+	ForAgentTableVersion *ebpf.Variable `ebpf:"for_agent_table_version"`
 	FragmentWindow       *ebpf.Variable `ebpf:"fragment_window"`
 	HashSeed0            *ebpf.Variable `ebpf:"hash_seed_0"`
 	HashSeed1            *ebpf.Variable `ebpf:"hash_seed_1"`

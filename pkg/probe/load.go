@@ -47,7 +47,8 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 }
 
 // layoutOf names the shape of everything that is pinned: maps, key and value
-// types with all their fields. Objects with the same name can share a table.
+// types with all their fields, and the version of what they mean. Objects with
+// the same name can share a table.
 func layoutOf(spec *ebpf.CollectionSpec) string {
 	h := sha256.New()
 	for _, name := range sharedMaps {
@@ -56,12 +57,7 @@ func layoutOf(spec *ebpf.CollectionSpec) string {
 		describe(h, m.Key)
 		describe(h, m.Value)
 	}
-	var state *btf.Enum
-	if err := spec.Types.TypeByName("state", &state); err == nil {
-		for _, v := range state.Values {
-			fmt.Fprintf(h, "%s=%d\n", v.Name, v.Value)
-		}
-	}
+	fmt.Fprintf(h, "version %d\n", kernelTableVersionTABLE_VERSION)
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 

@@ -79,7 +79,9 @@ func (t *table) hashKey(k *kernelKey) uint64 {
 	h += (uint64(k.RealmProto)<<32 | uint64(k.PortB)<<16 | uint64(k.PortA)) * t.seed[4]
 	h ^= h >> 32
 	h *= t.seed[5]
-	return h ^ h>>29
+	h ^= h >> 29
+	h *= 0x94D049BB133111EB
+	return h ^ h>>32
 }
 
 // chainBucket is chain_bucket of bpf/table.h: the i-th bucket of a chain.

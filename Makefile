@@ -1,0 +1,54 @@
+# edgelog. Each target does everything it needs; "make help" lists them.
+SHELL       := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+# A Go that was unpacked by hand is often not in PATH.
+export PATH := $(PATH):/usr/local/go/bin
+
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+UNITDIR  ?= /etc/systemd/system
+FUZZTIME ?= 30s
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: help build generate check test fuzz bench demo install
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: ## build bin/edgelog, a static program
+	@scripts/setup.sh build
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/edgelog ./cmd/edgelog
+
+generate: ## make the BPF objects and their Go bindings from bpf/
+	@scripts/setup.sh build
+	go generate ./pkg/probe
+
+check: ## format, vet, staticcheck, scripts, generated files, modules, house rules
+	@scripts/setup.sh build check
+	@scripts/check.sh
+
+test: ## all tests with the race detector, and each fuzz target briefly; needs root for BPF
+	@scripts/setup.sh build lab
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
+	@scripts/fuzz.sh 3s
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@scripts/setup.sh build
+	@scripts/fuzz.sh $(FUZZTIME)
+
+bench: ## measure, each figure as a ratio to a reference of the same run; needs root
+	@scripts/setup.sh build lab
+	go test -run '^$$' -bench . -benchtime 1s ./...
+
+demo: build ## record real traffic of two subscribers in network namespaces, and read it back; needs root
+	@scripts/setup.sh lab
+	@go run ./tests/demo -edgelog bin/edgelog
+
+install: build ## install the program and the systemd unit under DESTDIR and PREFIX
+	install -D -m 0755 bin/edgelog $(DESTDIR)$(PREFIX)/sbin/edgelog
+	install -d -m 0755 $(DESTDIR)$(UNITDIR)
+	sed 's,/usr/local/sbin/,$(PREFIX)/sbin/,' scripts/edgelog.service > $(DESTDIR)$(UNITDIR)/edgelog.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/edgelog.service

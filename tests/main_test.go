@@ -1,0 +1,97 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/tests/gateway"
+	"github.com/edgelog/edgelog/tests/lab"
+)
+
+// binary is the program under test, built once with the race detector on, so
+// that the black-box tests look for races too.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "edgelog-tests-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "edgelog")
+	if out, err := exec.Command("go", "build", "-race", "-o", binary, "../cmd/edgelog").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build edgelog: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// limited returns a context that gives up waiting: a bound for a hang, not a
+// measure of speed.
+func limited(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// open makes a border with a configured gateway.
+func open(t *testing.T, mtu int, o gateway.Options) *gateway.Gateway {
+	t.Helper()
+	b, err := lab.OpenBorder(mtu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o.Binary = binary
+	g, err := gateway.Open(limited(t), b, t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// start opens and starts one, and at the end of the test checks that its
+// counters add up.
+func start(t *testing.T, o gateway.Options) *gateway.Gateway {
+	t.Helper()
+	g := open(t, 0, o)
+	if err := g.Start(limited(t)); err != nil {
+		t.Fatal(err)
+	}
+	checkBalanceAtEnd(t, g)
+	return g
+}
+
+// checkBalanceAtEnd is run after every test with an agent that still runs.
+func checkBalanceAtEnd(t *testing.T, g *gateway.Gateway) {
+	t.Cleanup(func() {
+		select {
+		case <-g.Agent().Done():
+			return
+		default:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		s, err := g.Until(ctx, "the counters add up", func(s *gateway.Status) bool { return s.Balanced() == nil && s.Probe.Table.Balanced })
+		if err != nil {
+			t.Error(err)
+			if s != nil {
+				t.Error(s.Balanced())
+			}
+		}
+		if t.Failed() {
+			t.Logf("the agent's log:\n%s", g.Agent().Output())
+		}
+	})
+}
