@@ -30,9 +30,9 @@ gofmt_clean() {
 }
 
 c_format_clean() {
-	clang-format-16 --dry-run --Werror bpf/*.c bpf/*.h ||
+	clang-format-16 --style=file:bpf/.clang-format --dry-run --Werror bpf/*.[ch] tests/bench/*.c ||
 		{
-			note "run clang-format-16 -i bpf/*.c bpf/*.h"
+			note "run clang-format-16 --style=file:bpf/.clang-format -i bpf/*.[ch] tests/bench/*.c"
 			return 1
 		}
 }

@@ -183,8 +183,8 @@ func (p *Probe) tell(e Event) {
 // Events carries evidence of gaps. It is never closed.
 func (p *Probe) Events() <-chan Event { return p.events }
 
-// Collect adds to b sessions that are due to be recorded, until b holds max of
-// them. It never waits. The batch must be given to Stored or Release.
+// Collect adds to b up to max sessions that are due to be recorded. It never
+// waits. The batch must be given to Stored or Release.
 func (p *Probe) Collect(b *Batch, max int) error {
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
@@ -201,7 +201,7 @@ func (p *Probe) Collect(b *Batch, max int) error {
 		p.fragsHeld = held
 	}
 	from := b.Len()
-	p.c.collect(b, now, max)
+	p.c.collect(b, now, from+max)
 	p.toUTC(b.Sessions[from:])
 	return nil
 }
@@ -250,7 +250,7 @@ func (p *Probe) Release(b *Batch) {
 }
 
 // CollectAll detaches the programs and then adds everything that the table
-// holds, open sessions with EndShutdown, until b holds max. more is true as
+// holds, open sessions with EndShutdown, up to max sessions. more is true as
 // long as another call may find something. It ends the life of a table.
 func (p *Probe) CollectAll(b *Batch, max int) (more bool, err error) {
 	if err := p.drain(); err != nil {
@@ -259,7 +259,7 @@ func (p *Probe) CollectAll(b *Batch, max int) (more bool, err error) {
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	from := b.Len()
-	more = p.c.takeOpen(b, max, session.EndShutdown)
+	more = p.c.takeOpen(b, from+max, session.EndShutdown)
 	p.toUTC(b.Sessions[from:])
 	return more, nil
 }

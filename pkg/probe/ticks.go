@@ -61,7 +61,7 @@ func checkTicks(p *ebpf.Program, meta *kernelTableMeta) (time.Duration, error) {
 		return 0, err
 	}
 	behind := time.Duration(int64(r.Monotonic - (meta.TickBase + r.Ticks*meta.TickNs)))
-	if behind < 0 || behind > tickTolerance*time.Duration(meta.TickNs) {
+	if tick := time.Duration(meta.TickNs); behind < -tick || behind > tickTolerance*tick {
 		return behind, nil
 	}
 	return 0, nil
