@@ -1,0 +1,25 @@
+// Package block turns slices of sessions and of bindings into small columnar
+// blocks of bytes, and back. FORMAT.md beside it describes every byte.
+//
+// The life of a block:
+//
+//  1. The recorder hands an Encoder some tens of thousands of sessions that
+//     ended on the same UTC day.
+//  2. They are sorted by local address, then start. Each field becomes a
+//     column: differences, dictionaries and byte planes, each packed on its
+//     own, so that later every column can be sealed in a frame of its own.
+//  3. The header says who recorded under which profile and how good the clock
+//     was; a directory says where each column lies.
+//  4. The block is sealed by the vault and filed by the store.
+//  5. For an answer a Decoder unpacks the columns, and Match picks the rows of
+//     one subscriber, address or remote side within a time window; only those
+//     become sessions again.
+//
+// Times of sessions are kept in whole milliseconds, fractions cut off; all else
+// comes back as it was, in sorted order.
+//
+// The package refuses to write a block that it could not read back: too many
+// rows, too long a text. It reads any bytes without panic and within bounded
+// memory, but it does not detect alteration: that is the seal's work. It knows
+// neither keys nor files.
+package block

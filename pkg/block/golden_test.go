@@ -1,0 +1,108 @@
+package block
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+var newGolden = flag.Bool("new-golden", false, "write golden files of the present format version; those of older versions are never written again")
+
+// golden is what a golden block holds, in a form that no codec of ours touches.
+type golden struct {
+	Header   Header
+	Sessions []session.Session `json:",omitempty"`
+	Bindings []session.Binding `json:",omitempty"`
+}
+
+func read(t *testing.T, file string) golden {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := ReadHeader(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := golden{Header: h}
+	switch h.Kind {
+	case KindSessions:
+		_, g.Sessions, err = DecodeSessions(b)
+	case KindBindings:
+		_, g.Bindings, err = DecodeBindings(b)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestOldBlocksAreReadForEver reads every golden block and compares it with the
+// JSON beside it.
+func TestOldBlocksAreReadForEver(t *testing.T) {
+	if *newGolden {
+		writeGolden(t)
+	}
+	files, err := filepath.Glob("testdata/golden/*.block")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d golden blocks, %v", len(files), err)
+	}
+	for _, f := range files {
+		t.Run(filepath.Base(f), func(t *testing.T) {
+			got, err := json.MarshalIndent(read(t, f), "", " ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := os.ReadFile(strings.TrimSuffix(f, ".block") + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(append(got, '\n'), want) {
+				t.Errorf("it reads differently now")
+			}
+		})
+	}
+}
+
+func writeGolden(t *testing.T) {
+	mixed := newMix(20261121, 300, 10*time.Second).sessions()
+	edge := []session.Session{
+		{},
+		{Start: -1e6, End: -2e6, Local: session.SideResponder, Flags: 0xff, EndReason: 0xff, Proto: 0xff, Reuse: 0xff, InitiatorTCP: 0xff, ResponderTCP: 0xff,
+			InitiatorPort: 0xffff, ResponderPort: 0xffff, Initiator: v6(1<<63, 1), Responder: v4(0xffffffff), Subscriber: "Ærø \x00"},
+		{Start: MaxMilli * 1e6, End: MaxMilli * 1e6, Subscriber: strings.Repeat("long ", 800)},
+		{Start: 1e6, End: 5e6, Initiator: v4(7), Local: session.SideInitiator, Flags: session.LocalOnly, Subscriber: "one"},
+		{Start: 2e6, End: 2e6, Initiator: v4(7), Local: session.SideInitiator, Flags: session.LocalOnly, Subscriber: "two"},
+	}
+	bindings := newMix(20261121, 200, time.Hour).bindings()
+	bindings = append(bindings, session.Binding{From: 1, To: 2, Source: 0xff, Certainty: 0xff})
+	for name, make := range map[string]func() ([]byte, error){
+		"v1-sessions":      func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
+		"v1-sessions-edge": func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
+		"v1-bindings":      func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
+	} {
+		b, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join("testdata/golden", name)
+		if err := os.WriteFile(file+".block", b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := json.MarshalIndent(read(t, file+".block"), "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file+".json", append(out, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package block
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// asks says in the plainest way whether s is asked for.
+func asks(q Query, s *session.Session) bool {
+	if s.Start/1e6 > q.To/1e6 || s.End/1e6 < q.From/1e6 || q.Subscriber != "" && s.Subscriber != q.Subscriber {
+		return false
+	}
+	end := func(p netip.Prefix, want uint16, a session.Addr, port uint16) bool {
+		return !p.IsValid() || p.Contains(a.Netip()) && (want == 0 || want == port)
+	}
+	fits := func(l session.Addr, lp uint16, r session.Addr, rp uint16) bool {
+		if s.Flags&session.LocalOnly != 0 && q.Remote.IsValid() {
+			return false
+		}
+		return end(q.Address, q.Port, l, lp) && end(q.Remote, q.RemotePort, r, rp)
+	}
+	out := fits(s.Initiator, s.InitiatorPort, s.Responder, s.ResponderPort)
+	in := fits(s.Responder, s.ResponderPort, s.Initiator, s.InitiatorPort)
+	switch s.Local {
+	case session.SideInitiator:
+		return out
+	case session.SideResponder:
+		return in
+	}
+	return out || in && s.Flags&session.LocalOnly == 0
+}
+
+func TestMatchFindsWhatAPlainSearchFinds(t *testing.T) {
+	m := newMix(3, 4000, time.Minute)
+	in := m.sessions()
+	for i := range in {
+		switch i % 50 {
+		case 0:
+			in[i].Local = session.SideUnknown
+		case 1:
+			in[i].Flags, in[i].Local, in[i].Responder, in[i].ResponderPort = session.LocalOnly, session.SideInitiator, session.Addr{}, 0
+		case 2:
+			in[i].Subscriber = "" // not known
+		}
+	}
+	s, err := NewDecoder().Sessions(encode(t, in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	found := 0
+	for range 400 {
+		x := in[r.IntN(len(in))]
+		q := Query{From: x.Start - r.Int64N(3e9), To: x.Start + r.Int64N(3e9)}
+		l, lp, ok := x.LocalEnd()
+		if !ok {
+			l, lp = x.Initiator, x.InitiatorPort
+		}
+		far, fp, _ := x.RemoteEnd()
+		a, f := Exactly(l.Netip()), Exactly(far.Netip())
+		if r.IntN(3) == 0 {
+			a, _ = a.Addr().Prefix(a.Bits() - 8)
+		}
+		switch r.IntN(6) {
+		case 0:
+			q.Address = a
+		case 1:
+			q.Address, q.Port = a, lp
+		case 2:
+			q.Remote, q.To = f, q.To+60e9
+		case 3:
+			q.Remote, q.RemotePort = f, fp
+		case 4:
+			q.Subscriber = x.Subscriber
+		case 5:
+			q.Address, q.Remote, q.RemotePort, q.Subscriber = a, f, fp, x.Subscriber
+		}
+		var want []session.Session
+		for _, y := range whole(in) {
+			if asks(q, &y) {
+				want = append(want, y)
+			}
+		}
+		got := s.Match(nil, q)
+		if sum(want) != sum(got) {
+			t.Fatalf("%+v: %d found, %d expected", q, len(got), len(want))
+		}
+		found += len(got)
+	}
+	if found < 400 {
+		t.Errorf("only %d sessions found: the questions ask nothing", found)
+	}
+}
+
+func TestTheEdgesOfTheWindow(t *testing.T) {
+	base := int64(1_795_219_200_000_000_000)
+	s := session.Session{Start: base + 1_500_000, End: base + 9_700_000, Local: session.SideInitiator, Initiator: v4(1), Subscriber: "s"}
+	b, err := NewDecoder().Sessions(encode(t, []session.Session{s}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what     string
+		from, to int64
+		want     int
+	}{
+		{"inside", 3e6, 4e6, 1},
+		{"around", 0, 20e6, 1},
+		{"ends in the millisecond of the start", 0, 1_400_000, 1},
+		{"ends the millisecond before the start", 0, 999_999, 0},
+		{"begins at the end", 9_700_000, 12e6, 1},
+		{"begins after the end, in its millisecond", 9_900_000, 12e6, 1},
+		{"begins the millisecond after the end", 10e6, 12e6, 0},
+	} {
+		if got := b.Match(nil, Query{Subscriber: "s", From: base + c.from, To: base + c.to}); len(got) != c.want {
+			t.Errorf("%s: %d found", c.what, len(got))
+		}
+	}
+	if got := b.Match(nil, Query{Address: netip.MustParsePrefix("::/0"), From: base, To: base + 20e6}); len(got) != 0 {
+		t.Error("an IPv6 prefix holds an IPv4 address")
+	}
+	if got := b.Match(nil, Query{Address: netip.MustParsePrefix("0.0.0.0/0"), From: base, To: base + 20e6}); len(got) != 1 {
+		t.Error("0.0.0.0/0 does not hold an IPv4 address")
+	}
+}
+
+func TestMatchBindings(t *testing.T) {
+	b := []session.Binding{
+		{Prefix: netip.MustParsePrefix("192.0.2.7/32"), FirstPort: 1000, LastPort: 1999, From: 100, To: 200, Subscriber: "a"},
+		{Prefix: netip.MustParsePrefix("2001:db8:5::/56"), LastPort: 65535, From: 150, To: session.Forever, Subscriber: "b"},
+		{LastPort: 65535, From: 100, To: 200, Subscriber: "c"},
+	}
+	for _, c := range []struct {
+		what string
+		q    Query
+		want string
+	}{
+		{"all in force", Query{From: 0, To: 1000}, "abc"},
+		{"its address", Query{Address: netip.MustParsePrefix("192.0.2.7/32"), From: 0, To: 1000}, "a"},
+		{"its address as IPv4-mapped", Query{Address: netip.MustParsePrefix("::ffff:192.0.2.7/128"), From: 0, To: 1000}, "a"},
+		{"a prefix around it", Query{Address: netip.MustParsePrefix("192.0.2.0/24"), From: 0, To: 1000}, "a"},
+		{"its port", Query{Address: netip.MustParsePrefix("192.0.2.7/32"), Port: 1999, From: 0, To: 1000}, "a"},
+		{"another port", Query{Address: netip.MustParsePrefix("192.0.2.7/32"), Port: 2000, From: 0, To: 1000}, ""},
+		{"an address in its prefix", Query{Address: netip.MustParsePrefix("2001:db8:5::1/128"), From: 0, To: 1000}, "b"},
+		{"another subscriber", Query{Subscriber: "d", From: 0, To: 1000}, ""},
+		{"its subscriber", Query{Subscriber: "c", From: 0, To: 1000}, "c"},
+		{"until the first instant", Query{From: 0, To: 100}, "ac"},
+		{"before the first instant", Query{From: 0, To: 99}, ""},
+		{"from the last instant", Query{From: 199, To: 1000}, "abc"},
+		{"after the last instant", Query{From: 200, To: 1000}, "b"},
+		{"a far side", Query{Remote: netip.MustParsePrefix("192.0.2.7/32"), From: 0, To: 1000}, ""},
+	} {
+		got := ""
+		for _, x := range MatchBindings(nil, b, c.q) {
+			got += x.Subscriber
+		}
+		if got != c.want {
+			t.Errorf("%s: found %q, want %q", c.what, got, c.want)
+		}
+	}
+}

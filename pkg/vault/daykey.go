@@ -1,0 +1,95 @@
+package vault
+
+import (
+	"bytes"
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// ErrWrongKey means that a block belongs to another day or epoch than the key.
+var ErrWrongKey = errors.New("block belongs to another day or epoch than the key")
+
+// The wrapped form of a data key is an age file with this inside:
+//
+//	 0   4  "EDGK"
+//	 4   1  format version, 1
+//	 5   4  day, big-endian, two's complement
+//	 9   8  epoch, big-endian
+//	17  32  key of AES-256
+const (
+	keyMagic    = "EDGK"
+	keyVersion  = 1
+	keySize     = 32
+	payloadSize = 17 + keySize
+)
+
+func putPayload(b []byte, n name, key []byte) {
+	copy(b, keyMagic)
+	b[4] = keyVersion
+	binary.BigEndian.PutUint32(b[5:], uint32(n.day))
+	binary.BigEndian.PutUint64(b[9:], n.epoch)
+	copy(b[17:], key)
+}
+
+// DayKey opens the blocks of one day and epoch.
+type DayKey struct {
+	of   name
+	aead cipher.AEAD
+}
+
+// OpenKey unwraps a data key. The error wraps ErrWrongIdentity, ErrDamaged or
+// ErrNewer.
+func OpenKey(wrapped []byte, ids *Identities) (*DayKey, error) {
+	b, err := OpenSealed(wrapped, ids)
+	if err != nil {
+		return nil, fmt.Errorf("open wrapped data key: %w", err)
+	}
+	defer clear(b)
+	switch {
+	case len(b) < 5 || string(b[:4]) != keyMagic:
+		return nil, fmt.Errorf("open wrapped data key: %w: no data key is inside", ErrDamaged)
+	case b[4] != keyVersion:
+		return nil, fmt.Errorf("open wrapped data key: %w: format %d, this version reads %d", ErrNewer, b[4], keyVersion)
+	case len(b) != payloadSize:
+		return nil, fmt.Errorf("open wrapped data key: %w: %d bytes inside instead of %d", ErrDamaged, len(b), payloadSize)
+	}
+	aead, err := newAEAD(b[17:])
+	if err != nil {
+		return nil, err
+	}
+	return &DayKey{
+		of:   name{int32(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])},
+		aead: aead,
+	}, nil
+}
+
+// Day returns the UTC day of the key, counted from 1970-01-01.
+func (k *DayKey) Day() int32 { return k.of.day }
+
+// Epoch returns the epoch of the key.
+func (k *DayKey) Epoch() uint64 { return k.of.epoch }
+
+// Open appends the plaintext of sealed to dst and returns it with its place,
+// which is now proven. The error wraps ErrTruncated, ErrNewer, ErrWrongKey or
+// ErrDamaged; dst is then returned as it was.
+func (k *DayKey) Open(dst, sealed []byte) (Place, []byte, error) {
+	p, n, err := parsePlace(sealed)
+	if err != nil {
+		return Place{}, dst, err
+	}
+	if (name{p.Day, p.Epoch}) != k.of {
+		return Place{}, dst, fmt.Errorf("open block of day %d epoch %d with the key of day %d epoch %d: %w",
+			p.Day, p.Epoch, k.of.day, k.of.epoch, ErrWrongKey)
+	}
+	out, err := k.aead.Open(dst, nil, sealed[n:], sealed[:n])
+	if err != nil {
+		return Place{}, dst, fmt.Errorf("open block %d of kind %d, day %d, epoch %d: %w", p.Seq, p.Kind, p.Day, p.Epoch, ErrDamaged)
+	}
+	return p, out, nil
+}
+
+// IsSealedKey reports whether b begins like a wrapped data key. It needs no
+// private key and proves no more than that.
+func IsSealedKey(b []byte) bool { return bytes.HasPrefix(b, []byte("age-encryption.org/v1\n-> ")) }
