@@ -1,0 +1,87 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+// someSessions are n sessions of 5,000 subscribers, spread over a minute: not a
+// realistic mix (pkg/block has one), but work of the same kind.
+func someSessions(n int) []session.Session {
+	out := make([]session.Session, n)
+	x := uint64(1)
+	rnd := func(n uint64) uint64 { // xorshift
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		return x % n
+	}
+	start := aDay.Start().UnixNano()
+	names := make([]string, 5000)
+	for i := range names {
+		names[i] = time.Duration(i * i).String()
+	}
+	for i := range out {
+		sub := rnd(5000)
+		s := session.Session{Start: start + int64(rnd(60e9)), Proto: session.UDP, Local: session.SideInitiator,
+			InitiatorPort: uint16(32768 + rnd(28000)), ResponderPort: 443, Subscriber: names[sub], EndReason: session.EndIdle}
+		s.End = s.Start + int64(rnd(1<<(20+rnd(14))))
+		s.Initiator = session.Addr{10: 0xff, 11: 0xff, 12: 100, 13: 64, 14: byte(sub >> 8), 15: byte(sub)}
+		far := rnd(1 << (2 + rnd(14)))
+		s.Responder = session.Addr{10: 0xff, 11: 0xff, 12: 34, 13: byte(far >> 16), 14: byte(far >> 8), 15: byte(far)}
+		out[i] = s
+	}
+	return out
+}
+
+// BenchmarkToDisk takes sessions all the way: encoded, sealed, and fsynced.
+func BenchmarkToDisk(b *testing.B) {
+	const rows = 1 << 16
+	in := someSessions(rows)
+	o := testOptions()
+	l := newLab(b, b.TempDir(), o)
+	e := block.NewEncoder()
+	h := block.Header{Profile: session.ProfileSession, Gateway: "gw-1"}
+	var plain, sealed []byte
+	var err error
+	sum := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		if plain, err = e.Sessions(plain[:0], h, in); err != nil {
+			b.Fatal(err)
+		}
+		p := vault.Place{Gateway: "gw-1", Kind: uint8(KindSessions), Day: int32(aDay), Epoch: l.epoch,
+			Seq: l.s.NextSeq(KindSessions, aDay, l.epoch), Count: rows}
+		if sealed, err = l.v.Seal(sealed[:0], p, plain); err != nil {
+			b.Fatal(err)
+		}
+		if err := l.s.Put(sealed); err != nil {
+			b.Fatal(err)
+		}
+		sum += len(sealed)
+	}
+	b.ReportMetric(float64(sum)/float64(b.N)/rows, "B/session")
+	b.ReportMetric(float64(b.N)*rows/b.Elapsed().Seconds(), "sessions/s")
+}
+
+// BenchmarkScan reads blocks of a window without opening them.
+func BenchmarkScan(b *testing.B) {
+	l := newLab(b, b.TempDir(), testOptions())
+	for i := range 200 {
+		p := l.place(KindSessions, aDay)
+		p.From, p.To = int64(i), int64(i)
+		if err := l.s.Put(l.seal(p, make([]byte, 500_000))); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		n := 0
+		if err := l.s.Scan(b.Context(), KindSessions, 100, 101, func(vault.Place, Sealed) error { n++; return nil }); err != nil || n != 2 {
+			b.Fatalf("%d blocks, %v", n, err)
+		}
+	}
+}

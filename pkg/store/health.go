@@ -1,0 +1,65 @@
+package store
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// Health is how the store is.
+type Health struct {
+	State   State
+	Free    int64  // bytes that may still be written to the file system
+	Ballast int64  // bytes held back
+	Err     error  // the last error of writing, nil after a success
+	Blocks  uint64 // number of blocks
+	Bytes   uint64 // their size, sealed
+	Rows    uint64 // records in them
+	Keys    int    // number of wrapped keys
+
+	Oldest, Newest session.Day // days that have blocks; both 0 when Blocks is 0
+}
+
+// Health measures the free space and returns how the store is. Calling it now
+// and then gives the ballast up and takes it again when nothing is put.
+func (s *Store) Health() Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := Health{State: StateStopped, Err: s.last, Keys: len(s.keys)}
+	if !s.closed {
+		state, free, _, err := s.guard.look()
+		if h.State, h.Free = state, free; err != nil {
+			h.Err = err
+		}
+	}
+	if s.failed != nil {
+		h.State = StateStopped
+	}
+	h.Ballast = s.guard.held
+	for sh, b := range s.books {
+		if h.Blocks == 0 {
+			h.Oldest, h.Newest = sh.day, sh.day
+		}
+		h.Oldest, h.Newest = min(h.Oldest, sh.day), max(h.Newest, sh.day)
+		h.Blocks += uint64(b.next)
+		h.Bytes += b.bytes
+		h.Rows += b.rows
+	}
+	return h
+}
+
+// Due returns those of days whose time is over at now: the sessions of a day
+// are kept for retentionDays whole days after it (BEK 988/2006 § 9). With less
+// than one day of retention nothing is due: that is no value to destroy by.
+func Due(days []session.Day, now time.Time, retentionDays int) []session.Day {
+	if retentionDays < 1 {
+		return nil
+	}
+	today := int64(session.DayOf(now.UnixNano()))
+	keep := int64(min(retentionDays, math.MaxInt32))
+	due := slices.DeleteFunc(slices.Clone(days), func(d session.Day) bool { return int64(d)+keep >= today })
+	slices.Sort(due)
+	return slices.Compact(due)
+}

@@ -1,0 +1,329 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
+)
+
+// Errors by which callers decide. Every error of this package wraps one of
+// them, or the file system's.
+var (
+	ErrMissing  = errors.New("store does not exist")
+	ErrNotStore = errors.New("directory is not a store")
+	ErrNewer    = errors.New("store is of a newer version")
+	ErrInUse    = errors.New("store is in use by another process")
+	ErrReadOnly = errors.New("store cannot be written to")
+	ErrNoSpace  = errors.New("too little disk space")
+	ErrDamaged  = errors.New("store is damaged")
+	ErrClosed   = errors.New("store is closed")
+	ErrFailed   = errors.New("an earlier write failed, and what is on disk is not known")
+	ErrTooLarge = errors.New("too large to be stored at once")
+	ErrTurn     = errors.New("block is out of turn")
+	ErrNoKey    = errors.New("wrapped key of the block was not saved")
+	ErrKeyKnown = errors.New("a wrapped key of this day and epoch is there already")
+	ErrBlock    = errors.New("not a block to be stored")
+)
+
+const versionText = "edgelog store 1\n"
+
+// Options of a store. A zero field means its default.
+type Options struct {
+	Create bool // make the store where there is none
+
+	// MinFree is the free space, in bytes, below which nothing is written; 0
+	// means 1 GiB. Beside what is put, Badger writes out its tables in memory:
+	// less than 128 MiB is not enough for a store that takes blocks all day.
+	MinFree int64
+	// LowFree is the free space below which the state is low; 0 means twice
+	// MinFree.
+	LowFree int64
+	// Ballast is the disk space held back, in bytes, to be given up when the
+	// disk is nearly full; 0 means 256 MiB, less than 0 none.
+	Ballast int64
+
+	Log *slog.Logger     // nil means slog.Default()
+	Now func() time.Time // nil means time.Now; used to number epochs
+}
+
+// DefaultOptions returns the defaults with nothing left at 0.
+func DefaultOptions() Options {
+	return Options{MinFree: 1 << 30, LowFree: 2 << 30, Ballast: 256 << 20, Log: slog.Default(), Now: time.Now}
+}
+
+func (o Options) filled() Options {
+	d := DefaultOptions()
+	o.MinFree = cmp.Or(o.MinFree, d.MinFree)
+	o.LowFree = max(cmp.Or(o.LowFree, 2*o.MinFree), o.MinFree)
+	o.Ballast = max(cmp.Or(o.Ballast, d.Ballast), 0)
+	if o.Log == nil {
+		o.Log = d.Log
+	}
+	if o.Now == nil {
+		o.Now = d.Now
+	}
+	return o
+}
+
+// Store is an open store. It is safe for use by several goroutines.
+type Store struct {
+	dir  string
+	o    Options
+	lock *os.File
+	db   *badger.DB
+
+	mu     sync.Mutex // one writer; also guards all below
+	guard  guard
+	books  map[shelf]book
+	keys   map[keyName]bool
+	synced time.Time // when blocks/ itself was changed, as of its last fsync
+	failed error     // why nothing is written any more
+	last   error     // for Health
+	closed bool
+
+	readers sync.WaitGroup // added to under mu, and not once closed is set
+}
+
+// Open opens the store in dir. The error wraps ErrMissing, ErrNotStore,
+// ErrNewer, ErrInUse, ErrReadOnly, ErrNoSpace or ErrDamaged, and then nothing
+// has been changed, except that Badger may have begun to put itself right when
+// it is ErrDamaged.
+func Open(dir string, o Options) (*Store, error) {
+	o = o.filled()
+	fresh, err := inspect(dir, o.Create)
+	if err != nil {
+		return nil, err
+	}
+	if fresh {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make store %q: %w", dir, translate(err))
+		}
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		dir: dir, o: o, lock: lock, books: map[shelf]book{}, keys: map[keyName]bool{},
+		guard: guard{dir: dir, stop: o.MinFree, low: o.LowFree, ballast: o.Ballast, log: o.Log},
+	}
+	if err := s.open(fresh); err != nil {
+		if s.db != nil {
+			err = errors.Join(err, s.db.Close())
+		}
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// inspect looks at dir without changing it and reports whether a store is yet
+// to be made there.
+func inspect(dir string, create bool) (fresh bool, err error) {
+	version, err := os.ReadFile(filepath.Join(dir, "VERSION"))
+	switch {
+	case err == nil:
+		return false, checkVersion(dir, string(version))
+	case errors.Is(err, fs.ErrPermission):
+		return false, fmt.Errorf("open store %q: %w: %w; run it as the user who owns the store", dir, ErrReadOnly, err)
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, fmt.Errorf("open store %q: %w", dir, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("open store %q: %w: %w", dir, ErrNotStore, err)
+	}
+	for _, e := range entries {
+		// Left by a start that was broken off before VERSION was written.
+		if n := e.Name(); n != "keys" && n != "blocks" && n != "VERSION.new" {
+			return false, fmt.Errorf("open store %q: %w: there is no VERSION in it, but %q is; give an empty directory", dir, ErrNotStore, n)
+		}
+	}
+	if !create {
+		return false, fmt.Errorf("open store %q: %w; check the path, or let the agent make it", dir, ErrMissing)
+	}
+	return true, nil
+}
+
+func checkVersion(dir, text string) error {
+	if text == versionText {
+		return nil
+	}
+	var n int
+	if _, err := fmt.Sscanf(text, "edgelog store %d\n", &n); err == nil && n > 1 {
+		return fmt.Errorf("open store %q: %w: format %d, this version reads 1; upgrade edgelog", dir, ErrNewer, n)
+	}
+	return fmt.Errorf("open store %q: %w: VERSION does not say %q", dir, ErrNotStore, strings.TrimSpace(versionText))
+}
+
+// lockDir takes the directory for this process. The lock goes with the process.
+func lockDir(dir string) (*os.File, error) {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return nil, fmt.Errorf("open store %q: %w: %w; mount it read-write, or run as the user who owns it", dir, ErrReadOnly, err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store %q: %w", dir, translate(err))
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %q: %w: %w; is an agent running already?", dir, ErrInUse, err), f.Close())
+	}
+	return f, nil
+}
+
+func (s *Store) open(fresh bool) error {
+	if err := s.guard.open(); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	if fresh {
+		if err := errors.Join(os.MkdirAll(s.keysDir(), 0o700), os.MkdirAll(s.blocks(), 0o700)); err != nil {
+			return fmt.Errorf("make store %q: %w", s.dir, translate(err))
+		}
+	} else if err := preflight(s.blocks(), s.o.Log); err != nil {
+		return fmt.Errorf("open store %q: %w", s.dir, err)
+	}
+	if err := s.readKeys(); err != nil {
+		return fmt.Errorf("open store %q: %w", s.dir, err)
+	}
+	db, err := badger.Open(badgerOptions(s.blocks(), s.o.Log))
+	if err != nil {
+		return fmt.Errorf("open store %q: %w", s.dir, translate(err))
+	}
+	s.db = db
+	if err := s.readBooks(); err != nil {
+		return fmt.Errorf("open store %q: %w", s.dir, err)
+	}
+	if err := s.syncBlocks(); err != nil {
+		return fmt.Errorf("open store %q: %w", s.dir, translate(err))
+	}
+	if fresh {
+		if err := s.finish(); err != nil {
+			return fmt.Errorf("make store %q: %w", s.dir, translate(err))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, _, _, err := s.guard.look(); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) blocks() string { return filepath.Join(s.dir, "blocks") }
+
+// finish writes VERSION, after all else is there: without it there is no store.
+func (s *Store) finish() error {
+	tmp := filepath.Join(s.dir, "VERSION.new")
+	if err := writeFile(tmp, []byte(versionText), os.O_TRUNC); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(s.dir, "VERSION")); err != nil {
+		return err
+	}
+	for _, d := range []string{s.keysDir(), s.dir, filepath.Dir(filepath.Clean(s.dir))} {
+		if err := syncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFile writes a new file and fsyncs it.
+func writeFile(name string, b []byte, flag int) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|flag, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// syncBlocks fsyncs the directory of Badger's files when a file came or went
+// since the last time: Badger fsyncs what is in a new file, not its name.
+func (s *Store) syncBlocks() error {
+	fi, err := os.Stat(s.blocks())
+	if err != nil {
+		return err
+	}
+	if fi.ModTime().Equal(s.synced) {
+		return nil
+	}
+	if err := syncDir(s.blocks()); err != nil {
+		return err
+	}
+	s.synced = fi.ModTime()
+	return nil
+}
+
+func (s *Store) readBooks() error {
+	return fence(func() error {
+		return s.db.View(func(txn *badger.Txn) error {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{bookMark}, PrefetchValues: true, PrefetchSize: 100})
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				v, err := it.Item().ValueCopy(nil)
+				if err != nil {
+					return translate(err)
+				}
+				sh, b, err := parseBook(it.Item().Key(), v)
+				if err != nil {
+					return fmt.Errorf("%w: %w", ErrDamaged, err)
+				}
+				s.books[sh] = b
+			}
+			return nil
+		})
+	})
+}
+
+// Close writes out what Badger holds in memory and closes the store. It is safe
+// to call twice. With too little space it leaves Badger as it is, returns an
+// error that wraps ErrNoSpace, and the next Open makes good what is missing;
+// until this process ends the store cannot be opened again then. It waits for
+// scans to end; cancel their contexts first.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	was := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if was {
+		return nil
+	}
+	s.readers.Wait()
+	free, err := s.guard.space()
+	if err == nil && free < closeNeed && s.guard.held > 0 {
+		err = s.guard.giveUp(free)
+		if err == nil {
+			free, err = s.guard.space()
+		}
+	}
+	if err == nil && free < closeNeed {
+		err = fmt.Errorf("%w: %d MiB free, %d MiB needed; nothing is lost, make room before the next start", ErrNoSpace, free>>20, closeNeed>>20)
+	}
+	if err == nil {
+		err = translate(s.db.Close())
+	}
+	if err = errors.Join(err, s.lock.Close()); err != nil {
+		return fmt.Errorf("close store %q: %w", s.dir, err)
+	}
+	return nil
+}
