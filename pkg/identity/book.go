@@ -1,0 +1,466 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// Sink keeps bindings for the time of retention. PutBindings returns when they
+// are durable. It must accept a binding again: bindings with the same
+// SourceKey, Prefix, ports and From are versions of one (see Reader).
+type Sink interface {
+	PutBindings(ctx context.Context, b []session.Binding) error
+}
+
+// Options of a Book.
+type Options struct {
+	Clock  func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
+	Sink   Sink             // nil: bindings are not handed over to anyone
+
+	// Retain is how long an ended binding stays in memory, so that sessions
+	// joined late still find it, and how old an event may be to open a
+	// binding that counts as in force. 0: 24 hours.
+	Retain time.Duration
+
+	// MaxLog is the size of the log, in bytes, at which Flush replaces it by a
+	// snapshot. 0: 64 MiB.
+	MaxLog int64
+
+	// MaxLogAge is the age at which Flush does so. 0: 1 hour.
+	MaxLogAge time.Duration
+
+	// Batch is how many bindings Flush gives to the Sink at once. 0: 16384.
+	Batch int
+}
+
+// DefaultOptions returns the options that stand for 0, without Sink.
+func DefaultOptions() Options {
+	return Options{
+		Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Retain: 24 * time.Hour, MaxLog: 64 << 20, MaxLogAge: time.Hour, Batch: 16384,
+	}
+}
+
+func (o Options) withDefaults() Options {
+	d := DefaultOptions()
+	if o.Clock == nil {
+		o.Clock = d.Clock
+	}
+	if o.Logger == nil {
+		o.Logger = d.Logger
+	}
+	if o.Retain <= 0 {
+		o.Retain = d.Retain
+	}
+	if o.MaxLog <= 0 {
+		o.MaxLog = d.MaxLog
+	}
+	if o.MaxLogAge <= 0 {
+		o.MaxLogAge = d.MaxLogAge
+	}
+	if o.Batch <= 0 {
+		o.Batch = d.Batch
+	}
+	return o
+}
+
+// Errors that a caller may ask for with errors.Is.
+var (
+	ErrClosed = errors.New("the book of bindings is closed")
+	ErrLocked = errors.New("another process has the book of bindings open")
+	ErrState  = errors.New("the stored book of bindings cannot be read")
+	ErrFull   = errors.New("too many events wait for a disk that fails")
+)
+
+// applyChunk is how many events are taken in under one hold of the lock.
+const applyChunk = 2048
+
+// maxWaiting bounds what may wait for a failing disk, in bytes.
+const maxWaiting = 256 << 20
+
+type sourceKey struct {
+	origin session.Source
+	name   string
+}
+
+// Book is the book of bindings. All methods may be called at any time from
+// several goroutines; At and AllAt take no lock.
+type Book struct {
+	dir  string
+	opts Options
+	idx  *index
+
+	mu       sync.Mutex // guards what follows
+	sessions map[string]*sess
+	sources  map[sourceKey]*source
+	bare     map[*sess]struct{} // sessions without any lease so far
+	absent   map[*sess]struct{} // sessions in memory that the snapshot leaves out
+	ended    map[uint64]int64   // sessions forgotten at a start: hash of the key → end
+	pending  map[bindingKey]versioned
+	places   map[string]string // interned texts that many bindings share
+	seq      uint64            // changes since Open
+	closed   bool
+	loading  bool
+	count    counts
+	group    group // events on their way to the disk
+
+	token   chan struct{} // holds one: who fills it may write to the log
+	log     *logFile      // guarded by token; set under mu too
+	nextGen uint64        // guarded by token
+
+	flushMu   sync.Mutex // one Flush at a time
+	lastPrune time.Time
+	retryAt   time.Time // no snapshot before
+	lock      *os.File
+	files     fileMaker
+
+	scratch []claim // guarded by mu
+}
+
+// versioned is a binding and the number of the change that made it.
+type versioned struct {
+	b   session.Binding
+	seq uint64
+}
+
+// Open opens the book whose state is kept in dir, and makes dir if it is not
+// there. It returns what was in force when the book was last written.
+//
+// Open fails with ErrLocked when another process has the book, and with
+// ErrState when a file is missing, damaged or does not match its key; it
+// changes nothing then.
+func Open(dir string, opts Options) (*Book, error) { return open(dir, opts, osFiles{}) }
+
+// newBook returns an empty book that has no files yet.
+func newBook(dir string, opts Options, files fileMaker) *Book {
+	b := &Book{
+		dir: dir, opts: opts.withDefaults(), files: files,
+		sessions: make(map[string]*sess), sources: make(map[sourceKey]*source),
+		bare: make(map[*sess]struct{}), absent: make(map[*sess]struct{}), ended: make(map[uint64]int64),
+		pending: make(map[bindingKey]versioned), places: make(map[string]string),
+		token: make(chan struct{}, 1),
+	}
+	b.group.init()
+	b.lastPrune = b.opts.Clock()
+	b.idx = newIndex()
+	return b
+}
+
+func open(dir string, opts Options, files fileMaker) (*Book, error) {
+	b := newBook(dir, opts, files)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open book of bindings %q: %w", dir, err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open book of bindings %q: %w", dir, err)
+	}
+	b.lock = lock
+	if err = b.recover(); err == nil {
+		err = b.rotate()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open book of bindings %q: %w", dir, err), b.abandon())
+	}
+	return b, nil
+}
+
+// At returns the binding of address a and port at the time ns (UTC,
+// nanoseconds since 1970): of those that hold the one with the longest prefix,
+// then the fewest ports, then a reported start before an inferred one, then the
+// latest start. For protocols without ports, port is 0. What it returns must
+// not be changed. It takes no lock and allocates nothing.
+func (b *Book) At(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
+	return b.idx.at(a, port, ns)
+}
+
+// AllAt returns every binding of address a and port that holds at some moment
+// of from..to, both included, the longest prefix first. See Certain.
+func (b *Book) AllAt(a session.Addr, port uint16, from, to int64) []session.Binding {
+	return b.idx.allAt(a, port, from, to)
+}
+
+// InForce returns the bindings that have no end, in no particular order.
+func (b *Book) InForce() []session.Binding { return b.idx.inForce() }
+
+// Apply takes events into the book and returns when they are durable. Events
+// may come in any order, any number of times. An error means that some may not
+// be durable: the source must send them again. With ErrInvalid none was taken.
+//
+// Many callers at once share one write to the disk. When ctx ends while Apply
+// waits for it, the events may be durable all the same.
+func (b *Book) Apply(ctx context.Context, events []Event) error {
+	for i := range events {
+		if err := events[i].Validate(); err != nil {
+			return fmt.Errorf("event %d of %d: %w", i+1, len(events), err)
+		}
+	}
+	var wait *commit
+	for len(events) > 0 {
+		n := min(len(events), applyChunk)
+		b.mu.Lock()
+		if err := b.acceptable(); err != nil {
+			b.mu.Unlock()
+			return err
+		}
+		b.take(events[:n])
+		wait = b.group.unsafe()
+		large := b.group.size > largeGroup
+		b.mu.Unlock()
+		events = events[n:]
+		if len(events) > 0 && large {
+			if err := b.commit(ctx, wait); err != nil {
+				return err
+			}
+		}
+	}
+	return b.commit(ctx, wait)
+}
+
+func (b *Book) acceptable() error {
+	if b.closed {
+		return ErrClosed
+	}
+	if b.group.size > maxWaiting {
+		return ErrFull
+	}
+	return nil
+}
+
+// take brings events into memory and into the buffer for the log. b.mu is held.
+func (b *Book) take(events []Event) {
+	changed := make([]*sess, 0, len(events))
+	now := b.opts.Clock().UnixNano()
+	for i := range events {
+		e := &events[i]
+		b.count.events[e.Kind]++
+		if e.Kind == NASOn || e.Kind == NASOff {
+			changed = b.takeReset(changed, e.Source, e.NAS, e.At)
+			continue
+		}
+		s, how := b.takeFact(e, now)
+		switch how {
+		case factKnown:
+			b.count.repeated++
+		case factQuiet:
+			b.count.quiet++
+		default:
+			changed = append(changed, s)
+		}
+	}
+	b.reindex(changed)
+}
+
+// takeFact adds the fact that e reports to its session, and to the log unless
+// nothing would be different after a restart without it.
+func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
+	key := e.SourceKey()
+	s := b.session(key, e.Source, e.NAS)
+	f := fact{kind: e.Kind, at: e.At, held: -1, what: &content{
+		subscriber: e.Subscriber, line: e.Line, equipment: e.Equipment, place: b.intern(e.Place), group: e.Group,
+		leases: normalLeases(e.Leases),
+	}}
+	if e.HasHeld {
+		f.held = int64(e.Held)
+	}
+	if e.Doubtful {
+		f.flags |= factDoubtful
+		b.count.doubtful++
+	}
+	if e.At < now-int64(b.opts.Retain) || e.At <= s.until {
+		f.flags |= factLate
+		b.count.late++
+	}
+	how := s.add(f)
+	if how == factKnown || how == factQuiet {
+		return s, how
+	}
+	if how == factCrowded {
+		b.count.crowded++
+	}
+	b.seq++
+	s.seq = b.seq
+	if _, out := b.absent[s]; !out {
+		one := [1]fact{f}
+		b.group.add(appendSession(b.group.buf, s, one[:]))
+		return s, how
+	}
+	b.seq--
+	b.logWhole(s)
+	return s, how
+}
+
+// logWhole puts all of s into the log if the snapshot does not have it.
+func (b *Book) logWhole(s *sess) {
+	if _, out := b.absent[s]; !out {
+		return
+	}
+	delete(b.absent, s)
+	b.seq++
+	s.seq = b.seq
+	b.group.add(appendSession(b.group.buf, s, b.storedFacts(s)))
+}
+
+// takeReset notes that a source restarted and appends its sessions from before.
+func (b *Book) takeReset(changed []*sess, origin session.Source, name string, at int64) []*sess {
+	src := b.source(origin, name)
+	if !src.addReset(at) {
+		b.count.repeated++
+		return changed
+	}
+	b.seq++
+	b.group.add(appendReset(b.group.buf, origin, src.name, at))
+	for s := src.head; s != nil; s = s.next {
+		if s.facts[0].at <= at {
+			b.logWhole(s)
+			s.seq = b.seq
+			changed = append(changed, s)
+		}
+	}
+	return changed
+}
+
+// session returns the session of that key and makes it if need be.
+func (b *Book) session(key string, origin session.Source, name string) *sess {
+	s, ok := b.sessions[key]
+	if !ok {
+		s = &sess{key: key, src: b.source(origin, name), origin: origin, until: b.endedBefore(key)}
+		b.sessions[key] = s
+		s.link()
+		b.bare[s] = struct{}{}
+	}
+	return s
+}
+
+func (b *Book) source(origin session.Source, name string) *source {
+	k := sourceKey{origin, name}
+	src, ok := b.sources[k]
+	if !ok {
+		src = &source{name: name}
+		b.sources[k] = src
+	}
+	return src
+}
+
+// maxPlaces bounds the texts kept to share them.
+const maxPlaces = 1 << 16
+
+func (b *Book) intern(s string) string {
+	if s == "" {
+		return ""
+	}
+	if t, ok := b.places[s]; ok {
+		return t
+	}
+	if len(b.places) >= maxPlaces {
+		clear(b.places)
+	}
+	b.places[s] = s
+	return s
+}
+
+type touched struct {
+	p netip.Prefix
+	s *sess
+}
+
+// reindex brings the lists of all prefixes of the changed sessions up to date.
+// A session may occur in changed several times. b.mu is held.
+func (b *Book) reindex(changed []*sess) {
+	var touches []touched
+	var prefixes []netip.Prefix
+	for _, s := range changed {
+		prefixes = prefixesOf(prefixes[:0], s)
+		if len(prefixes) > 0 {
+			delete(b.bare, s)
+		}
+		for _, p := range prefixes {
+			touches = append(touches, touched{p, s})
+		}
+	}
+	if len(touches) == 0 {
+		return
+	}
+	slices.SortFunc(touches, func(x, y touched) int {
+		if c := x.p.Compare(y.p); c != 0 {
+			return c
+		}
+		return compareText(x.s.key, y.s.key)
+	})
+	touches = slices.Compact(touches)
+	for len(touches) > 0 {
+		p, n := touches[0].p, 1
+		for n < len(touches) && touches[n].p == p {
+			n++
+		}
+		old := b.idx.list(p)
+		list := b.resolvePrefix(p, old, touches[:n])
+		if b.replaced(old, list) {
+			b.idx.set(p, list)
+		}
+		touches = touches[n:]
+	}
+}
+
+// resolvePrefix computes the list of p from the changed sessions and those
+// that are in the old list.
+func (b *Book) resolvePrefix(p netip.Prefix, old []session.Binding, changed []touched) []session.Binding {
+	claims := b.scratch[:0]
+	for _, t := range changed {
+		claims = claimsOn(claims, t.s, p)
+	}
+	for i := range old {
+		key := old[i].SourceKey
+		isIt := func(t touched) bool { return t.s.key == key }
+		if slices.ContainsFunc(changed, isIt) || slices.ContainsFunc(old[:i], func(o session.Binding) bool { return o.SourceKey == key }) {
+			continue
+		}
+		if s, ok := b.sessions[key]; ok {
+			claims = claimsOn(claims, s, p)
+		}
+	}
+	list := resolve(claims)
+	clear(claims)
+	b.scratch = claims
+	return list
+}
+
+// claimsOn appends the claims of s on p.
+func claimsOn(dst []claim, s *sess, p netip.Prefix) []claim {
+	n := len(dst)
+	dst = s.claims(dst)
+	w := n
+	for i := n; i < len(dst); i++ {
+		if dst[i].lease.Prefix == p {
+			dst[w] = dst[i]
+			w++
+		}
+	}
+	return dst[:w]
+}
+
+// abandon closes the files of the book.
+func (b *Book) abandon() error {
+	b.token <- struct{}{}
+	defer func() { <-b.token }()
+	var err error
+	if b.log != nil {
+		err = b.log.w.f.Close()
+		b.log = nil
+	}
+	if b.lock != nil {
+		err = errors.Join(err, b.lock.Close()) // gives the lock up
+		b.lock = nil
+	}
+	return err
+}

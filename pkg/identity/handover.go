@@ -1,0 +1,310 @@
+package identity
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+func compareText(a, b string) int { return strings.Compare(a, b) }
+
+// replaced notes what is different between the old and the new list of one
+// prefix: what must be handed over, and the counts. It reports whether
+// anything is. b.mu is held.
+func (b *Book) replaced(old, list []session.Binding) bool {
+	changed := len(old) != len(list)
+	i := 0
+	for j := range list {
+		for i < len(old) && compareBinding(&old[i], &list[j]) < 0 {
+			changed = true
+			b.withdrawn(&old[i], list)
+			i++
+		}
+		if i < len(old) && old[i] == list[j] {
+			i++
+			continue
+		}
+		changed = true
+		b.isNew(&list[j])
+	}
+	for ; i < len(old); i++ {
+		changed = true
+		b.withdrawn(&old[i], list)
+	}
+	if changed {
+		b.count.remembered += len(list) - len(old)
+		b.count.contradictions += contradictions(list) - contradictions(old)
+		b.count.inForce += openIn(list) - openIn(old)
+	}
+	return changed
+}
+
+func openIn(list []session.Binding) int {
+	n := 0
+	for i := range list {
+		if list[i].To == session.Forever {
+			n++
+		}
+	}
+	return n
+}
+
+// isNew marks a binding to be handed over.
+func (b *Book) isNew(x *session.Binding) {
+	if b.opts.Sink != nil && !b.loading {
+		b.pending[keyOf(x)] = versioned{*x, b.seq}
+	}
+}
+
+// withdrawn forgets to hand over a binding that is no longer believed; a
+// version of it that the sink has already is put right by the rules of Reader.
+func (b *Book) withdrawn(x *session.Binding, list []session.Binding) {
+	k := keyOf(x)
+	for i := range list {
+		if keyOf(&list[i]) == k {
+			return
+		}
+	}
+	delete(b.pending, k)
+}
+
+// Flush hands what is new to the Sink, forgets what is over, and replaces the
+// log when it has become long or old. Call it about once a second. When the
+// Sink fails its error is returned, and the next Flush tries again.
+func (b *Book) Flush(ctx context.Context) error {
+	b.flushMu.Lock()
+	defer b.flushMu.Unlock()
+	b.mu.Lock()
+	closed := b.closed
+	b.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	err := b.handOver(ctx)
+	now := b.opts.Clock()
+	if now.Sub(b.lastPrune) >= max(b.opts.Retain/24, time.Minute) {
+		b.lastPrune = now
+		b.prune(now.Add(-b.opts.Retain).UnixNano())
+	}
+	if b.snapshotDue(now) {
+		if rerr := b.rotate(); rerr != nil {
+			b.retryAt = now.Add(rotateRetry)
+			err = errors.Join(err, fmt.Errorf("write a snapshot of the bindings to %q: %w", b.dir, rerr))
+		}
+	}
+	return err
+}
+
+// rotateRetry is how long Flush waits after a snapshot that failed.
+const rotateRetry = time.Minute
+
+// snapshotDue reports whether the log is long or old enough to be replaced.
+func (b *Book) snapshotDue(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := &b.group
+	return !now.Before(b.retryAt) &&
+		(g.logSize >= b.opts.MaxLog || now.Sub(g.logBorn) >= b.opts.MaxLogAge && g.logSize > headerLen)
+}
+
+// handOver gives all that is pending to the sink. b.flushMu is held.
+func (b *Book) handOver(ctx context.Context) error {
+	b.mu.Lock()
+	if len(b.pending) == 0 {
+		b.mu.Unlock()
+		return nil
+	}
+	out, upTo := b.pending, b.seq
+	b.pending = make(map[bindingKey]versioned)
+	b.count.onTheWay = len(out)
+	b.mu.Unlock()
+
+	err := b.give(ctx, out)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.count.onTheWay = 0
+	if err != nil {
+		for k, v := range out {
+			if _, newer := b.pending[k]; !newer {
+				b.pending[k] = v
+			}
+		}
+		b.count.sinkErrors++
+		return fmt.Errorf("hand over %d bindings: %w", len(out), err)
+	}
+	b.count.handedOver += uint64(len(out))
+	b.group.handed(b.seq - upTo)
+	return nil
+}
+
+// give passes the bindings of out to the sink, batch by batch.
+func (b *Book) give(ctx context.Context, out map[bindingKey]versioned) error {
+	batch := make([]session.Binding, 0, min(len(out), b.opts.Batch))
+	for k := range maps.Keys(out) {
+		batch = append(batch, out[k].b)
+		if len(batch) == cap(batch) {
+			if err := b.opts.Sink.PutBindings(ctx, batch); err != nil {
+				return err
+			}
+			batch = make([]session.Binding, 0, cap(batch))
+		}
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	return b.opts.Sink.PutBindings(ctx, batch)
+}
+
+// prune forgets the sessions all of whose bindings ended before the time and
+// are with the sink. It looks through the published table without a lock and
+// holds the lock for a few sessions at a time.
+func (b *Book) prune(before int64) {
+	var keys []string
+	for _, list := range b.idx.all() {
+		for i := range list {
+			if list[i].To < before {
+				keys = append(keys, list[i].SourceKey)
+			}
+		}
+	}
+	b.mu.Lock()
+	for s := range b.bare {
+		if s.facts[len(s.facts)-1].at < before {
+			b.forget(s)
+		}
+	}
+	for h, until := range b.ended {
+		if until < before {
+			delete(b.ended, h)
+		}
+	}
+	b.pruneSources(before)
+	b.mu.Unlock()
+	for len(keys) > 0 {
+		n := min(len(keys), 256)
+		b.mu.Lock()
+		for _, key := range keys[:n] {
+			if s, ok := b.sessions[key]; ok && b.isOver(s, before) {
+				b.forget(s)
+			}
+		}
+		b.mu.Unlock()
+		keys = keys[n:]
+	}
+}
+
+// pruneSources drops old restarts, and sources that have nothing left.
+func (b *Book) pruneSources(before int64) {
+	for k, src := range b.sources {
+		n := 0
+		for n < len(src.resets) && src.resets[n] < before {
+			n++
+		}
+		// The last one stays: it bounds what an old session may still claim.
+		if n == len(src.resets) && n > 0 {
+			n--
+		}
+		if n > 0 {
+			src.resets = append([]int64(nil), src.resets[n:]...)
+		}
+		if src.head == nil && (len(src.resets) == 0 || src.resets[len(src.resets)-1] < before) {
+			delete(b.sources, k)
+		}
+	}
+}
+
+// isOver reports whether every binding of s ended before the time and none has
+// to be handed over.
+func (b *Book) isOver(s *sess, before int64) bool {
+	x := b.idx
+	for _, p := range prefixesOf(nil, s) {
+		list := x.list(p)
+		for i := range list {
+			if list[i].SourceKey != s.key {
+				continue
+			}
+			if _, waits := b.pending[keyOf(&list[i])]; waits || list[i].To >= before {
+				return false
+			}
+		}
+	}
+	return s.facts[len(s.facts)-1].at < before
+}
+
+// forget takes s out of memory. A session that had to give way to s must
+// remember so by itself from now on.
+func (b *Book) forget(s *sess) {
+	x := b.idx
+	for _, p := range prefixesOf(nil, s) {
+		old := x.list(p)
+		for i := range old {
+			if o, ok := b.sessions[old[i].SourceKey]; ok && o != s {
+				b.keepCuts(o, p, old)
+			}
+		}
+		list := b.without(old, s.key)
+		if b.replaced(old, list) {
+			x.set(p, list)
+		}
+	}
+	s.unlink()
+	delete(b.sessions, s.key)
+	delete(b.bare, s)
+	delete(b.absent, s)
+}
+
+func (b *Book) without(list []session.Binding, key string) []session.Binding {
+	var out []session.Binding
+	for i := range list {
+		if list[i].SourceKey != key {
+			out = append(out, list[i])
+		}
+	}
+	return out
+}
+
+// keepCuts adds to s the ends on p that only other sessions are the reason for.
+func (b *Book) keepCuts(s *sess, p netip.Prefix, list []session.Binding) {
+	for _, f := range b.cuts(s, p, list) {
+		s.add(f)
+	}
+}
+
+// cuts returns facts for the bindings of s in the list of p that end earlier
+// than the facts of s say.
+func (b *Book) cuts(s *sess, p netip.Prefix, list []session.Binding) []fact {
+	var out []fact
+	for _, c := range claimsOn(nil, s, p) {
+		for i := range list {
+			x := &list[i]
+			if x.SourceKey == s.key && x.From >= c.from && x.From <= c.seen && x.FirstPort == c.lease.FirstPort && x.LastPort == c.lease.LastPort &&
+				x.Certainty&session.ToInferred != 0 && x.To < c.to {
+				out = append(out, fact{kind: kindCut, held: -1, at: max(x.To, 1), what: &content{leases: []Lease{c.lease}}})
+			}
+		}
+	}
+	return out
+}
+
+// endedBefore returns the end of a session that was over and is forgotten since
+// the last start, or 0.
+func (b *Book) endedBefore(key string) int64 {
+	if len(b.ended) == 0 {
+		return 0
+	}
+	return b.ended[hashKey(key)]
+}
+
+func hashKey(key string) uint64 {
+	h := sha256.Sum256([]byte(key))
+	return binary.LittleEndian.Uint64(h[:])
+}

@@ -1,0 +1,132 @@
+package identity
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// at returns the best binding for a and port at ns: of those that hold, the
+// one with the longest prefix, then the fewest ports; then a reported start
+// goes before an inferred one, the later before the earlier, and the order of
+// SourceKey decides the rest.
+func (x *index) at(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
+	hi, lo, lengths := x.where(a)
+	buckets, addr := *x.buckets.Load(), a.Netip() // after the lengths, which are published last
+	for _, n := range lengths {
+		h, l := mask(hi, lo, n)
+		e := x.find(buckets, prefixAt(addr, n), h, l, n)
+		if e == nil {
+			continue
+		}
+		if b := &e.one[0]; ns >= b.From && ns < b.To && port >= b.FirstPort && port <= b.LastPort {
+			return b, true
+		}
+		if len(e.list) > 1 {
+			if b := best(e.list, port, ns); b != nil {
+				return b, true
+			}
+		}
+	}
+	return nil, false
+}
+
+func best(list []session.Binding, port uint16, ns int64) *session.Binding {
+	var b *session.Binding
+	for i := len(list) - 1; i >= 0; i-- {
+		c := &list[i]
+		if ns < c.From || ns >= c.To || port < c.FirstPort || port > c.LastPort {
+			continue
+		}
+		if b == nil || better(c, b) {
+			b = c
+		}
+	}
+	return b
+}
+
+// better reports whether c goes before b, which stands behind it in the order
+// of compareBinding.
+func better(c, b *session.Binding) bool {
+	if w, v := c.LastPort-c.FirstPort, b.LastPort-b.FirstPort; w != v {
+		return w < v
+	}
+	return b.Certainty&session.FromInferred != 0 && c.Certainty&session.FromInferred == 0
+}
+
+// allAt returns every binding that holds for a and port at some moment of
+// from..to, both included, the longest prefix first. One that began and ended
+// at the same moment counts as holding then.
+func (x *index) allAt(a session.Addr, port uint16, from, to int64) []session.Binding {
+	var out []session.Binding
+	hi, lo, lengths := x.where(a)
+	buckets, addr := *x.buckets.Load(), a.Netip()
+	for _, n := range lengths {
+		h, l := mask(hi, lo, n)
+		e := x.find(buckets, prefixAt(addr, n), h, l, n)
+		if e == nil {
+			continue
+		}
+		for i := range e.list {
+			b := &e.list[i]
+			if port >= b.FirstPort && port <= b.LastPort && b.From <= to && (b.To > from || b.From == b.To && b.From >= from) {
+				out = append(out, *b)
+			}
+		}
+	}
+	return out
+}
+
+// Certain reports whether the candidates, all that hold at some moment of
+// from..to as AllAt returns them, leave no doubt about the subscriber: those of
+// the longest prefix name one subscriber, each has a reported start and a
+// reported end, and one of them holds all the time. A binding still in force is
+// not certain: its end may have been lost, or be on its way.
+func Certain(candidates []session.Binding, from, to int64) bool {
+	if len(candidates) == 0 || candidates[0].Subscriber == "" {
+		return false
+	}
+	first, whole := &candidates[0], false
+	for i := range candidates {
+		b := &candidates[i]
+		if b.Prefix != first.Prefix {
+			break
+		}
+		if b.Certainty != 0 || b.To == session.Forever || b.Subscriber != first.Subscriber {
+			return false
+		}
+		whole = whole || b.From <= from && b.To > to
+	}
+	return whole
+}
+
+// inForce returns the bindings that have no end.
+func (x *index) inForce() []session.Binding {
+	var out []session.Binding
+	for _, list := range x.all() {
+		for i := range list {
+			if list[i].To == session.Forever {
+				out = append(out, list[i])
+			}
+		}
+	}
+	return out
+}
+
+// prefixesOf returns the prefixes that the facts of s name, each once, sorted.
+func prefixesOf(dst []netip.Prefix, s *sess) []netip.Prefix {
+	for i := range s.facts {
+		if i > 0 && s.facts[i].what == s.facts[i-1].what {
+			continue
+		}
+		for _, l := range s.facts[i].what.leases {
+			dst = append(dst, l.Prefix)
+		}
+	}
+	if len(dst) > 1 {
+		slices.SortFunc(dst, netip.Prefix.Compare)
+		dst = slices.Compact(dst)
+	}
+	return dst
+}

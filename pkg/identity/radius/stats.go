@@ -1,0 +1,112 @@
+package radius
+
+import "sync/atomic"
+
+// reason says why a datagram got no answer. The words are printed in status
+// and stay what they are.
+type reason uint8
+
+const (
+	dropUnknownClient reason = iota
+	dropShort
+	dropLength
+	dropCode
+	dropQueue
+	dropAttributes
+	dropAuthenticator
+	dropMessageAuth
+	dropNoMessageAuth
+	dropInFlight
+	dropNoStatus
+	dropNoSession
+	dropNotDurable
+	dropSend
+	reasons
+)
+
+var reasonWords = [reasons]string{
+	dropUnknownClient: "unknown-client",                // no client has this source address
+	dropShort:         "too-short",                     // under 20 bytes
+	dropLength:        "bad-length",                    // the length field does not fit
+	dropCode:          "not-accounting",                // another code than 4 and 12
+	dropQueue:         "queue-full",                    // the NAS sends it again
+	dropAttributes:    "malformed-attributes",          // the lengths of the attributes do not fit
+	dropAuthenticator: "bad-authenticator",             // wrong secret, or changed on the way
+	dropMessageAuth:   "bad-message-authenticator",     // the same
+	dropNoMessageAuth: "missing-message-authenticator", // Status-Server, or a client that must send one
+	dropInFlight:      "duplicate-in-flight",           // it is being worked on
+	dropNoStatus:      "no-acct-status-type",           // RFC 2866 §5.1: it must have one
+	dropNoSession:     "no-acct-session-id",            // RFC 2866 §5.5: it must have one
+	dropNotDurable:    "not-durable",                   // the book could not keep it; the NAS sends it again
+	dropSend:          "send-failed",                   // the answer could not be sent
+}
+
+// remark counts something about requests that were acknowledged.
+type remark uint8
+
+const (
+	noteNoAddress remark = iota
+	noteFuture
+	noteOld
+	noteOtherStatus
+	noteBadAttribute
+	remarks
+)
+
+var remarkWords = [remarks]string{
+	noteNoAddress:    "no-address",        // names no address or prefix
+	noteFuture:       "time-in-future",    // its Event-Timestamp was replaced by the time of arrival
+	noteOld:          "time-too-old",      // the same
+	noteOtherStatus:  "other-status",      // an Acct-Status-Type that is not about a session
+	noteBadAttribute: "ignored-attribute", // one attribute had an impossible value, the others were used
+}
+
+type counters struct {
+	received, answered, status, repeated atomic.Uint64
+	inFlight                             atomic.Int64
+	dropped                              [reasons]atomic.Uint64
+	remarks                              [remarks]atomic.Uint64
+}
+
+// Stats counts datagrams since New. At any moment when nothing moves
+// Received = Answered + Repeated + the sum of Dropped + InFlight.
+type Stats struct {
+	Received uint64            `json:"received"`
+	Answered uint64            `json:"answered"`      // the first answer to a request
+	Repeated uint64            `json:"repeated"`      // the same answer once more
+	Dropped  map[string]uint64 `json:"dropped"`       // by reason
+	InFlight int64             `json:"in_flight"`     // waiting or being worked on
+	Status   uint64            `json:"status_server"` // of Answered, to Status-Server
+	Remarks  map[string]uint64 `json:"remarks"`       // about requests that were answered
+	Clients  []ClientStats     `json:"clients"`
+}
+
+// ClientStats counts datagrams of one client.
+type ClientStats struct {
+	Name             string `json:"name"`
+	Received         uint64 `json:"received"`
+	Answered         uint64 `json:"answered"`          // repetitions included
+	BadAuthenticator uint64 `json:"bad_authenticator"` // most likely a wrong secret
+}
+
+// Stats returns the counters. It holds no data of subscribers.
+func (s *Server) Stats() Stats {
+	c := &s.count
+	out := Stats{
+		Received: c.received.Load(), Answered: c.answered.Load(), Repeated: c.repeated.Load(),
+		InFlight: c.inFlight.Load(), Status: c.status.Load(),
+		Dropped: make(map[string]uint64), Remarks: make(map[string]uint64),
+	}
+	for i := range c.dropped {
+		out.Dropped[reasonWords[i]] = c.dropped[i].Load()
+	}
+	for i := range c.remarks {
+		out.Remarks[remarkWords[i]] = c.remarks[i].Load()
+	}
+	for _, x := range s.clients.Load().list {
+		out.Clients = append(out.Clients, ClientStats{
+			Name: x.Name, Received: x.received.Load(), Answered: x.answered.Load(), BadAuthenticator: x.badAuthenticator.Load(),
+		})
+	}
+	return out
+}

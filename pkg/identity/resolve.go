@@ -1,0 +1,143 @@
+package identity
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// resolve turns all claims on one prefix into bindings, in the order of
+// compareBinding. It is a pure function of the set of claims:
+//
+//   - a claim whose end nobody reported ends when another session's claim
+//     starts; that end is inferred;
+//   - a start that is an estimate does not reach back into what is known of
+//     others;
+//   - claims whose ends are both reported stay as they are, even if they
+//     contradict each other.
+//
+// Claims on ranges of ports that do not meet, and claims of one group
+// (Event.Group), do not touch each other. The claims are reordered.
+func resolve(claims []claim) []session.Binding {
+	if len(claims) > 1 {
+		slices.SortFunc(claims, compareClaim)
+		clipEstimates(claims)
+		takeOver(claims)
+	}
+	out := make([]session.Binding, len(claims))
+	for i := range claims {
+		out[i] = claims[i].binding()
+	}
+	if len(out) > 1 {
+		slices.SortFunc(out, func(a, b session.Binding) int { return compareBinding(&a, &b) })
+		out = slices.CompactFunc(out, func(a, b session.Binding) bool { return keyOf(&a) == keyOf(&b) })
+	}
+	return out
+}
+
+func compareClaim(a, b claim) int {
+	return cmp.Or(cmp.Compare(a.start(), b.start()), cmp.Compare(a.key, b.key), cmp.Compare(a.seen, b.seen),
+		cmp.Compare(a.to, b.to), compareLease(a.lease, b.lease))
+}
+
+// touch reports whether a and b cannot both be true at one moment.
+func (a *claim) touch(b *claim) bool {
+	return a.key != b.key && a.lease.FirstPort <= b.lease.LastPort && b.lease.FirstPort <= a.lease.LastPort &&
+		(a.what.group == "" || a.what.group != b.what.group || a.what.subscriber != b.what.subscriber)
+}
+
+// clipEstimates moves estimated starts behind the last that is known of
+// earlier holders.
+func clipEstimates(claims []claim) {
+	for i := range claims {
+		c := &claims[i]
+		if !c.fromInf || c.from >= c.seen {
+			continue
+		}
+		for j := range claims {
+			o := &claims[j]
+			if j == i || o.start() >= c.seen || !o.touch(c) {
+				continue
+			}
+			known := o.last
+			if !o.toInf && !o.open() && o.to <= c.seen {
+				known = o.to
+			}
+			c.from = min(max(c.from, known), c.seen)
+		}
+	}
+}
+
+// takeOver ends each claim without a reported end at the start of the next
+// claim that it touches. Of two that start at one moment the later in the
+// order of compareClaim holds.
+func takeOver(claims []claim) {
+	for i := range claims {
+		c := &claims[i]
+		if !c.toInf && !c.open() {
+			continue
+		}
+		for j := i + 1; j < len(claims); j++ {
+			o := &claims[j]
+			if o.start() >= c.to {
+				break
+			}
+			if o.touch(c) {
+				c.to, c.toInf = o.start(), true
+				break
+			}
+		}
+	}
+}
+
+func (c *claim) binding() session.Binding {
+	b := session.Binding{
+		Prefix: c.lease.Prefix, FirstPort: c.lease.FirstPort, LastPort: c.lease.LastPort,
+		From: c.from, To: c.to,
+		Subscriber: c.what.subscriber, Line: c.what.line, Equipment: c.what.equipment, Place: c.what.place,
+		Source: c.origin, SourceName: c.src, SourceKey: c.key,
+	}
+	if c.fromInf {
+		b.Certainty |= session.FromInferred
+	}
+	if c.toInf {
+		b.Certainty |= session.ToInferred
+	}
+	return b
+}
+
+// bindingKey names one binding: what is handed over twice under one key is one
+// binding, and the later version holds.
+type bindingKey struct {
+	source      string
+	prefix      netip.Prefix
+	from        int64
+	first, last uint16
+}
+
+func keyOf(b *session.Binding) bindingKey {
+	return bindingKey{source: b.SourceKey, prefix: b.Prefix, from: b.From, first: b.FirstPort, last: b.LastPort}
+}
+
+// compareBinding is the order of bindings within one prefix: by start. The
+// rest only makes it total.
+func compareBinding(a, b *session.Binding) int {
+	return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.SourceKey, b.SourceKey),
+		cmp.Compare(a.FirstPort, b.FirstPort), cmp.Compare(a.LastPort, b.LastPort), cmp.Compare(a.To, b.To),
+		cmp.Compare(a.Subscriber, b.Subscriber), cmp.Compare(a.Certainty, b.Certainty))
+}
+
+// contradictions counts the neighbours in a list that say different things of
+// the same moment and ports.
+func contradictions(list []session.Binding) int {
+	n := 0
+	for i := 1; i < len(list); i++ {
+		a, b := &list[i-1], &list[i]
+		if b.From < a.To && b.Subscriber != a.Subscriber && a.FirstPort <= b.LastPort && b.FirstPort <= a.LastPort {
+			n++
+		}
+	}
+	return n
+}
