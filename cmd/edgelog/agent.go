@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/recorder"
+)
+
+func agentCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "agent",
+		Usage: "record: attach to the uplinks, take accounting, seal and store",
+		Description: "SIGTERM and SIGINT stop it in good order; SIGHUP makes it read its configuration again,\n" +
+			"and it says what changed and what needs a restart.",
+		Flags: []cli.Flag{
+			configFlag(),
+			&cli.StringFlag{Name: "ready-file", Usage: "write `FILE` when everything is attached and listening"},
+			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", Value: "info"},
+			&cli.BoolFlag{Name: "log-json", Usage: "log as JSON"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			log, err := logger(c)
+			if err != nil {
+				return err
+			}
+			conf, err := config.Load(c.String("config"))
+			if err != nil {
+				return err
+			}
+			return runAgent(c, conf, log)
+		},
+	}
+}
+
+func logger(c *cli.Context) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+		return nil, usage("--log-level %q is not known; use debug, info, warn or error", c.String("log-level"))
+	}
+	return newLogger(c.App.ErrWriter, level, c.Bool("log-json")), nil
+}
+
+// newLogger logs to w; under a service manager, which stamps each line itself,
+// without times.
+func newLogger(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey && len(groups) == 0 {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	if asJSON {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // from here on it does not kill
+	defer signal.Stop(hup)
+
+	o := recorder.DefaultOptions()
+	o.Config, o.Version, o.Logger, o.ReadyFile = conf, version(), log, c.String("ready-file")
+	o.Hangup, o.Load = hup, func() (*config.Config, error) { return config.Load(conf.Path) }
+	rec, err := recorder.Open(ctx, o)
+	if err != nil {
+		return agentFailure(err)
+	}
+	openGate(rec, log)
+	return agentFailure(errors.Join(rec.Run(ctx), rec.Close()))
+}
+
+// openGate puts the one way to read onto the control socket.
+func openGate(rec *recorder.Recorder, log *slog.Logger) {
+	g := disclose.NewGate(disclose.GateOptions{
+		Shelf: rec.Shelf(), Ledger: rec.Ledger(), Flush: rec.Flush, Logger: log,
+		Origin: func() disclose.Origin {
+			c := rec.Config()
+			return disclose.Origin{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis}
+		},
+		Peer: func(r *http.Request) string {
+			if p, ok := recorder.PeerOf(r.Context()); ok {
+				return fmt.Sprintf("uid %d gid %d", p.UID, p.GID)
+			}
+			return ""
+		},
+	})
+	rec.Handle("POST "+disclose.PathLookup, g.Lookup)
+	rec.Handle("POST "+disclose.PathOutcome, g.Outcome)
+}
+
+// agentFailure adds advice to the usual reasons why an agent does not start.
+func agentFailure(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, probe.ErrPrivilege) || errors.Is(err, os.ErrPermission):
+		return fail(err).hint("run the agent as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; \"edgelog doctor\" says what is missing")
+	case errors.Is(err, recorder.ErrRunning):
+		return fail(err)
+	}
+	return fail(err).hint("\"edgelog doctor\" checks this machine and the configuration")
+}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+func doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "doctor",
+		Usage: "check this machine and the configuration, and say what to do",
+		Flags: []cli.Flag{configFlag()},
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			d := &doctor{ctx: c.Context, w: c.App.Writer}
+			d.examine(c.String("config"))
+			return d.verdict()
+		},
+	}
+}
+
+// doctor prints what it finds, one line for each check.
+type doctor struct {
+	ctx          context.Context
+	w            io.Writer
+	warned, bad  int
+	conf         *config.Config // nil when it is not valid
+	agentRunning bool
+}
+
+func (d *doctor) ok(what, detail string) { d.line("ok", what, detail, "") }
+
+func (d *doctor) warn(what, detail, remedy string) {
+	d.warned++
+	d.line("warn", what, detail, remedy)
+}
+
+func (d *doctor) fail(what, detail, remedy string) {
+	d.bad++
+	d.line("FAIL", what, detail, remedy)
+}
+
+func (d *doctor) line(mark, what, detail, remedy string) {
+	fmt.Fprintf(d.w, "%-4s  %-28s %s\n", mark, what, detail)
+	if remedy != "" {
+		fmt.Fprintf(d.w, "      %-28s → %s\n", "", remedy)
+	}
+}
+
+func (d *doctor) verdict() error {
+	switch {
+	case d.bad > 0:
+		fmt.Fprintf(d.w, "\n%s to be put right before edgelog can record.\n", plural(uint64(d.bad), "fault"))
+		return errSilent
+	case d.warned > 0:
+		fmt.Fprintf(d.w, "\nedgelog can record; %s to look at.\n", plural(uint64(d.warned), "warning"))
+	default:
+		fmt.Fprintln(d.w, "\nAll is well.")
+	}
+	return nil
+}
+
+// examine goes from the machine to the configuration to the agent.
+func (d *doctor) examine(path string) {
+	d.found(probe.Features())
+	d.checkClock()
+	d.checkConfig(path)
+	if d.conf == nil {
+		return
+	}
+	d.checkAgent()
+	d.checkUplinks()
+	d.checkDisk()
+	d.checkKeys()
+	d.checkRADIUS()
+}
+
+// checkClock asks the kernel how well the clock is kept (adjtimex(2)).
+func (d *doctor) checkClock() {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	const timeError = 5 // TIME_ERROR
+	worst := time.Duration(t.Maxerror) * time.Microsecond
+	switch {
+	case err != nil:
+		d.warn("clock", "its state cannot be read: "+err.Error(), "run this as root")
+	case state == timeError || t.Status&unix.STA_UNSYNC != 0:
+		d.warn("clock", "it is not synchronised", "run chrony or another NTP client: times must be within a second of UTC")
+	case worst > time.Second:
+		d.warn("clock", fmt.Sprintf("synchronised, but up to %v off", worst), "give chrony nearer or more servers")
+	default:
+		d.ok("clock", fmt.Sprintf("synchronised, error at most %v", worst))
+	}
+}
+
+func (d *doctor) checkConfig(path string) {
+	conf, err := config.Load(path)
+	var e *config.Error
+	switch {
+	case errors.As(err, &e):
+		for _, p := range e.Problems {
+			remedy := p.Remedy
+			p.Remedy = ""
+			d.fail("configuration", p.String(), remedy)
+		}
+	case err != nil:
+		d.fail("configuration", err.Error(), "")
+	default:
+		d.conf = conf
+		text := fmt.Sprintf("%s: profile %s", path, conf.Profile)
+		if conf.LegalBasis != "" {
+			text += ", legal basis: " + conf.LegalBasis
+		}
+		d.ok("configuration", text)
+	}
+}
+
+// checkAgent finds out whether the agent runs: some checks mean the opposite
+// then.
+func (d *doctor) checkAgent() {
+	socket := d.conf.Socket()
+	s, err := fetchStatus(d.ctx, socket)
+	if err == nil {
+		d.agentRunning = true
+		d.ok("agent", fmt.Sprintf("running, version %s, %s", s.Version, s.State))
+		if s.LastError != nil {
+			d.warn("agent", "last error "+stamp(s.LastError.At)+": "+s.LastError.Text, "\"edgelog status\" shows more")
+		}
+		return
+	}
+	dir := filepath.Dir(socket)
+	switch st, statErr := os.Stat(dir); {
+	case errors.Is(statErr, fs.ErrNotExist):
+		d.ok("agent", "not running; "+dir+" will be made")
+	case statErr != nil:
+		d.fail("agent", statErr.Error(), "check the rights of "+dir)
+	case !st.IsDir():
+		d.fail("agent", dir+" is not a directory", "move it, or set run_dir")
+	case st.Mode().Perm()&0o007 != 0:
+		d.warn("agent", fmt.Sprintf("not running; other users may enter %s (mode %04o)", dir, st.Mode().Perm()), "chmod 0750 "+dir)
+	case unix.Access(dir, unix.W_OK) != nil:
+		d.fail("agent", "not running, and its socket cannot be made in "+dir, "run this as the agent's user, or set the rights of "+dir)
+	default:
+		d.ok("agent", "not running; its socket will be "+socket)
+	}
+}
+
+func (d *doctor) checkUplinks() {
+	if len(d.conf.Uplinks) == 0 {
+		d.ok("uplink", "none configured: access records only")
+		return
+	}
+	for _, u := range d.conf.Uplinks {
+		d.found(probe.CheckUplink(probe.Uplink{Name: u.Name, Attach: u.Attach}))
+	}
+	d.found(probe.CheckPinDir(d.conf.BPFDir))
+}
+
+// found prints what the probe found.
+func (d *doctor) found(list []probe.Check) {
+	for _, c := range list {
+		switch {
+		case !c.OK:
+			d.fail(c.Name, c.Detail, c.Remedy)
+		case c.Warn:
+			d.warn(c.Name, c.Detail, c.Remedy)
+		default:
+			d.ok(c.Name, c.Detail)
+		}
+	}
+}
+
+func (d *doctor) checkDisk() {
+	dir := d.conf.DataDir
+	for dir != "/" {
+		if _, err := os.Stat(dir); err == nil {
+			break
+		}
+		dir = filepath.Dir(dir) // the agent will make the rest
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		d.fail("disk", fmt.Sprintf("%s: %v", dir, err), "check data_dir")
+		return
+	}
+	free := st.Bavail * uint64(st.Bsize)
+	need := d.conf.Store.MinFree
+	if !d.agentRunning {
+		need += d.conf.Store.Ballast
+	}
+	text := fmt.Sprintf("%s free in %s, stops below %s", bytesText(free), dir, bytesText(d.conf.Store.MinFree))
+	switch {
+	case st.Flags&unix.ST_RDONLY != 0:
+		d.fail("disk", dir+" is on a read-only file system", "mount it writable, or set data_dir")
+	case free < need:
+		d.fail("disk", text, "make room, or lower store.min_free and store.ballast")
+	case free < 2*need:
+		d.warn("disk", text, "that is little: make room")
+	default:
+		d.ok("disk", text)
+	}
+	if st, err := os.Stat(d.conf.DataDir); err == nil && st.Mode().Perm()&0o077 != 0 {
+		d.warn("disk", fmt.Sprintf("others may look into %s (mode %04o)", d.conf.DataDir, st.Mode().Perm()), "chmod 0700 "+d.conf.DataDir)
+	}
+}
+
+func (d *doctor) checkKeys() {
+	to, err := vault.ParseRecipients(d.conf.Custodians.Recipients)
+	switch {
+	case err != nil:
+		d.fail("custodians", err.Error(), "")
+	case to.Len() < d.conf.Custodians.Minimum:
+		d.fail("custodians", fmt.Sprintf("%s, and minimum = %d", plural(uint64(to.Len()), "different key"), d.conf.Custodians.Minimum), "add public keys")
+	default:
+		d.ok("custodians", plural(uint64(to.Len()), "public key"))
+	}
+	if d.conf.Path == "" {
+		return
+	}
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(d.conf.Path), "custodians", "*.key"))
+	if len(left) > 0 {
+		d.warn("custodians", plural(uint64(len(left)), "private key")+" still lies on this machine, in "+filepath.Dir(left[0]),
+			"move them to the custodians, and keep a copy in a safe place")
+	}
+}
+
+func (d *doctor) checkRADIUS() {
+	for _, cl := range d.conf.RADIUS.Clients {
+		if _, err := config.ReadSecret(cl.SecretFile); err != nil {
+			d.fail("radius", err.Error(), "")
+		} else {
+			d.ok("radius", "client "+cl.Address.String()+" has a secret")
+		}
+	}
+	if d.agentRunning {
+		return // it holds the ports
+	}
+	for _, at := range d.conf.RADIUS.Listen {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		if err != nil {
+			d.fail("radius", "cannot listen on "+at.String()+": "+reason(err), "is another RADIUS server running? \"ss -lunp\" shows it")
+			continue
+		}
+		_ = conn.Close()
+		d.ok("radius", "can listen on "+at.String())
+	}
+}
+
+func reason(err error) string {
+	var se *os.SyscallError
+	if errors.As(err, &se) {
+		return se.Err.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+func lookupCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "lookup",
+		Usage:     "read the sessions of one identifier in one window",
+		UsageText: "edgelog lookup --reference TEXT --identity KEYFILE\n   (--subscriber S | --address IP [--port N] | --remote IP[:PORT]) --from TIME --to TIME",
+		Description: "The question is written to the ledger before anything is read, and its outcome before anything is printed.\n" +
+			"A session is found from the moment it has ended; one that is still going on is not stored yet.\n" +
+			"Times are RFC 3339, for example 2025-03-01T12:00:00Z; --to may be \"now\".",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "reference", Usage: "the case it is asked for, as `TEXT`"},
+			&cli.StringFlag{Name: "identity", Usage: "a custodian's private key, in `KEYFILE`"},
+			&cli.StringFlag{Name: "subscriber", Usage: "sessions of the subscriber `S`"},
+			&cli.StringFlag{Name: "address", Usage: "sessions of the end user's address `IP`"},
+			&cli.StringFlag{Name: "remote", Usage: "sessions with the far end `IP[:PORT]`"},
+			&cli.StringFlag{Name: "port", Usage: "only with this port `N` of --address"},
+			&cli.StringFlag{Name: "from", Usage: "window from `TIME`"},
+			&cli.StringFlag{Name: "to", Usage: "window until before `TIME`"},
+			&cli.StringFlag{Name: "format", Usage: "table, json or csv", Value: "table"},
+			configFlag(), socketFlag(),
+		},
+		Action: lookup,
+	}
+}
+
+func lookup(c *cli.Context) error {
+	if err := errors.Join(noArgs(c), need(c, "reference", "identity", "from", "to")); err != nil {
+		return err
+	}
+	if f := c.String("format"); !slices.Contains(disclose.Formats, f) {
+		return usage("--format %q is not known; use %s", f, strings.Join(disclose.Formats, ", "))
+	}
+	q, err := parseQuery(c, time.Now())
+	if err != nil {
+		return err
+	}
+	ids, err := vault.OpenIdentities(c.String("identity"), askPassphrase)
+	if err != nil {
+		return identityError(c.String("identity"), err)
+	}
+	socket, err := socketPath(c)
+	if err != nil {
+		return err
+	}
+	client := agentClient(socket)
+	defer client.CloseIdleConnections()
+	answer, err := disclose.Ask(c.Context, client, q, ids)
+	switch {
+	case errors.Is(err, disclose.ErrWrongIdentity):
+		return fail(fmt.Errorf("open the answer: %w", err)).hint("use the key of a custodian who was configured when it was recorded")
+	case err != nil:
+		return agentError(socket, err)
+	}
+	out := bufio.NewWriter(c.App.Writer)
+	if err := errors.Join(disclose.Print(out, answer, c.String("format")), out.Flush()); err != nil {
+		return err
+	}
+	if c.String("format") == "csv" {
+		for _, line := range answer.Summary.Lines() {
+			warn(c, "%s", line)
+		}
+	}
+	if !answer.Summary.Complete() {
+		return fail(errors.New("the answer is incomplete; what it lacks is said with it"))
+	}
+	return nil
+}
+
+// parseQuery turns the flags into a query that may be asked.
+func parseQuery(c *cli.Context, now time.Time) (*disclose.Query, error) {
+	q := &disclose.Query{Reference: c.String("reference"), Subscriber: c.String("subscriber")}
+	var errs []error
+	note := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var err error
+	if s := c.String("address"); s != "" {
+		q.Address, err = parseAddr("address", s)
+		note(err)
+	}
+	if s := c.String("port"); s != "" {
+		if !c.IsSet("address") {
+			note(usage("--port belongs to --address; write a far end's port as --remote IP:PORT"))
+		}
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			note(usage("--port %q is not a port; give a number from 0 to 65535", s))
+		}
+		p := uint16(n)
+		q.Port = &p
+	}
+	if s := c.String("remote"); s != "" {
+		note(parseRemote(q, s))
+	}
+	q.From, err = parseTime("from", c.String("from"), now)
+	note(err)
+	q.To, err = parseTime("to", c.String("to"), now)
+	note(err)
+	if len(errs) > 0 {
+		return nil, usage("%w", errors.Join(errs...))
+	}
+	if err := q.Check(now); err != nil {
+		return nil, usage("%w", err)
+	}
+	return q, nil
+}
+
+func parseAddr(flag, s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return a, usage("--%s %q is not an IP address", flag, s)
+	}
+	return a.Unmap(), nil
+}
+
+func parseRemote(q *disclose.Query, s string) error {
+	if ap, err := netip.ParseAddrPort(s); err == nil && ap.Addr().Zone() == "" {
+		port := ap.Port()
+		q.Remote, q.Port = ap.Addr().Unmap(), &port
+		return nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return usage("--remote %q is not an IP address, with or without port; write 192.0.2.1:443 or [2001:db8::1]:443", s)
+	}
+	q.Remote = a.Unmap()
+	return nil
+}
+
+// parseTime reads RFC 3339, or "now". A time without zone is refused: a window
+// that is an hour off answers for the wrong person.
+func parseTime(flag, s string, now time.Time) (int64, error) {
+	if s == "now" {
+		return now.UnixNano(), nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return 0, usage("--%s %q is not a time; write it as RFC 3339 with its zone, for example 2025-03-01T12:00:00Z", flag, s)
+	}
+	if y := t.UTC().Year(); y < 1971 || y > 2261 {
+		return 0, usage("--%s %q is out of range", flag, s)
+	}
+	return t.UnixNano(), nil
+}
+
+// identityError says why a key file cannot be used. It repeats nothing of what
+// the file holds.
+func identityError(path string, err error) error {
+	f := fail(fmt.Errorf("--identity: %w", err))
+	switch {
+	case errors.Is(err, vault.ErrIdentityFile):
+		return f.hint("it must hold a line AGE-SECRET-KEY-1…, as \"edgelog init\" or age-keygen writes it")
+	case errors.Is(err, os.ErrNotExist):
+		return f.hint("name the file that holds a custodian's private key")
+	}
+	return f
+}
+
+// askPassphrase asks on the terminal, without echo.
+func askPassphrase() (string, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", errors.New("the key file is protected with a passphrase, and there is no terminal to ask for it")
+	}
+	defer tty.Close() //nolint:errcheck // nothing is kept in it
+	fd := int(tty.Fd())
+	old, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return "", fmt.Errorf("switch off echo: %w", err)
+	}
+	quiet := *old
+	quiet.Lflag &^= unix.ECHO
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &quiet); err != nil {
+		return "", fmt.Errorf("switch off echo: %w", err)
+	}
+	defer unix.IoctlSetTermios(fd, unix.TCSETS, old) //nolint:errcheck // the terminal is gone then
+	fmt.Fprint(tty, "Passphrase of the key file: ")
+	line, err := bufio.NewReader(tty).ReadString('\n')
+	fmt.Fprintln(tty)
+	if err != nil {
+		return "", fmt.Errorf("read passphrase: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}

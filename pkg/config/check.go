@@ -1,0 +1,148 @@
+package config
+
+import (
+	"net/netip"
+	"strings"
+	"unicode"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// check adds a problem for everything that is wrong although each value by
+// itself is well formed.
+func (c *Config) check(r *reader) {
+	c.checkNames(r)
+	c.checkProfile(r)
+	c.checkBorder(r)
+	c.checkUplinks(r)
+	c.checkTable(r)
+	c.checkRADIUS(r)
+	c.checkCustodians(r)
+}
+
+func (c *Config) checkNames(r *reader) {
+	switch {
+	case c.Gateway == "":
+		r.add("gateway", "is missing", `give this machine a name, for example gateway = "gw1"`)
+	case len(c.Gateway) > maxName || strings.ContainsFunc(c.Gateway, func(x rune) bool { return unicode.IsSpace(x) || !unicode.IsPrint(x) }):
+		r.add("gateway", "must be at most 64 bytes without spaces", `use a short name, for example "gw1"`)
+	}
+	r.text("provider", c.Provider, `name the provider in whose name is recorded, for example provider = "Example Net ApS"`)
+	if c.LegalBasis != "" {
+		r.text("legal_basis", c.LegalBasis, "write it in one line")
+	}
+}
+
+// text adds a problem when s is empty, too long or holds control characters.
+func (r *reader) text(key, s, remedy string) {
+	switch {
+	case strings.TrimSpace(s) == "":
+		r.add(key, "is missing", remedy)
+	case len(s) > maxText:
+		r.add(key, "is longer than 255 bytes", "shorten it")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		r.add(key, "holds a line break or another control character", "write it in one line")
+	}
+}
+
+func (c *Config) checkProfile(r *reader) {
+	if c.Profile == session.ProfileSample500 {
+		r.add("profile", `"sample500" is not available in this version`, `use "access", "source" or "session"`)
+	}
+	if c.Profile.NeedsLegalBasis() && strings.TrimSpace(c.LegalBasis) == "" {
+		r.add("profile", `"`+c.Profile.String()+`" may only be used with a legal basis`,
+			`name it, for example legal_basis = "BEK 988/2006 § 5 stk. 1", or use profile = "access"`)
+	}
+}
+
+func (c *Config) checkBorder(r *reader) {
+	if c.Profile != session.ProfileAccess && len(c.Border.Local) == 0 {
+		r.add("border.local", "is empty: without it no session has an end user",
+			`list the prefixes of your own subscribers, for example local = ["192.0.2.0/24", "2001:db8::/32"]`)
+	}
+	seen := map[netip.Prefix]string{}
+	for key, list := range map[string][]netip.Prefix{"border.local": c.Border.Local, "border.exempt": c.Border.Exempt} {
+		for _, p := range list {
+			if _, dup := seen[p]; dup {
+				r.add(key, "names "+p.String()+" twice", "leave one of them out")
+			}
+			seen[p] = key
+		}
+	}
+}
+
+func (c *Config) checkUplinks(r *reader) {
+	if len(c.Uplinks) == 0 && c.Profile != session.ProfileAccess {
+		r.add("uplink", "is missing: there is no interface to record on",
+			`add a section [[uplink]] with name = "…" for each interface that faces other networks`)
+	}
+	seen := map[string]bool{}
+	for i, u := range c.Uplinks {
+		key := element("uplink", i) + ".name"
+		switch {
+		case u.Name == "":
+			r.add(key, "is missing", `name the interface as "ip link" shows it`)
+		case len(u.Name) > 15 || strings.ContainsFunc(u.Name, func(x rune) bool { return x == '/' || unicode.IsSpace(x) || !unicode.IsPrint(x) }):
+			r.add(key, quoted(u.Name)+" cannot be the name of an interface", `name the interface as "ip link" shows it`)
+		case seen[u.Name]:
+			r.add(key, quoted(u.Name)+" is named twice", "leave one of them out")
+		}
+		seen[u.Name] = true
+	}
+}
+
+func (c *Config) checkTable(r *reader) {
+	if n := c.Table.Slots; n&(n-1) != 0 {
+		r.add("table.slots", "must be a power of two", "use 65536, 131072, 262144, 524288, 1048576, …")
+	}
+	if n := c.Table.RingBytes; n&(n-1) != 0 {
+		r.add("table.ring_bytes", "must be a power of two", "use for example 1048576 or 4194304")
+	}
+	if c.Timeouts.HalfOpen > c.Timeouts.TCP {
+		r.add("timeouts.half_open", "is longer than timeouts.tcp", "a half-open session must not outlive an established one: make it shorter")
+	}
+}
+
+func (c *Config) checkRADIUS(r *reader) {
+	if len(c.RADIUS.Listen) > 0 && len(c.RADIUS.Clients) == 0 {
+		r.add("radius.listen", "is set, but no client may send to it",
+			"add a section [[radius.client]] with address and secret_file for each access server")
+	}
+	seen := map[netip.Prefix]bool{}
+	for i, cl := range c.RADIUS.Clients {
+		at := element("radius.client", i)
+		if !cl.Address.IsValid() {
+			r.add(at+".address", "is missing", `give the address of the access server, for example address = "192.0.2.1"`)
+		} else if seen[cl.Address] {
+			r.add(at+".address", cl.Address.String()+" is named twice", "leave one of them out")
+		}
+		seen[cl.Address] = true
+		if cl.SecretFile == "" {
+			r.add(at+".secret_file", "is missing", "write the shared secret into a file of mode 0600 and name the file")
+		}
+	}
+}
+
+func (c *Config) checkCustodians(r *reader) {
+	const key = "custodians.recipients"
+	if len(c.Custodians.Recipients) == 0 {
+		r.add(key, "is empty: nobody could ever open what is recorded",
+			`list the custodians' public keys, age1…; "edgelog init" makes them`)
+		return
+	}
+	seen := map[string]bool{}
+	for _, k := range c.Custodians.Recipients {
+		switch {
+		case strings.HasPrefix(strings.ToUpper(k), "AGE-SECRET-KEY-") || strings.HasPrefix(strings.ToUpper(k), "AGE-PLUGIN-"):
+			r.add(key, "holds a private key", "only public keys, age1…, may be on the gateway: take it out, and treat that key as exposed")
+		case !strings.HasPrefix(k, "age1"):
+			r.add(key, quoted(k)+" is not an age public key", "it begins with age1; the identity file holds it in its comment")
+		case seen[k]:
+			r.add(key, "names "+k+" twice", "leave one of them out")
+		}
+		seen[k] = true
+	}
+	if c.Custodians.Minimum > len(c.Custodians.Recipients) {
+		r.add("custodians.minimum", "is greater than the number of recipients", "add recipients or lower it")
+	}
+}

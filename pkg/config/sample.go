@@ -1,0 +1,165 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+// Values fill a sample configuration.
+type Values struct {
+	Gateway, Provider string
+	DataDir, RunDir   string
+	Profile           string
+	LegalBasis        string
+	Local             []string
+	Uplinks           []string
+	RADIUSListen      []string
+	RADIUSClient      string // address or prefix; "" leaves the section as a comment
+	SecretFile        string
+	Recipients        []Recipient
+}
+
+// Recipient is a public key and the word that stands beside it as a comment.
+type Recipient struct {
+	Name, Key string
+}
+
+// Sample returns a commented configuration with these values. It is not
+// checked: Parse does that.
+func Sample(v Values) ([]byte, error) {
+	var b strings.Builder
+	if err := sample.Execute(&b, v); err != nil {
+		return nil, fmt.Errorf("write sample configuration: %w", err)
+	}
+	return []byte(b.String()), nil
+}
+
+// tomlString quotes s as a TOML basic string; Go's escapes \x, \a and \v are
+// not TOML's.
+func tomlString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < 0x20 || r == 0x7f:
+			fmt.Fprintf(&b, "\\u%04X", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func tomlList(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = tomlString(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// comment makes s fit behind a # sign.
+func comment(s string) string {
+	q := strconv.Quote(s)
+	return q[1 : len(q)-1]
+}
+
+var sample = template.Must(template.New("sample").Funcs(template.FuncMap{
+	"q": tomlString, "list": tomlList, "comment": comment,
+}).Parse(`# edgelog.toml: what this gateway records, and where it keeps it.
+# Paths count from the folder of this file. "edgelog doctor --config FILE" checks it.
+
+# The name of this machine, and in whose name it records. Both stand on every block.
+gateway = {{q .Gateway}}
+provider = {{q .Provider}}
+
+# Sealed records, the ledger and the agent's own state. Give it a file system of its own if you can.
+data_dir = {{q .DataDir}}
+# Holds the control socket, edgelog.sock.
+run_dir = {{q .RunDir}}
+# Session table and attached programs; must lie in a BPF file system.
+bpf_dir = "/sys/fs/bpf/edgelog"
+
+# How much is recorded. Record no more than the duty in force:
+#   access   access records only (who had which address, when); no sessions
+#   source   sessions without the far end: use of an own address and port
+#   session  both ends of each session; needs a legal_basis
+profile = {{q .Profile}}
+# The rule or order that permits this profile. It is printed with every answer.
+legal_basis = {{q .LegalBasis}}
+
+[border]
+# The prefixes of your own subscribers. A packet with exactly one end in them crosses the border.
+local = {{list .Local}}
+# Never recorded, for example broadcasting.
+exempt = ["224.0.0.0/4", "ff00::/8"]
+{{range .Uplinks}}
+# An interface that faces other networks. attach = auto, xdp, tcx or clsact.
+[[uplink]]
+name = {{q .}}
+attach = "auto"
+{{else}}
+# An interface that faces other networks. attach = auto, xdp, tcx or clsact.
+# [[uplink]]
+# name = "eth0"
+# attach = "auto"
+{{end}}
+[table]
+# Sessions that may be open at once should fill no more than half of it. 64 bytes each.
+slots = 1048576
+ring_bytes = 4194304
+
+[timeouts]
+# A session has ended after such a silence.
+udp = "60s"
+icmp = "60s"
+tcp = "300s"
+other = "60s"
+# A connection request that nobody answered.
+half_open = "30s"
+# How long a closed TCP session waits for late packets.
+linger = "2s"
+
+[radius]
+# Where the accounting server listens (UDP). Empty: no server.
+listen = {{list .RADIUSListen}}
+{{if .RADIUSClient}}
+[[radius.client]]
+address = {{q .RADIUSClient}}
+secret_file = {{q .SecretFile}}
+{{else}}
+# One section for each access server that sends accounting.
+# [[radius.client]]
+# address = "192.0.2.1"
+# secret_file = {{q .SecretFile}}
+{{end}}
+[custodians]
+# The public keys of those who can open what is recorded. Private keys never belong on this machine.
+recipients = [
+{{- range .Recipients}}
+  {{q .Key}}, # {{comment .Name}}
+{{- end}}
+]
+# Refuse to run with fewer keys than this.
+minimum = {{len .Recipients}}
+
+[store]
+# Below so much free space nothing more is written; recording goes on in the table.
+min_free = "1GiB"
+# Kept aside, to be given back when the disk is full all the same.
+ballast = "256MiB"
+# At most so many sessions in one sealed block, and at most so long before one is written.
+block_sessions = 65536
+flush = "1s"
+
+[agent]
+# keep:  stopping the agent leaves the programs recording into the table; the next start goes on from there.
+# drain: stopping stores everything, open sessions too, and removes the programs.
+on_stop = "keep"
+`))

@@ -1,0 +1,83 @@
+package disclose
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// Answer is what was found for a query.
+type Answer struct {
+	Hits    []Hit
+	Summary Summary
+}
+
+// Summary says what must be known to judge an answer. It holds nothing of what
+// was found except how much.
+type Summary struct {
+	Gateway    string   `json:"gateway"`
+	Provider   string   `json:"provider"`
+	Profiles   []string `json:"profiles"` // under which the blocks of the window were recorded
+	LegalBasis string   `json:"legal_basis"`
+	From       string   `json:"from"`
+	To         string   `json:"to"`
+
+	Records       int `json:"records"`
+	SessionBlocks int `json:"session_blocks"`
+	BindingBlocks int `json:"binding_blocks"`
+	Failed        int `json:"failed_blocks"` // blocks that could not be opened or read: the answer may lack what they hold
+
+	ClockErrorMicro int64 `json:"clock_error_us"` // worst over the blocks that were read; -1 when none was
+	Unsynchronised  int   `json:"unsynchronised_blocks"`
+
+	Unstored bool `json:"unstored"` // the newest records could not be stored yet: they are not in the answer
+
+	LedgerIntent  int64 `json:"ledger_intent"`  // number of the ledger entry made before reading
+	LedgerOutcome int64 `json:"ledger_outcome"` // and of the one made after
+}
+
+// Lines returns the summary as lines for people.
+func (s *Summary) Lines() []string {
+	lines := []string{
+		fmt.Sprintf("%s in %s … %s", count(s.Records, "session"), s.From, s.To),
+		fmt.Sprintf("recorded by %s for %s, profile %s, legal basis: %s",
+			printable(s.Gateway), printable(s.Provider), orDash(strings.Join(s.Profiles, " and ")), printable(orDash(s.LegalBasis))),
+		fmt.Sprintf("read: %s and %s; %s", count(s.SessionBlocks, "session block"), count(s.BindingBlocks, "binding block"), s.clock()),
+		fmt.Sprintf("ledger: intent %d, outcome %d", s.LedgerIntent, s.LedgerOutcome),
+	}
+	if len(s.Profiles) == 1 && s.Profiles[0] == session.ProfileAccess.String() {
+		lines = append(lines, `profile "access" records who had which address, and no sessions`)
+	}
+	if s.Failed > 0 {
+		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s could not be opened with this identity or read; what they hold is not in this answer", count(s.Failed, "block")))
+	}
+	if s.Unstored {
+		lines = append(lines, "INCOMPLETE: the newest records could not be stored yet; ask again when \"edgelog status\" shows the store well")
+	}
+	return lines
+}
+
+// Complete reports whether the answer holds all that was recorded for it.
+func (s *Summary) Complete() bool { return s.Failed == 0 && !s.Unstored }
+
+func (s *Summary) clock() string {
+	if s.ClockErrorMicro < 0 {
+		return "no session block, so no clock error to state"
+	}
+	text := fmt.Sprintf("worst clock error %v", time.Duration(s.ClockErrorMicro)*time.Microsecond)
+	if s.Unsynchronised > 0 {
+		text += fmt.Sprintf(", and the clock was not synchronised in %s", count(s.Unsynchronised, "block"))
+	}
+	return text
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func window(q *Query) (from, to string) { return session.FormatTime(q.From), session.FormatTime(q.To) }

@@ -1,0 +1,302 @@
+package disclose
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+// The errors of asking.
+var (
+	ErrWrongIdentity = errors.New("none of the data keys opens with this identity")
+	ErrNothingCan    = errors.New("nothing recorded in this window can match")
+	ErrCut           = errors.New("the agent's answer was cut off")
+	ErrAgent         = errors.New("the agent refused")
+)
+
+// base is the address of the agent; the client knows which socket it means.
+const base = "http://agent"
+
+// Ask puts a query to the agent, opens what it sends with the identities,
+// joins, and tells the agent the outcome. Only when the agent has that in the
+// ledger is the answer returned. The client must reach the control socket
+// whatever host is asked for.
+//
+// Errors: ErrAgent with the agent's own words, ErrWrongIdentity, ErrNothingCan,
+// ErrCut, or that of the connection.
+func Ask(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities) (*Answer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // closes the stream, which the agent holds open
+	body, err := post(ctx, client, PathLookup, q)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close() //nolint:errcheck // only read
+	r := newReader(q, ids)
+	why := r.readAll(body)
+	if r.begin.ID == "" {
+		return nil, why // the agent promised nothing: there is no outcome to give
+	}
+	outcome := r.outcome(why)
+	answer, err := post(ctx, client, strings.Replace(PathOutcome, "{id}", r.begin.ID, 1), outcome)
+	if err != nil {
+		return nil, errors.Join(why, err)
+	}
+	defer answer.Close() //nolint:errcheck // only read
+	var done recorded
+	if err := json.NewDecoder(answer).Decode(&done); err != nil {
+		return nil, errors.Join(why, fmt.Errorf("read the ledger entry of the outcome: %w", err))
+	}
+	if why != nil {
+		return nil, why
+	}
+	r.sum.LedgerOutcome = done.LedgerOutcome
+	return &Answer{Hits: r.match.Hits(), Summary: r.sum}, nil
+}
+
+// post sends v and returns the body of a good answer.
+func post(ctx context.Context, client *http.Client, path string, v any) (io.ReadCloser, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("write request: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+path, bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("write request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the agent: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	var no refusal
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxRequest)).Decode(&no); err != nil || no.Error == "" {
+		no.Error = resp.Status
+	}
+	return nil, fmt.Errorf("%w: %s", ErrAgent, no.Error)
+}
+
+// reader turns a stream of frames into an answer.
+type reader struct {
+	q     *Query
+	ids   *vault.Identities
+	begin begin
+
+	keys    map[keyName]*vault.DayKey
+	foreign int // keys that the identities do not open
+
+	plain    []byte
+	rows     []session.Session
+	decoder  *block.Decoder
+	bindings []session.Binding
+	match    *Matcher
+	far      bool // a block was recorded with both ends of its sessions
+	sum      Summary
+}
+
+type keyName struct {
+	day   int32
+	epoch uint64
+}
+
+func newReader(q *Query, ids *vault.Identities) *reader {
+	r := &reader{q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder()}
+	r.sum.From, r.sum.To = window(q)
+	r.sum.ClockErrorMicro = -1
+	return r
+}
+
+// readAll reads the stream to its end, and says why there is no answer.
+func (r *reader) readAll(stream io.Reader) error {
+	f := newFrameReader(stream)
+	for {
+		k, payload, err := f.next()
+		switch {
+		case errors.Is(err, errFrame):
+			return err
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrCut, err)
+		case r.begin.ID == "" && k != frameBegin && k != frameError:
+			return errFrame
+		}
+		done, err := r.frame(k, payload, f.end)
+		if err != nil {
+			return err
+		}
+		if done {
+			return r.judge()
+		}
+	}
+}
+
+func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err error) {
+	switch k {
+	case frameBegin:
+		if r.begin.ID != "" {
+			return false, errFrame
+		}
+		if err := json.Unmarshal(payload, &r.begin); err != nil || r.begin.ID == "" {
+			return false, errFrame
+		}
+		b := &r.begin
+		r.sum.Gateway, r.sum.Provider, r.sum.LegalBasis = b.Gateway, b.Provider, b.LegalBasis
+		r.sum.LedgerIntent, r.sum.Unstored = b.LedgerIntent, b.Unstored
+	case frameKey:
+		return false, r.key(payload)
+	case frameBindings:
+		r.bindingBlock(payload)
+	case frameSessions:
+		return false, r.sessionBlock(payload)
+	case frameError:
+		return false, fmt.Errorf("%w: %s", ErrAgent, printable(string(payload)))
+	case frameEnd:
+		var said end
+		if err := json.Unmarshal(payload, &said); err != nil {
+			return false, errFrame
+		}
+		r.sum.Failed += said.Damaged
+		said.Damaged = 0
+		if said != counted {
+			return false, fmt.Errorf("%w: the agent sent other numbers of blocks than arrived", ErrCut)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// key opens one wrapped key. A key for other custodians is no error: keys
+// change hands in the course of a year.
+func (r *reader) key(wrapped []byte) error {
+	k, err := vault.OpenKey(wrapped, r.ids)
+	if err != nil {
+		r.foreign++
+		return nil
+	}
+	r.keys[keyName{k.Day(), k.Epoch()}] = k
+	return nil
+}
+
+// openBlock returns what is in a sealed block.
+func (r *reader) openBlock(sealed []byte) ([]byte, error) {
+	p, err := vault.ParsePlace(sealed)
+	if err != nil {
+		return nil, err
+	}
+	k := r.keys[keyName{p.Day, p.Epoch}]
+	if k == nil {
+		return nil, ErrWrongIdentity
+	}
+	_, r.plain, err = k.Open(r.plain[:0], sealed)
+	return r.plain, err
+}
+
+func (r *reader) bindingBlock(sealed []byte) {
+	b, err := r.openBlock(sealed)
+	if err == nil {
+		var list []session.Binding
+		if _, list, err = block.DecodeBindings(b); err == nil {
+			r.bindings = append(r.bindings, list...)
+			r.sum.BindingBlocks++
+			return
+		}
+	}
+	r.sum.Failed++
+}
+
+func (r *reader) sessionBlock(sealed []byte) error {
+	if r.match == nil {
+		if len(r.keys) == 0 && r.foreign > 0 {
+			return ErrWrongIdentity // nothing of the rest could be opened either
+		}
+		r.matcher()
+	}
+	b, err := r.openBlock(sealed)
+	if err != nil {
+		r.sum.Failed++
+		return nil
+	}
+	s, err := r.decoder.Sessions(b)
+	if err != nil {
+		r.sum.Failed++
+		return nil
+	}
+	r.note(&s.Header)
+	r.rows = s.Match(r.rows[:0], r.q.rows())
+	for i := range r.rows {
+		r.match.Add(&r.rows[i])
+	}
+	return nil
+}
+
+// matcher is made when all bindings are there.
+func (r *reader) matcher() {
+	first, _ := r.q.BindingDays()
+	r.match = NewMatcher(r.q, identity.NewReader(r.bindings), first.Start().UnixNano())
+}
+
+// note keeps from the header of a block what an answer must say.
+func (r *reader) note(h *block.Header) {
+	s := &r.sum
+	s.SessionBlocks++
+	s.ClockErrorMicro = max(s.ClockErrorMicro, int64(h.Clock.MaxErrorMicros))
+	if !h.Clock.Synchronised {
+		s.Unsynchronised++
+	}
+	r.far = r.far || h.Profile == session.ProfileSession
+	if p := h.Profile.String(); !slices.Contains(s.Profiles, p) {
+		s.Profiles = append(s.Profiles, p)
+		slices.Sort(s.Profiles)
+	}
+}
+
+// judge says, at the good end of a stream, whether it can be an answer.
+func (r *reader) judge() error {
+	if len(r.keys) == 0 && r.foreign > 0 {
+		return ErrWrongIdentity
+	}
+	if r.match == nil {
+		r.matcher()
+	}
+	if r.sum.SessionBlocks == 0 && r.sum.Failed == 0 {
+		r.far = r.begin.Profile == session.ProfileSession.String()
+		r.sum.Profiles = []string{r.begin.Profile}
+	}
+	if r.q.Remote.IsValid() && !r.far && r.sum.Failed == 0 {
+		return fmt.Errorf("%w: profile %q records no remote address; ask with --address or --subscriber",
+			ErrNothingCan, strings.Join(r.sum.Profiles, `" and "`))
+	}
+	r.sum.Records = len(r.match.hits)
+	return nil
+}
+
+// outcome is what the ledger is told.
+func (r *reader) outcome(why error) *Outcome {
+	o := &Outcome{Records: r.sum.Records, Opened: r.sum.SessionBlocks + r.sum.BindingBlocks, Failed: r.sum.Failed}
+	switch {
+	case why == nil:
+	case errors.Is(why, ErrWrongIdentity):
+		o.Error = reasonIdentity
+	case errors.Is(why, ErrNothingCan):
+		o.Error = reasonNothing
+	case errors.Is(why, ErrCut), errors.Is(why, ErrAgent):
+		o.Error = reasonCut
+	default:
+		o.Error = reasonUnread
+	}
+	return o
+}

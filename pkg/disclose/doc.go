@@ -1,0 +1,25 @@
+// Package disclose answers questions: it is the only way by which anything
+// that was recorded can be read again.
+//
+// The life of a question:
+//
+//  1. A Query is made: a reference, one identifier, one window. Check refuses
+//     anything else before the agent is troubled.
+//  2. The reader (Ask) sends it to the agent's Gate over the control socket.
+//  3. The Gate puts it into the ledger, sealed to the custodians. If that
+//     fails, nothing is read.
+//  4. The Gate streams wrapped day keys and sealed blocks: bindings, then
+//     sessions. The agent cannot open any of them.
+//  5. The reader opens the day keys with a custodian's identity, and the blocks
+//     with those; the Matcher picks the sessions, counts one that was written
+//     twice once, and joins each again with the access records as they are
+//     known now. Where that differs from what was sealed, both are shown.
+//  6. The reader tells the Gate the outcome: how many, never what. When it is
+//     in the ledger, the answer is printed; a reader that goes away without a
+//     word is recorded as such.
+//
+// The package refuses a question about more than one identifier or without a
+// bounded window, an outcome in free words, and to print before the ledger has
+// the outcome. It knows neither the kernel nor the recorder, and holds no
+// private key longer than a question takes.
+package disclose

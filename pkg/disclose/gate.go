@@ -1,0 +1,268 @@
+package disclose
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// Paths of the gate on the control socket.
+const (
+	PathLookup  = "/v1/lookup"
+	PathOutcome = "/v1/lookup/{id}/outcome"
+)
+
+const maxRequest = 1 << 16 // bytes of a question or an outcome
+
+// Shelf hands out what is kept, sealed as it is.
+type Shelf interface {
+	// Keys calls fn with each wrapped data key of the days first to last.
+	Keys(ctx context.Context, first, last session.Day, fn func(wrapped []byte) error) error
+	// Bindings calls fn with each sealed block of bindings filed under the
+	// days first to last. It returns how many blocks are damaged and were
+	// passed over.
+	Bindings(ctx context.Context, first, last session.Day, fn func(sealed []byte) error) (damaged int, err error)
+	// Sessions calls fn with each sealed block of sessions that holds a time
+	// from ≤ t < to, ns, whatever day it is filed under, and returns the same.
+	Sessions(ctx context.Context, from, to int64, fn func(sealed []byte) error) (damaged int, err error)
+}
+
+// Ledger takes evidence. ledger.Ledger is one; its payloads are sealed to the
+// custodians before they are kept.
+type Ledger interface {
+	Append(ctx context.Context, e ledger.Entry) (int64, error)
+}
+
+// GateOptions configure a Gate. Shelf, Ledger and Flush are required.
+type GateOptions struct {
+	Shelf  Shelf
+	Ledger Ledger
+
+	// Flush makes everything that has been collected part of the Shelf.
+	Flush func(context.Context) error
+
+	// Origin returns where and under what rule is recorded now.
+	Origin func() Origin
+
+	// Peer describes who is asking, for the sealed part of the ledger; nil: not known.
+	Peer func(*http.Request) string
+
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
+}
+
+// Gate is the agent's side of a reading: ledger first, then sealed bytes, then
+// the ledger again. It cannot open anything itself.
+type Gate struct {
+	o GateOptions
+
+	mu   sync.Mutex
+	open map[string]*reading
+}
+
+// reading is one question whose outcome is not known yet.
+type reading struct {
+	id     string
+	intent int64
+	done   chan struct{} // closed when the outcome is in the ledger, or could not be put there
+}
+
+// NewGate returns a gate.
+func NewGate(o GateOptions) *Gate {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Origin == nil {
+		o.Origin = func() Origin { return Origin{} }
+	}
+	if o.Peer == nil {
+		o.Peer = func(*http.Request) string { return "" }
+	}
+	return &Gate{o: o, open: map[string]*reading{}}
+}
+
+// Lookup answers POST /v1/lookup: a Query as JSON in, frames out. The answer
+// stays open until its outcome has come, or the reader has gone.
+func (g *Gate) Lookup(w http.ResponseWriter, r *http.Request) {
+	var q Query
+	if err := decode(w, r, &q); err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	if err := q.Check(g.o.Now()); err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	rd, err := g.intend(r, &q)
+	if err != nil {
+		g.o.Logger.Error("a question was not answered: the ledger could not be written", "error", err)
+		refuse(w, http.StatusServiceUnavailable, errors.New("the ledger cannot be written, so nothing is read; see \"edgelog status\""))
+		return
+	}
+	defer g.abandon(rd)
+	w.Header().Set("Content-Type", "application/octet-stream")
+	fw := newFrameWriter(w)
+	if err := g.stream(r.Context(), fw, rd, &q); err != nil {
+		g.o.Logger.Error("a question was not answered to its end", "error", err)
+		_ = fw.write(frameError, []byte("the store could not be read to its end; see \"edgelog status\"")) // the reader may be gone
+	}
+	if fw.flush() != nil {
+		return
+	}
+	if f, ok := w.(http.Flusher); ok {
+		f.Flush()
+	}
+	select {
+	case <-rd.done:
+	case <-r.Context().Done():
+	}
+}
+
+// intend puts the question into the ledger. What names people is in the
+// payload, which the ledger seals.
+func (g *Gate) intend(r *http.Request, q *Query) (*reading, error) {
+	payload, err := json.Marshal(struct {
+		Query *Query `json:"query"`
+		Peer  string `json:"peer,omitempty"`
+	}{q, g.o.Peer(r)})
+	if err != nil {
+		return nil, fmt.Errorf("describe the question: %w", err)
+	}
+	index, err := g.o.Ledger.Append(r.Context(), ledger.Entry{
+		Kind: ledger.Intent, Fields: map[string]string{"action": "lookup"}, Payload: payload,
+	})
+	if err != nil {
+		return nil, err
+	}
+	rd := &reading{id: rand.Text(), intent: index, done: make(chan struct{})}
+	g.mu.Lock()
+	g.open[rd.id] = rd
+	g.mu.Unlock()
+	return rd, nil
+}
+
+// stream sends everything sealed that can hold an answer.
+func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Query) error {
+	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
+	if err := g.o.Flush(ctx); err != nil {
+		g.o.Logger.Warn("the newest records could not be stored before a question", "error", err)
+		b.Unstored = true
+	}
+	if err := fw.writeJSON(frameBegin, b); err != nil {
+		return err
+	}
+	first, _ := q.Days()
+	bindFirst, bindLast := q.BindingDays()
+	today := session.DayOf(g.o.Now().UnixNano())
+	send := func(k frameKind) func([]byte) error {
+		return func(p []byte) error { return fw.write(k, p) }
+	}
+	if err := g.o.Shelf.Keys(ctx, min(first, bindFirst), max(today, bindLast)+1, send(frameKey)); err != nil {
+		return fmt.Errorf("read wrapped keys: %w", err)
+	}
+	lost, err := g.o.Shelf.Bindings(ctx, bindFirst, bindLast, send(frameBindings))
+	if err != nil {
+		return fmt.Errorf("read blocks of bindings: %w", err)
+	}
+	more, err := g.o.Shelf.Sessions(ctx, q.From, q.To, send(frameSessions))
+	if err != nil {
+		return fmt.Errorf("read blocks of sessions: %w", err)
+	}
+	fw.end.Damaged = lost + more
+	return fw.writeJSON(frameEnd, fw.end)
+}
+
+// Outcome answers POST /v1/lookup/{id}/outcome.
+func (g *Gate) Outcome(w http.ResponseWriter, r *http.Request) {
+	var o Outcome
+	if err := decode(w, r, &o); err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	if !reasons[o.Error] || o.Records < 0 || o.Opened < 0 || o.Failed < 0 {
+		refuse(w, http.StatusBadRequest, errors.New("the outcome is not one that can be recorded"))
+		return
+	}
+	rd := g.take(r.PathValue("id"))
+	if rd == nil {
+		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
+		return
+	}
+	defer close(rd.done)
+	fields := map[string]string{
+		"action": "lookup", "intent": strconv.FormatInt(rd.intent, 10), "records": strconv.Itoa(o.Records),
+		"blocks_opened": strconv.Itoa(o.Opened), "blocks_failed": strconv.Itoa(o.Failed), "result": "answered",
+	}
+	if o.Error != "" {
+		fields["result"] = o.Error
+	}
+	index, err := g.o.Ledger.Append(context.WithoutCancel(r.Context()), ledger.Entry{Kind: ledger.Outcome, Fields: fields})
+	if err != nil {
+		g.o.Logger.Error("the outcome of a question was not recorded", "error", err)
+		refuse(w, http.StatusServiceUnavailable, errors.New("the ledger cannot be written, so nothing may be printed; see \"edgelog status\""))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(recorded{LedgerOutcome: index}) // the reader may be gone
+}
+
+// take removes the reading of that name from the open ones; nil when there is
+// none.
+func (g *Gate) take(id string) *reading {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	rd := g.open[id]
+	delete(g.open, id)
+	return rd
+}
+
+// abandon records that a reader went away without an outcome.
+func (g *Gate) abandon(rd *reading) {
+	if g.take(rd.id) == nil {
+		return // its outcome came
+	}
+	_, err := g.o.Ledger.Append(context.Background(), ledger.Entry{Kind: ledger.Outcome, Fields: map[string]string{
+		"action": "lookup", "intent": strconv.FormatInt(rd.intent, 10), "result": "no outcome given",
+	}})
+	if err != nil {
+		g.o.Logger.Error("the missing outcome of a question was not recorded", "error", err)
+	}
+}
+
+// decode reads one JSON object.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%w: the request is not understood: %w", ErrQuery, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: the request is not understood: something follows it", ErrQuery)
+	}
+	return nil
+}
+
+// refusal is the body of every answer that is none.
+type refusal struct {
+	Error string `json:"error"`
+}
+
+func refuse(w http.ResponseWriter, code int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(refusal{Error: err.Error()}) // the reader may be gone
+}

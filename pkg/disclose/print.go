@@ -1,0 +1,181 @@
+package disclose
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// Formats are the names that Print knows.
+var Formats = []string{"table", "json", "csv"}
+
+// Print writes the answer in one of the Formats. With table, what must be
+// known about the answer stands below it; with json it is the last line, an
+// object with "summary"; with csv it is left to the caller (see Summary.Lines).
+func Print(w io.Writer, a *Answer, format string) error {
+	var err error
+	switch format {
+	case "table":
+		err = printTable(w, a)
+	case "json":
+		err = printJSON(w, a)
+	case "csv":
+		err = printCSV(w, a)
+	default:
+		return fmt.Errorf("print answer: format %q is not known; use %s", format, strings.Join(Formats, ", "))
+	}
+	if err != nil {
+		return fmt.Errorf("print answer: %w", err)
+	}
+	return nil
+}
+
+func printTable(w io.Writer, a *Answer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "START\tEND\tPROTO\tINITIATOR\tRESPONDER\tSUBSCRIBER\tENDED\tREMARKS")
+	for i := range a.Hits {
+		h := &a.Hits[i]
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			session.FormatTime(h.Start), session.FormatTime(h.End), session.ProtoName(h.Proto),
+			endpoint(h, session.SideInitiator), endpoint(h, session.SideResponder),
+			printable(orDash(h.Subscriber)), h.EndReason, orDash(strings.Join(h.remarks(), ", ")))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "\n"+strings.Join(a.Summary.Lines(), "\n"))
+	return err
+}
+
+// remarks are the flags and, in words, what is uncertain.
+func (h *Hit) remarks() []string {
+	out := h.Flags.Words()
+	if h.Corrected() {
+		out = append(out, "subscriber when sealed: "+printable(orDash(h.Stored)))
+	}
+	if h.Certainty&session.FromInferred != 0 {
+		out = append(out, "log-on not seen")
+	}
+	if h.Certainty&session.ToInferred != 0 {
+		out = append(out, "log-off not seen")
+	}
+	return out
+}
+
+// endpoint returns address and port of one side; "-" where it was not recorded.
+func endpoint(h *Hit, side session.Side) string {
+	if h.Flags&session.LocalOnly != 0 && h.Local != side {
+		return "-"
+	}
+	a, port := h.Initiator, h.InitiatorPort
+	if side == session.SideResponder {
+		a, port = h.Responder, h.ResponderPort
+	}
+	if !session.HasPorts(h.Proto) {
+		return a.String()
+	}
+	return netip.AddrPortFrom(a.Netip(), port).String()
+}
+
+func printJSON(w io.Writer, a *Answer) error {
+	var line []byte
+	for i := range a.Hits {
+		line = append(a.Hits[i].appendJSON(line[:0]), '\n')
+		if _, err := w.Write(line); err != nil {
+			return err
+		}
+	}
+	return json.NewEncoder(w).Encode(struct {
+		Summary *Summary `json:"summary"`
+	}{&a.Summary})
+}
+
+// appendJSON adds to session.AppendJSON what only an answer knows.
+func (h *Hit) appendJSON(b []byte) []byte {
+	b = h.AppendJSON(b)
+	b = b[:len(b)-1] // its closing brace
+	if h.Corrected() {
+		stored, _ := json.Marshal(h.Stored) // a string always has a form
+		b = append(append(b, `,"subscriber_stored":`...), stored...)
+	}
+	if h.Certainty&session.FromInferred != 0 {
+		b = append(b, `,"subscriber_from":"inferred"`...)
+	}
+	if h.Certainty&session.ToInferred != 0 {
+		b = append(b, `,"subscriber_to":"inferred"`...)
+	}
+	return append(b, '}')
+}
+
+var csvHeader = []string{
+	"start", "end", "proto", "initiator", "initiator_port", "responder", "responder_port", "local",
+	"end_reason", "flags", "subscriber", "subscriber_stored",
+}
+
+func printCSV(w io.Writer, a *Answer) error {
+	cw := csv.NewWriter(w)
+	if err := cw.Write(csvHeader); err != nil {
+		return err
+	}
+	for i := range a.Hits {
+		h := &a.Hits[i]
+		row := []string{
+			session.FormatTime(h.Start), session.FormatTime(h.End), strconv.Itoa(int(h.Proto)),
+			"", "", "", "", "", h.EndReason.String(), strings.Join(h.Flags.Words(), " "),
+			cell(h.Subscriber), cell(h.Stored),
+		}
+		localOnly := h.Flags&session.LocalOnly != 0
+		if !localOnly || h.Local == session.SideInitiator {
+			row[3], row[4] = h.Initiator.String(), strconv.Itoa(int(h.InitiatorPort))
+		}
+		if !localOnly || h.Local == session.SideResponder {
+			row[5], row[6] = h.Responder.String(), strconv.Itoa(int(h.ResponderPort))
+		}
+		switch h.Local {
+		case session.SideInitiator:
+			row[7] = "initiator"
+		case session.SideResponder:
+			row[7] = "responder"
+		}
+		if err := cw.Write(row); err != nil {
+			return err
+		}
+	}
+	cw.Flush()
+	return cw.Error()
+}
+
+// cell makes a text harmless for spreadsheets: one that would be taken for a
+// formula gets an apostrophe in front, which they show as text.
+func cell(s string) string {
+	if s != "" && strings.ContainsAny(s[:1], "=+-@\t\r\n|%") {
+		return "'" + s
+	}
+	return s
+}
+
+// printable makes a text harmless for a terminal and for the columns of a
+// table.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '·'
+		}
+		return r
+	}, s)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,132 @@
+package disclose
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+func sampleAnswer() *Answer {
+	udp := lived(-time.Minute, -time.Minute)
+	udp.Proto, udp.EndReason = session.UDP, session.EndIdle
+	udp.Flags = session.LocalOnly
+	udp.Responder, udp.ResponderPort = session.Addr{}, 0
+	ping := lived(-30*time.Second, -29*time.Second)
+	ping.Proto, ping.InitiatorPort, ping.ResponderPort = session.ICMP, 0, 0
+	ping.Subscriber = "=cmd|' /C calc'!A0"
+	first := lived(-2*time.Minute, -time.Minute)
+	first.Subscriber = "anna"
+	return &Answer{
+		Hits: []Hit{{Session: first, Stored: "anna"}, {Session: udp, Stored: "bo"}, {Session: ping, Certainty: session.FromInferred}},
+		Summary: Summary{
+			Gateway: "gw1", Provider: "Net", Profiles: []string{"session", "source"}, LegalBasis: "BEK",
+			From: "2025-03-01T11:00:00.000Z", To: "2025-03-01T12:00:00.000Z", Records: 3, SessionBlocks: 2, BindingBlocks: 1,
+			ClockErrorMicro: 1500, LedgerIntent: 7, LedgerOutcome: 8,
+		},
+	}
+}
+
+func TestTable(t *testing.T) {
+	var b bytes.Buffer
+	if err := Print(&b, sampleAnswer(), "table"); err != nil {
+		t.Fatal(err)
+	}
+	want := `START                     END                       PROTO  INITIATOR      RESPONDER      SUBSCRIBER          ENDED  REMARKS
+2025-03-01T11:58:00.000Z  2025-03-01T11:59:00.000Z  tcp    10.0.0.1:4000  192.0.2.9:443  anna                fin    -
+2025-03-01T11:59:00.000Z  2025-03-01T11:59:00.000Z  udp    10.0.0.1:4000  -              -                   idle   local-only, subscriber when sealed: bo
+2025-03-01T11:59:30.000Z  2025-03-01T11:59:31.000Z  icmp   10.0.0.1       192.0.2.9      =cmd|' /C calc'!A0  fin    subscriber when sealed: -, log-on not seen
+
+3 sessions in 2025-03-01T11:00:00.000Z … 2025-03-01T12:00:00.000Z
+recorded by gw1 for Net, profile session and source, legal basis: BEK
+read: 2 session blocks and 1 binding block; worst clock error 1.5ms
+ledger: intent 7, outcome 8
+`
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestJSONLinesAreObjectsAndTheLastIsTheSummary(t *testing.T) {
+	var b bytes.Buffer
+	if err := Print(&b, sampleAnswer(), "json"); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if len(lines) != 4 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	var got []map[string]any
+	for _, l := range lines {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(l), &m); err != nil {
+			t.Fatalf("%v in %s", err, l)
+		}
+		got = append(got, m)
+	}
+	if _, there := got[0]["subscriber_stored"]; there || got[0]["subscriber"] != "anna" {
+		t.Errorf("agreed: %v", got[0])
+	}
+	if _, there := got[1]["subscriber"]; there || got[1]["subscriber_stored"] != "bo" || got[1]["responder"] != nil {
+		t.Errorf("corrected: %v", got[1])
+	}
+	if got[2]["subscriber_stored"] != "" || got[2]["subscriber_from"] != "inferred" {
+		t.Errorf("late: %v", got[2])
+	}
+	if s, ok := got[3]["summary"].(map[string]any); !ok || s["ledger_outcome"] != 8.0 || s["clock_error_us"] != 1500.0 {
+		t.Errorf("summary: %v", got[3])
+	}
+}
+
+func TestCSVIsHarmlessInASpreadsheet(t *testing.T) {
+	var b bytes.Buffer
+	if err := Print(&b, sampleAnswer(), "csv"); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := csv.NewReader(&b).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(csvHeader, rows[0]); d != "" {
+		t.Error(d)
+	}
+	if rows[2][5] != "" || rows[2][6] != "" || rows[2][3] != "10.0.0.1" {
+		t.Errorf("what was not recorded is empty: %v", rows[2])
+	}
+	for _, row := range rows[1:] {
+		for _, c := range row {
+			if c != "" && strings.ContainsAny(c[:1], "=+-@\t\r|%") {
+				t.Errorf("cell %q would be taken for a formula", c)
+			}
+		}
+	}
+	if rows[3][10] != "'=cmd|' /C calc'!A0" {
+		t.Errorf("%q", rows[3][10])
+	}
+}
+
+func TestNothingUnprintableReachesATerminal(t *testing.T) {
+	a := sampleAnswer()
+	a.Hits[0].Subscriber = "anna\x1b[2J\t\nbo"
+	var b bytes.Buffer
+	if err := Print(&b, a, "table"); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(b.String(), "\x1b\t") || !strings.Contains(b.String(), "anna·[2J··bo") {
+		t.Errorf("%q", b.String())
+	}
+}
+
+func TestAnIncompleteAnswerSaysSo(t *testing.T) {
+	s := Summary{Failed: 2, Unstored: true, ClockErrorMicro: -1}
+	text := strings.Join(s.Lines(), "\n")
+	if s.Complete() || strings.Count(text, "INCOMPLETE") != 2 || !strings.Contains(text, "2 blocks could not be opened") {
+		t.Error(text)
+	}
+}

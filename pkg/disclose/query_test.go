@@ -1,0 +1,67 @@
+package disclose
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(d time.Duration) int64 { return noon.Add(d).UnixNano() }
+
+func port(n uint16) *uint16 { return &n }
+
+func TestQueryIsOneIdentifierInOneWindow(t *testing.T) {
+	good := Query{Reference: "2025-1", Subscriber: "anna", From: at(-time.Hour), To: at(0)}
+	tests := []struct {
+		name   string
+		change func(*Query)
+		want   string // "" when it may be asked
+	}{
+		{"a subscriber", func(*Query) {}, ""},
+		{"an address and port", func(q *Query) { q.Subscriber, q.Address, q.Port = "", netip.MustParseAddr("10.0.0.1"), port(5) }, ""},
+		{"a remote address", func(q *Query) { q.Subscriber, q.Remote = "", netip.MustParseAddr("2001:db8::1") }, ""},
+		{"no reference", func(q *Query) { q.Reference = "  " }, "a reference is missing"},
+		{"a reference of two lines", func(q *Query) { q.Reference = "a\nb" }, "control characters"},
+		{"a reference without end", func(q *Query) { q.Reference = strings.Repeat("x", 257) }, "longer than 256 bytes"},
+		{"no identifier", func(q *Query) { q.Subscriber = "" }, "no identifier is given"},
+		{"two identifiers", func(q *Query) { q.Address = netip.MustParseAddr("10.0.0.1") }, "more than one identifier"},
+		{"a port of a subscriber", func(q *Query) { q.Port = port(80) }, "a port says nothing about a subscriber"},
+		{"no window", func(q *Query) { q.From, q.To = 0, 0 }, "the window is missing"},
+		{"half a window", func(q *Query) { q.From = 0 }, "the window is missing"},
+		{"an empty window", func(q *Query) { q.From = q.To }, "ends before it begins"},
+		{"a window into the future", func(q *Query) { q.To = at(time.Nanosecond) }, "ends in the future"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			q := good
+			tc.change(&q)
+			err := q.Check(noon)
+			if tc.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrQuery) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("want %q, got %v", tc.want, err)
+			}
+		})
+	}
+}
+
+func TestDaysAroundAWindow(t *testing.T) {
+	midnight := time.Date(2025, 3, 1, 0, 0, 0, 0, time.UTC).UnixNano()
+	q := Query{From: midnight, To: midnight + int64(24*time.Hour)}
+	first, last := q.Days()
+	if first.String() != "2025-03-01" || last != first {
+		t.Errorf("a window of exactly one day lies in %v to %v", first, last)
+	}
+	bf, bl := q.BindingDays()
+	if bf.String() != "2025-02-28" || bl.String() != "2025-03-03" {
+		t.Errorf("bindings are read from %v to %v", bf, bl)
+	}
+}

@@ -1,0 +1,190 @@
+package disclose
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// What the agent streams to a reader is a row of frames:
+//
+//	offset  size
+//	     0     1  kind
+//	     1     4  n, length of the rest, big-endian
+//	     5     n  payload
+//
+// in this order: one begin, any number of keys, binding blocks, session
+// blocks, one end, which counts the others; or, at any place, one error.
+const frameHead = 5
+
+// maxFrame bounds a frame: no sealed block is longer.
+const maxFrame = 64 << 20
+
+type frameKind byte
+
+const (
+	frameBegin    frameKind = 1 // JSON, begin
+	frameKey      frameKind = 2 // a wrapped data key
+	frameBindings frameKind = 3 // a sealed block of bindings
+	frameSessions frameKind = 4 // a sealed block of sessions
+	frameEnd      frameKind = 5 // JSON, end
+	frameError    frameKind = 6 // UTF-8 text: the agent cannot go on
+)
+
+// begin is the first frame.
+type begin struct {
+	ID           string `json:"id"` // names this reading, for its outcome
+	LedgerIntent int64  `json:"ledger_intent"`
+	Unstored     bool   `json:"unstored"` // what was collected last could not be stored: it is not in the stream
+	Origin
+}
+
+// Origin says where and under what rule an agent records.
+type Origin struct {
+	Gateway    string `json:"gateway"`
+	Provider   string `json:"provider"`
+	Profile    string `json:"profile"`
+	LegalBasis string `json:"legal_basis"`
+}
+
+// end is the last frame: how many of each were sent, so that a stream that was
+// cut off is noticed.
+type end struct {
+	Keys     int `json:"keys"`
+	Bindings int `json:"bindings"`
+	Sessions int `json:"sessions"`
+	Damaged  int `json:"damaged"` // stored values that the store could not hand out
+}
+
+// Outcome is what the reader says became of its reading. It never says what was
+// found, only how much.
+type Outcome struct {
+	Records int    `json:"records"`
+	Opened  int    `json:"opened"`
+	Failed  int    `json:"failed"`
+	Error   string `json:"error,omitempty"` // why nothing was answered: one of the reasons
+}
+
+// The only words that an outcome's Error may hold, so that nothing of what was
+// found can get into the ledger in the clear.
+const (
+	reasonIdentity = "wrong identity"
+	reasonCut      = "stream cut off"
+	reasonNothing  = "nothing can match"
+	reasonUnread   = "answer not understood"
+)
+
+var reasons = map[string]bool{"": true, reasonIdentity: true, reasonCut: true, reasonNothing: true, reasonUnread: true}
+
+// recorded is the agent's answer to an outcome.
+type recorded struct {
+	LedgerOutcome int64 `json:"ledger_outcome"`
+}
+
+// errFrame is returned for a stream that is not one of frames.
+var errFrame = errors.New("the agent's answer is not understood")
+
+type frameWriter struct {
+	w   *bufio.Writer
+	end end
+}
+
+func newFrameWriter(w io.Writer) *frameWriter { return &frameWriter{w: bufio.NewWriterSize(w, 1<<16)} }
+
+func (f *frameWriter) write(k frameKind, payload []byte) error {
+	if len(payload) > maxFrame {
+		return fmt.Errorf("send frame of %d bytes: at most %d are sent", len(payload), maxFrame)
+	}
+	var head [frameHead]byte
+	head[0] = byte(k)
+	binary.BigEndian.PutUint32(head[1:], uint32(len(payload)))
+	if _, err := f.w.Write(head[:]); err != nil {
+		return fmt.Errorf("send frame: %w", err)
+	}
+	if _, err := f.w.Write(payload); err != nil {
+		return fmt.Errorf("send frame: %w", err)
+	}
+	switch k {
+	case frameKey:
+		f.end.Keys++
+	case frameBindings:
+		f.end.Bindings++
+	case frameSessions:
+		f.end.Sessions++
+	}
+	return nil
+}
+
+func (f *frameWriter) writeJSON(k frameKind, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("send frame: %w", err)
+	}
+	return f.write(k, b)
+}
+
+func (f *frameWriter) flush() error {
+	if err := f.w.Flush(); err != nil {
+		return fmt.Errorf("send frame: %w", err)
+	}
+	return nil
+}
+
+type frameReader struct {
+	r   *bufio.Reader
+	buf []byte
+	end end // counted here, to be compared with what the agent says
+}
+
+func newFrameReader(r io.Reader) *frameReader { return &frameReader{r: bufio.NewReaderSize(r, 1<<16)} }
+
+// next returns the next frame; its payload is valid until the next call. A
+// stream that ends between frames gives io.EOF, inside one
+// io.ErrUnexpectedEOF.
+func (f *frameReader) next() (frameKind, []byte, error) {
+	var head [frameHead]byte
+	if _, err := io.ReadFull(f.r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	k, n := frameKind(head[0]), binary.BigEndian.Uint32(head[1:])
+	if k < frameBegin || k > frameError || n > maxFrame {
+		return 0, nil, errFrame
+	}
+	if err := f.fill(int(n)); err != nil {
+		return 0, nil, err
+	}
+	switch k {
+	case frameKey:
+		f.end.Keys++
+	case frameBindings:
+		f.end.Bindings++
+	case frameSessions:
+		f.end.Sessions++
+	}
+	return k, f.buf, nil
+}
+
+// fill reads n bytes into buf. It takes memory only as they come, so that a
+// length that lies costs nothing.
+func (f *frameReader) fill(n int) error {
+	const step = 1 << 20
+	f.buf = f.buf[:0]
+	for len(f.buf) < n {
+		want := min(n-len(f.buf), step)
+		have := len(f.buf)
+		if cap(f.buf)-have < want {
+			f.buf = append(f.buf, make([]byte, want)...)
+		}
+		f.buf = f.buf[:have+want]
+		if _, err := io.ReadFull(f.r, f.buf[have:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}

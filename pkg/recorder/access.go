@@ -1,0 +1,84 @@
+package recorder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// Book hands over access records; identity.Book is one.
+type Book interface {
+	// InForce returns the bindings that have no end.
+	InForce() []session.Binding
+	// Flush hands what is new to the book's sink.
+	Flush(ctx context.Context) error
+}
+
+// accessWriter takes access records from the book to the disk. It is the
+// book's sink, and is driven by the goroutine that drives the writer of
+// sessions.
+type accessWriter struct {
+	book  Book
+	shelf *filer
+	head  func() block.Header
+	max   int
+	every time.Duration
+	now   func() time.Time
+
+	next  time.Time   // of the next Flush
+	shown session.Day // the day that has its snapshot already
+	start bool        // no snapshot was made since the start
+
+	alarm alarm
+	count accessCount
+}
+
+type accessCount struct{ blocks, records uint64 }
+
+// PutBindings seals bindings and makes them durable. They are filed under the
+// day on which they are written, which is where a reader looks for them.
+func (w *accessWriter) PutBindings(_ context.Context, list []session.Binding) error {
+	if len(list) == 0 {
+		return nil
+	}
+	day := session.DayOf(w.now().UnixNano())
+	head, l := w.head(), w.shelf.load()
+	for part := range slices.Chunk(list, w.max) {
+		if err := l.bindings(head, day, part); err != nil {
+			return fmt.Errorf("store access records: %w", err)
+		}
+	}
+	if err := l.put(); err != nil {
+		return fmt.Errorf("store access records: %w", err)
+	}
+	w.count.blocks += uint64(len(l.blocks))
+	w.count.records += uint64(len(list))
+	return nil
+}
+
+// step hands over what is new, and at the start and at each change of the UTC
+// day writes down all that is in force, so that whoever reads a day finds its
+// bindings without reading the year before it.
+func (w *accessWriter) step(ctx context.Context, force bool) (time.Duration, error) {
+	now := w.now()
+	if wait := max(w.next.Sub(now), w.alarm.wait(now)); wait > 0 && !force {
+		return wait, nil
+	}
+	w.next = now.Add(w.every)
+	err := w.book.Flush(ctx)
+	if day := session.DayOf(now.UnixNano()); err == nil && (w.start || day != w.shown) {
+		if err = w.PutBindings(ctx, w.book.InForce()); err == nil {
+			w.shown, w.start = day, false
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("keep access records: %w", err)
+		return w.alarm.raise(now, err), err
+	}
+	w.alarm.clear(now)
+	return w.every, nil
+}

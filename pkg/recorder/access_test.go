@@ -1,0 +1,101 @@
+package recorder
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
+)
+
+func replaceOnce(t *testing.T, s, old, new string) string {
+	t.Helper()
+	if strings.Count(s, old) != 1 {
+		t.Fatalf("%q is there %d times", old, strings.Count(s, old))
+	}
+	return strings.Replace(s, old, new, 1)
+}
+
+// writtenOn counts the binding blocks filed under a day.
+func (r *room) writtenOn(day session.Day) int {
+	r.t.Helper()
+	n := 0
+	if _, err := r.Shelf().Bindings(r.t.Context(), day, day, func([]byte) error { n++; return nil }); err != nil {
+		r.t.Fatal(err)
+	}
+	return n
+}
+
+func TestEachDayHasWhatWasInForce(t *testing.T) {
+	r := newRoom(t, "")
+	r.logOn("anna", "10.0.0.1", evening.Add(-time.Hour))
+	today := session.DayOf(evening.UnixNano())
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	first := r.writtenOn(today)
+	if first == 0 {
+		t.Fatal("nothing was written at the start")
+	}
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.writtenOn(today); n != first {
+		t.Errorf("written again on the same day: %d, then %d", first, n)
+	}
+	for d := session.Day(1); d <= 3; d++ {
+		r.clock.add(24 * time.Hour)
+		if err := r.step(); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.writtenOn(today + d); n != 1 {
+			t.Errorf("%d blocks on day %d", n, d)
+		}
+	}
+	_, bindings, _ := r.read()
+	for i := range bindings {
+		if bindings[i].Subscriber != "anna" || bindings[i].To != session.Forever {
+			t.Errorf("%+v", bindings[i])
+		}
+	}
+}
+
+func TestAStartWritesWhatIsInForceAgain(t *testing.T) {
+	r := newRoom(t, "")
+	r.logOn("anna", "10.0.0.1", evening.Add(-time.Hour))
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	r.shut()
+	r.clock.add(48 * time.Hour)
+	r.open()
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.writtenOn(session.DayOf(r.clock.Now().UnixNano())); n != 1 {
+		t.Errorf("%d blocks on the day of the second start", n)
+	}
+}
+
+func TestAccessRecordsThatCannotBeStoredAreKeptForLater(t *testing.T) {
+	r := newRoom(t, "")
+	f := &faulty{Store: r.store, err: store.ErrNoSpace}
+	r.access.shelf.store = f
+	r.logOn("anna", "10.0.0.1", evening.Add(-time.Hour))
+	if _, err := r.access.step(t.Context(), false); !errors.Is(err, store.ErrNoSpace) {
+		t.Fatal(err)
+	}
+	if n := r.book.Stats().NotSealed; n != 1 {
+		t.Errorf("%d bindings wait", n)
+	}
+	f.err = nil
+	r.clock.add(time.Minute)
+	if _, err := r.access.step(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, bindings, _ := r.read(); len(bindings) == 0 || r.book.Stats().NotSealed != 0 {
+		t.Errorf("%d bindings stored, %d wait", len(bindings), r.book.Stats().NotSealed)
+	}
+}

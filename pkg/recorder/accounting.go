@@ -1,0 +1,130 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/identity/radius"
+)
+
+// socketBuffer is asked for each accounting socket, in bytes: some thousands
+// of requests may wait in it while the disk is busy. The kernel may give less.
+const socketBuffer = 4 << 20
+
+// accounting is the RADIUS accounting server. A nil one is none: its methods
+// do nothing.
+type accounting struct {
+	server *radius.Server
+	conns  []*net.UDPConn
+}
+
+// openAccounting reads the clients' secrets and binds the listeners. Nothing is
+// answered before Run.
+func (r *Recorder) openAccounting() error {
+	c := &r.o.Config.RADIUS
+	if len(c.Listen) == 0 {
+		return nil
+	}
+	clients, err := withSecrets(c.Clients)
+	if err != nil {
+		return err
+	}
+	server, err := radius.New(r.book, clients, radius.Options{Clock: r.o.Now, Logger: r.log})
+	if err != nil {
+		return fmt.Errorf("RADIUS accounting: %w", err)
+	}
+	a := &accounting{server: server}
+	r.onClose(a.close)
+	for _, at := range c.Listen {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		if err != nil {
+			return fmt.Errorf("listen for RADIUS accounting on %q: %w; is another server using the port?", at, cause(err))
+		}
+		a.conns = append(a.conns, conn)
+		if err := conn.SetReadBuffer(socketBuffer); err != nil {
+			r.log.Warn("the RADIUS socket keeps its small buffer", "listen", at.String(), "error", err)
+		}
+	}
+	r.radius = a
+	return nil
+}
+
+// withSecrets reads the secret file of each client.
+func withSecrets(list []config.RADIUSClient) ([]radius.Client, error) {
+	out := make([]radius.Client, len(list))
+	for i, c := range list {
+		secret, err := config.ReadSecret(c.SecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("RADIUS client %s: %w", c.Address, err)
+		}
+		out[i] = radius.Client{Prefix: c.Address, Secret: secret}
+	}
+	return out, nil
+}
+
+// run answers until ctx ends and everything that was taken has been answered.
+func (a *accounting) run(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	errs := make([]error, len(a.conns))
+	for i, conn := range a.conns {
+		wg.Go(func() { // ends with ctx, or when its socket fails
+			if errs[i] = a.server.Serve(ctx, conn); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// setClients replaces the clients; their secrets are read again.
+func (a *accounting) setClients(list []config.RADIUSClient) error {
+	clients, err := withSecrets(list)
+	if err != nil {
+		return err
+	}
+	return a.server.SetClients(clients)
+}
+
+func (a *accounting) close() error {
+	var errs []error
+	for _, conn := range a.conns {
+		errs = append(errs, conn.Close())
+	}
+	a.conns = nil
+	return errors.Join(errs...)
+}
+
+// status returns nil when there is no server.
+func (a *accounting) status() *RADIUSStatus {
+	if a == nil {
+		return nil
+	}
+	s := &RADIUSStatus{Stats: a.server.Stats()}
+	for _, conn := range a.conns {
+		s.Listen = append(s.Listen, conn.LocalAddr().String())
+	}
+	return s
+}
+
+// sum is the balance that the server's counters must keep.
+func (s *RADIUSStatus) sum() Sum {
+	var dropped uint64
+	for _, n := range s.Dropped {
+		dropped += n
+	}
+	return Sum{
+		Text: fmt.Sprintf("accounting: received %d = answered %d + answered again %d + dropped %d + waiting %d",
+			s.Received, s.Answered, s.Repeated, dropped, s.InFlight),
+		Left: s.Received, Right: s.Answered + s.Repeated + dropped + uint64(max(s.InFlight, 0)),
+	}
+}

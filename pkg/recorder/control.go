@@ -1,0 +1,143 @@
+package recorder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrRunning is returned when another agent answers on the control socket.
+var ErrRunning = errors.New("another agent is running on this socket")
+
+// Peer is the process at the other end of the control socket, as the kernel
+// vouches for it (SO_PEERCRED, unix(7)).
+type Peer struct {
+	UID uint32 `json:"uid"`
+	GID uint32 `json:"gid"`
+	PID int32  `json:"pid"`
+}
+
+type peerKey struct{}
+
+// PeerOf returns the peer of a request that came over the control socket.
+func PeerOf(ctx context.Context) (Peer, bool) {
+	p, ok := ctx.Value(peerKey{}).(Peer)
+	return p, ok
+}
+
+// control is the server on the unix socket.
+type control struct {
+	path string
+	ln   *net.UnixListener
+	srv  *http.Server
+}
+
+// listen opens the socket at path: mode 0660, in a directory that is made with
+// mode 0750. A socket that nobody answers on is taken over.
+func listen(path string, handler http.Handler, base context.Context, log *slog.Logger) (*control, error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make run directory %q: %w", dir, cause(err))
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("listen on %q: %w; stop it first", path, ErrRunning)
+	}
+	if st, err := os.Lstat(path); err == nil {
+		if st.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("listen on %q: a file that is no socket is in the way; move it", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove the socket %q of an earlier agent: %w", path, cause(err))
+		}
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w; check the rights of its directory", path, cause(err))
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("set mode of socket %q: %w", path, cause(err))
+	}
+	c := &control{path: path, ln: ln, srv: &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    1 << 16,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       withPeer,
+	}}
+	return c, nil
+}
+
+// serve answers until stop is called.
+func (c *control) serve() error {
+	if err := c.srv.Serve(c.ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve control socket %q: %w", c.path, err)
+	}
+	return nil
+}
+
+// stop takes no new request, waits until ctx for those under way, and removes
+// the socket.
+func (c *control) stop(ctx context.Context) {
+	if err := c.srv.Shutdown(ctx); err != nil {
+		_ = c.srv.Close()
+	}
+	_ = c.ln.Close() // it may never have been served
+}
+
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil || credErr != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid})
+}
+
+// statusHandler answers GET /v1/status.
+func (r *Recorder) statusHandler(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(r.Status()); err != nil {
+		r.log.Debug("status was not read to its end", "error", err)
+	}
+}
+
+// cause takes the path out of a file system or network error that is said in
+// a sentence which already names it.
+func cause(err error) error {
+	var pe *os.PathError
+	var oe *net.OpError
+	var se *os.SyscallError
+	switch {
+	case errors.As(err, &se):
+		return se.Err
+	case errors.As(err, &pe):
+		return pe.Err
+	case errors.As(err, &oe):
+		return oe.Err
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+package recorder
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// Ledger takes evidence; ledger.Ledger is one.
+type Ledger interface {
+	Append(ctx context.Context, e ledger.Entry) (int64, error)
+	Size() int64
+}
+
+// maxOwed bounds the entries that wait for a ledger that cannot be written.
+const maxOwed = 1000
+
+// evidence writes what happened to the recording itself into the ledger. What
+// the ledger does not take is owed to it and tried again: a recording goes on
+// even when it cannot be testified, but not in silence.
+type evidence struct {
+	ledger Ledger
+	now    func() time.Time
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	owed    []ledger.Entry
+	lost    int // entries beyond maxOwed
+	failing bool
+	next    time.Time // of the next try
+}
+
+// note appends an entry. Its fields get the time of the event, for the case
+// that the ledger takes it later.
+func (e *evidence) note(kind ledger.Kind, fields map[string]string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if fields == nil {
+		fields = map[string]string{}
+	}
+	fields["at"] = session.FormatTime(e.now().UnixNano())
+	if len(e.owed) >= maxOwed {
+		e.lost++
+		return
+	}
+	e.owed = append(e.owed, ledger.Entry{Kind: kind, Fields: fields})
+	e.pay()
+}
+
+// step tries again what is owed.
+func (e *evidence) step() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.owed) > 0 && !e.now().Before(e.next) {
+		e.pay()
+	}
+}
+
+// pay appends what is owed, in order. e.mu is held.
+func (e *evidence) pay() {
+	for len(e.owed) > 0 {
+		if _, err := e.ledger.Append(context.Background(), e.owed[0]); err != nil {
+			e.next = e.now().Add(lastRetry)
+			if !e.failing {
+				e.failing = true
+				e.log.Error("the ledger cannot be written; recording goes on, reading does not", "error", err)
+			}
+			return
+		}
+		e.owed = e.owed[1:]
+	}
+	if e.failing {
+		e.failing = false
+		e.log.Info("the ledger is written again", "entries_lost", e.lost)
+		e.lost = 0
+	}
+}
+
+// ok reports whether the last entry could be written.
+func (e *evidence) ok() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.failing
+}
+
+// probeEvent turns news of the probe into evidence.
+func (e *evidence) probeEvent(ev probe.Event) {
+	kind := ledger.Gap
+	if ev.Kind == "clock-step" {
+		kind = ledger.ClockStep
+	}
+	fields := map[string]string{"cause": ev.Kind, "event_at": session.FormatTime(ev.At.UnixNano())}
+	if ev.Uplink != "" {
+		fields["uplink"] = ev.Uplink
+	}
+	if ev.Text != "" {
+		fields["text"] = ev.Text
+	}
+	e.note(kind, fields)
+}
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,298 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+// Options of a Recorder. Config is required.
+type Options struct {
+	Config  *config.Config
+	Version string       // of the software, for the ledger
+	Logger  *slog.Logger // nil: nothing is logged
+
+	// ReadyFile is written when everything is attached and listening; "": none.
+	ReadyFile string
+
+	Now func() time.Time // nil: time.Now
+
+	// Hangup asks for the configuration to be read again, by Load; nil: never.
+	Hangup <-chan os.Signal
+	Load   func() (*config.Config, error)
+
+	// OpenSource opens where sessions come from; nil: the kernel (probe.Open).
+	OpenSource func(probe.Options) (Source, error)
+}
+
+// DefaultOptions returns the options that stand for nil, without Config.
+func DefaultOptions() Options {
+	return Options{
+		Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		OpenSource: func(o probe.Options) (Source, error) { return probe.Open(o) },
+	}
+}
+
+func (o Options) withDefaults() Options {
+	d := DefaultOptions()
+	if o.Logger == nil {
+		o.Logger = d.Logger
+	}
+	if o.Now == nil {
+		o.Now = d.Now
+	}
+	if o.OpenSource == nil {
+		o.OpenSource = d.OpenSource
+	}
+	return o
+}
+
+// Recorder is an agent.
+type Recorder struct {
+	o       Options
+	log     *slog.Logger
+	conf    atomic.Pointer[config.Config] // in force
+	started time.Time
+
+	store    *store.Store
+	vault    *vault.Vault
+	ledger   *ledger.Ledger
+	book     *identity.Book
+	src      Source
+	radius   *accounting // nil: no listener is configured
+	control  *control
+	mux      *http.ServeMux
+	base     context.Context // of requests; ends when the agent stops
+	endBase  context.CancelFunc
+	evidence *evidence
+	sessions *writer
+	access   *accessWriter
+	upkeep   upkeep
+	flushes  chan chan error
+	loopDone chan struct{} // closed when nothing is stored any more
+
+	reloading sync.Mutex
+
+	mu      sync.Mutex // guards what Status reads
+	state   string
+	trouble *Trouble
+	seen    counts
+	closers []func() error
+}
+
+// counts is a copy of the writers' counters.
+type counts struct {
+	sessions writeCount
+	access   accessCount
+	storeErr error
+	since    time.Time
+}
+
+// Open opens everything that recording needs, in an order in which a failure
+// leaves nothing behind. The context bounds the opening only.
+func Open(ctx context.Context, o Options) (*Recorder, error) {
+	o = o.withDefaults()
+	r := &Recorder{
+		o: o, log: o.Logger, started: o.Now(), state: "starting", mux: http.NewServeMux(),
+		flushes: make(chan chan error), loopDone: make(chan struct{}),
+	}
+	r.conf.Store(o.Config)
+	r.base, r.endBase = context.WithCancel(context.WithoutCancel(ctx))
+	if err := r.open(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// open is the order of a start.
+func (r *Recorder) open() error {
+	for _, step := range []func() error{
+		r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onClose adds what Close must undo; the last first.
+func (r *Recorder) onClose(f func() error) { r.closers = append(r.closers, f) }
+
+func (r *Recorder) openData() error {
+	dir := r.o.Config.DataDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make data directory %q: %w", dir, cause(err))
+	}
+	return nil
+}
+
+// openStore opens the store, which looks for room on the disk first, and the
+// vault, whose wrapped keys it keeps.
+func (r *Recorder) openStore() error {
+	c := r.o.Config
+	ballast := int64(c.Store.Ballast)
+	if ballast == 0 {
+		ballast = -1 // none
+	}
+	st, err := store.Open(filepath.Join(c.DataDir, "store"), store.Options{
+		Create: true, MinFree: int64(c.Store.MinFree), Ballast: ballast, Log: r.log, Now: r.o.Now,
+	})
+	if err != nil {
+		return err
+	}
+	r.onClose(st.Close)
+	r.store = st
+	v, err := vault.New(c.Custodians.Recipients, vault.Options{MinRecipients: c.Custodians.Minimum, Keys: st})
+	if err != nil {
+		return fmt.Errorf("custodians: %w", err)
+	}
+	r.onClose(v.Close)
+	r.vault = v
+	return nil
+}
+
+// openLedger opens the ledger; its payloads are sealed to the custodians.
+func (r *Recorder) openLedger() error {
+	c := r.o.Config
+	to, err := vault.ParseRecipients(c.Custodians.Recipients)
+	if err != nil {
+		return fmt.Errorf("read custodians.recipients: %w", err)
+	}
+	l, err := ledger.Open(filepath.Join(c.DataDir, "ledger"), ledger.Options{
+		Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: to.SealTo,
+	})
+	switch {
+	case errors.Is(err, ledger.ErrKey):
+		return fmt.Errorf("%w; a renamed gateway needs a data_dir of its own: the evidence in this one is signed under the old name", err)
+	case err != nil:
+		return err
+	}
+	r.onClose(l.Close)
+	r.ledger = l
+	r.evidence = &evidence{ledger: l, now: r.o.Now, log: r.log}
+	if n := len(l.Repaired()); n > 0 {
+		r.log.Warn("an unfinished ledger entry of an earlier run was removed", "files", n)
+	}
+	return nil
+}
+
+// openBook opens the bindings in force, and makes the writers, whose blocks
+// the book's records and the sessions share.
+func (r *Recorder) openBook() error {
+	c := r.o.Config
+	shelf := newFiler(c.Gateway, r.vault, r.store)
+	r.access = &accessWriter{
+		shelf: shelf, head: r.header, max: c.Store.BlockSessions, every: c.Store.Flush, now: r.o.Now, start: true,
+		alarm: r.alarm("access records"),
+	}
+	book, err := identity.Open(filepath.Join(c.DataDir, "identity"), identity.Options{Clock: r.o.Now, Logger: r.log, Sink: r.access})
+	if err != nil {
+		return err
+	}
+	r.onClose(book.Close)
+	r.book, r.access.book = book, book
+	r.sessions = &writer{
+		names: book, shelf: shelf, head: r.header, max: c.Store.BlockSessions, flush: c.Store.Flush, now: r.o.Now,
+		alarm: r.alarm("sessions"),
+	}
+	return nil
+}
+
+func (r *Recorder) openControl() error {
+	r.Handle("GET /v1/status", r.statusHandler)
+	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
+	if err != nil {
+		return err
+	}
+	r.onClose(func() error { c.stop(context.Background()); return nil })
+	r.control = c
+	return nil
+}
+
+func (r *Recorder) openSource() error {
+	c := r.o.Config
+	if len(c.Uplinks) == 0 {
+		r.src = noSource{events: make(chan probe.Event)}
+	} else {
+		src, err := r.o.OpenSource(probe.Options{
+			Uplinks: uplinks(c), PinDir: c.BPFDir, StateDir: c.DataDir, Profile: c.Profile,
+			Local: c.Border.Local, Exempt: c.Border.Exempt, Slots: c.Table.Slots, RingBytes: c.Table.RingBytes,
+			Timeouts: probe.Timeouts{
+				UDP: c.Timeouts.UDP, ICMP: c.Timeouts.ICMP, TCP: c.Timeouts.TCP, Other: c.Timeouts.Other,
+				HalfOpen: c.Timeouts.HalfOpen, Linger: c.Timeouts.Linger,
+			},
+			Logger: r.log,
+		})
+		if err != nil {
+			return err
+		}
+		r.src = src
+	}
+	r.onClose(r.src.Close)
+	r.sessions.src = r.src
+	return nil
+}
+
+// Handle answers a pattern of http.ServeMux on the control socket. It must be
+// called before Run.
+func (r *Recorder) Handle(pattern string, h http.HandlerFunc) { r.mux.HandleFunc(pattern, h) }
+
+// Config returns the configuration in force. It must not be changed.
+func (r *Recorder) Config() *config.Config { return r.conf.Load() }
+
+// Ledger returns the ledger.
+func (r *Recorder) Ledger() *ledger.Ledger { return r.ledger }
+
+// Close gives everything free. It is safe to call twice, and after a failed
+// Open; after Run has returned.
+func (r *Recorder) Close() error {
+	r.endBase()
+	var errs []error
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		errs = append(errs, r.closers[i]())
+	}
+	r.closers = nil
+	return errors.Join(errs...)
+}
+
+// header returns what every block says about its recording at this moment.
+func (r *Recorder) header() block.Header {
+	c := r.Config()
+	k := r.src.Clock()
+	return block.Header{
+		Profile: c.Profile, Gateway: c.Gateway, Provider: c.Provider,
+		Clock: block.Clock{Synchronised: k.Synchronised, MaxErrorMicros: clampMicros(k.MaxErrorMicro + k.Uncertainty/1000)},
+	}
+}
+
+func clampMicros(n int64) uint32 {
+	const most = 1<<32 - 1
+	return uint32(min(max(n, 0), most))
+}
+
+// ledgerName makes a gateway's name fit a checkpoint's first line.
+func ledgerName(s string) string {
+	out := []byte(s)
+	for i, c := range out {
+		if c == '+' || c <= ' ' {
+			out[i] = '-'
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,138 @@
+package recorder
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/probe"
+)
+
+// Reloaded says what a new configuration did. The names are keys of the
+// configuration file.
+type Reloaded struct {
+	Changed      []string // in force from now on
+	NeedsRestart []string // different, but in force only after a restart
+}
+
+// fixed are the parts of a configuration that a running agent cannot change.
+func fixed(c *config.Config) map[string]any {
+	return map[string]any{
+		"gateway": c.Gateway, "provider": c.Provider, "data_dir": c.DataDir, "run_dir": c.RunDir, "bpf_dir": c.BPFDir,
+		"profile": c.Profile, "legal_basis": c.LegalBasis, "table": c.Table, "timeouts": c.Timeouts,
+		"radius.listen": c.RADIUS.Listen, "custodians": c.Custodians, "store": c.Store,
+	}
+}
+
+// Reload puts into force what can be put into force while recording goes on:
+// border, uplinks, RADIUS clients and their secrets, on_stop. The error says
+// what could not be applied; the rest of Reloaded holds all the same.
+func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	r.tellReloading()
+	defer r.tell("READY=1")
+	old := *r.Config()
+	next := old
+	var out Reloaded
+	was, is := fixed(&old), fixed(c)
+	for key := range is {
+		if !reflect.DeepEqual(was[key], is[key]) {
+			out.NeedsRestart = append(out.NeedsRestart, key)
+		}
+	}
+	slices.Sort(out.NeedsRestart)
+	var errs []error
+	apply := func(key string, differs bool, do func() error, keep func()) {
+		if !differs {
+			return
+		}
+		if err := do(); err != nil {
+			errs = append(errs, fmt.Errorf("apply %s: %w", key, err))
+			return
+		}
+		keep()
+		out.Changed = append(out.Changed, key)
+	}
+	apply("border", !reflect.DeepEqual(old.Border, c.Border),
+		func() error { return r.src.SetBorder(c.Border.Local, c.Border.Exempt) },
+		func() { next.Border = c.Border })
+	apply("uplink", !reflect.DeepEqual(old.Uplinks, c.Uplinks),
+		func() error { return r.setUplinks(c) },
+		func() { next.Uplinks = c.Uplinks })
+	apply("radius.client", r.radius != nil,
+		func() error { return r.radius.setClients(c.RADIUS.Clients) },
+		func() { next.RADIUS.Clients = c.RADIUS.Clients })
+	if reflect.DeepEqual(old.RADIUS.Clients, c.RADIUS.Clients) { // read again for the secrets, which is no news by itself
+		out.Changed = slices.DeleteFunc(out.Changed, func(k string) bool { return k == "radius.client" })
+	}
+	apply("agent", old.Agent != c.Agent, func() error { return nil }, func() { next.Agent = c.Agent })
+	next.Hash = c.Hash
+	r.conf.Store(&next)
+	r.evidence.note(ledger.Configuration, map[string]string{
+		"configuration": hex.EncodeToString(c.Hash[:]),
+		"changed":       strings.Join(out.Changed, " "),
+		"needs_restart": strings.Join(out.NeedsRestart, " "),
+		"failed":        itoa(uint64(len(errs))),
+	})
+	return out, errors.Join(errs...)
+}
+
+// obey reads the configuration again whenever it is asked to, until ctx ends.
+// What is wrong with it changes nothing.
+func (r *Recorder) obey(ctx context.Context) {
+	for {
+		select {
+		case <-r.o.Hangup:
+			r.readAgain(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Recorder) readAgain(ctx context.Context) {
+	c, err := r.o.Load()
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			r.log.Error("the configuration was not read again; the old one stays in force", "error", strings.TrimSpace(line))
+		}
+		r.note(err)
+		return
+	}
+	done, err := r.Reload(ctx, c)
+	for _, what := range done.Changed {
+		r.log.Info("configuration changed", "what", what)
+	}
+	for _, what := range done.NeedsRestart {
+		r.log.Warn("a change of the configuration needs a restart of the agent", "what", what)
+	}
+	switch {
+	case err != nil:
+		r.log.Error("the configuration could not be applied wholly", "error", err)
+		r.note(err)
+	case len(done.Changed)+len(done.NeedsRestart) == 0:
+		r.log.Info("the configuration says what it said before")
+	}
+}
+
+func (r *Recorder) setUplinks(c *config.Config) error {
+	if _, none := r.src.(noSource); none {
+		return errors.New("the agent was started without uplinks; restart it")
+	}
+	return r.src.SetUplinks(uplinks(c))
+}
+
+func uplinks(c *config.Config) []probe.Uplink {
+	out := make([]probe.Uplink, len(c.Uplinks))
+	for i, u := range c.Uplinks {
+		out[i] = probe.Uplink{Name: u.Name, Attach: u.Attach}
+	}
+	return out
+}

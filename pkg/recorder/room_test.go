@@ -1,0 +1,323 @@
+package recorder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// table is a session table of the tests' own. Like the kernel's it gives a
+// session out again until it is told that it is stored.
+type table struct {
+	mu        sync.Mutex
+	due, open []session.Session
+	out       []session.Session // given out, fate not known
+	stored    []session.Session
+	released  int
+	border    []netip.Prefix
+	uplinks   []probe.Uplink
+	detached  bool
+	closed    bool
+	clock     probe.ClockStatus
+	events    chan probe.Event
+	links     []probe.UplinkStatus
+	borderErr error
+}
+
+func newTable() *table {
+	return &table{events: make(chan probe.Event, 16), clock: probe.ClockStatus{Synchronised: true, MaxErrorMicro: 700}}
+}
+
+func (t *table) add(list ...session.Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.due = append(t.due, list...)
+}
+
+func (t *table) Collect(b *probe.Batch, most int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := min(most, len(t.due))
+	b.Sessions = append(b.Sessions, t.due[:n]...)
+	t.out = append(t.out, t.due[:n]...)
+	t.due = t.due[n:]
+	return nil
+}
+
+func (t *table) CollectAll(b *probe.Batch, most int) (bool, error) {
+	t.mu.Lock()
+	for i := range t.open {
+		t.open[i].EndReason = session.EndShutdown
+	}
+	t.due, t.open = append(t.due, t.open...), nil
+	t.mu.Unlock()
+	err := t.Collect(b, most)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.due) > 0, err
+}
+
+func (t *table) Stored(b *probe.Batch) {
+	defer b.Reset() // as the kernel's does
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stored = append(t.stored, t.out...)
+	t.out = nil
+}
+
+func (t *table) Release(b *probe.Batch) {
+	defer b.Reset()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.due = append(t.out, t.due...)
+	t.released += len(t.out)
+	t.out = nil
+}
+
+func (t *table) SetBorder(local, _ []netip.Prefix) error {
+	if t.borderErr != nil {
+		return t.borderErr
+	}
+	t.border = local
+	return nil
+}
+
+func (t *table) SetUplinks(u []probe.Uplink) error { t.uplinks = u; return nil }
+func (t *table) Run(ctx context.Context) error     { <-ctx.Done(); return nil }
+func (t *table) Clock() probe.ClockStatus          { return t.clock }
+func (t *table) Events() <-chan probe.Event        { return t.events }
+func (t *table) Close() error                      { t.closed = true; return nil }
+func (t *table) Detach() error                     { t.detached = true; return nil }
+
+func (t *table) Status() probe.Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stored, open, closed := uint64(len(t.stored)), uint64(len(t.open)), uint64(len(t.due)+len(t.out))
+	return probe.Status{Uplinks: t.links, Table: probe.TableStatus{Started: stored + open + closed, Stored: stored, Open: open, Closed: closed}}
+}
+
+// clock is the time of a test.
+type testClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *testClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *testClock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+var evening = time.Date(2025, 3, 1, 23, 59, 0, 0, time.UTC)
+
+// room is an agent with everything real but the kernel.
+type room struct {
+	*Recorder
+	t     testing.TB
+	table *table
+	clock *testClock
+	ids   *vault.Identities
+	text  string
+	dir   string
+}
+
+func newRoom(t testing.TB, extra string) *room {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "edgelog") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	pair, err := vault.GenerateIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := vault.ParseIdentities(bytes.NewReader(pair.File()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf(`gateway = "gw1"
+provider = "Net"
+data_dir = "data"
+run_dir = "run"
+profile = "session"
+legal_basis = "BEK 988/2006"
+[[uplink]]
+name = "eth9"
+[border]
+local = ["10.0.0.0/8"]
+[custodians]
+recipients = [%q]
+[store]
+min_free = "256MiB"
+ballast = 0
+block_sessions = 1000
+%s`, pair.Recipient, extra)
+	r := &room{t: t, table: newTable(), clock: &testClock{now: evening}, ids: ids, text: text, dir: dir}
+	r.open()
+	return r
+}
+
+// open starts an agent, a second time after shut too.
+func (r *room) open() {
+	r.t.Helper()
+	var err error
+	r.Recorder, err = Open(r.t.Context(), r.options())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(r.shut)
+}
+
+func (r *room) options() Options {
+	r.t.Helper()
+	o := DefaultOptions()
+	o.Config, o.Version, o.Now = r.config(r.text), "test", r.clock.Now
+	o.OpenSource = func(probe.Options) (Source, error) { return r.table, nil }
+	return o
+}
+
+func (r *room) config(text string) *config.Config {
+	r.t.Helper()
+	c, err := config.Parse([]byte(text), filepath.Join(r.dir, "edgelog.toml"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+func (r *room) shut() {
+	if err := r.Close(); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// step does what the recording goroutine does once, all of it.
+func (r *room) step() error {
+	defer r.publish()
+	return r.flushNow(r.t.Context())
+}
+
+// read opens everything that is stored.
+func (r *room) read() (sessions []session.Session, bindings []session.Binding, heads []block.Header) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	keys := map[[2]uint64]*vault.DayKey{}
+	check := func(err error) {
+		r.t.Helper()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	check(r.Shelf().Keys(ctx, 0, 1<<20, func(wrapped []byte) error {
+		k, err := vault.OpenKey(wrapped, r.ids)
+		check(err)
+		keys[[2]uint64{uint64(k.Day()), k.Epoch()}] = k
+		return nil
+	}))
+	unseal := func(sealed []byte) []byte {
+		p, err := vault.ParsePlace(sealed)
+		check(err)
+		_, plain, err := keys[[2]uint64{uint64(p.Day), p.Epoch}].Open(nil, sealed)
+		check(err)
+		return plain
+	}
+	_, err := r.Shelf().Sessions(ctx, 0, evening.AddDate(1, 0, 0).UnixNano(), func(sealed []byte) error {
+		p, err := vault.ParsePlace(sealed)
+		check(err)
+		h, list, err := block.DecodeSessions(unseal(sealed))
+		check(err)
+		for i := range list {
+			if session.DayOf(list[i].End) != session.Day(p.Day) {
+				r.t.Errorf("a session that ended on %v is filed under %v", session.DayOf(list[i].End), session.Day(p.Day))
+			}
+		}
+		sessions, heads = append(sessions, list...), append(heads, h)
+		return nil
+	})
+	check(err)
+	_, err = r.Shelf().Bindings(ctx, 0, 1<<20, func(sealed []byte) error {
+		_, list, err := block.DecodeBindings(unseal(sealed))
+		check(err)
+		bindings = append(bindings, list...)
+		return nil
+	})
+	check(err)
+	return sessions, bindings, heads
+}
+
+func (r *room) entries() []ledger.Record {
+	r.t.Helper()
+	list, err := r.Ledger().Entries(r.t.Context(), 0, r.Ledger().Size())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return list
+}
+
+// logOn tells the book that somebody has an address.
+func (r *room) logOn(who, address string, at time.Time) {
+	r.t.Helper()
+	err := r.book.Apply(r.t.Context(), []identity.Event{{
+		Kind: identity.Start, At: at.UnixNano(), Source: session.SourceRADIUS, NAS: "nas1", Session: who, Subscriber: who,
+		Leases: []identity.Lease{{Kind: identity.IPv4Address, Prefix: netip.MustParsePrefix(address + "/32")}},
+	}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// seen returns n sessions of 10.0.0.1 that ended at the given time.
+func seen(n int, end time.Time) []session.Session {
+	out := make([]session.Session, n)
+	for i := range out {
+		out[i] = session.Session{
+			Start: end.Add(-time.Second).UnixNano(), End: end.UnixNano(), Proto: session.TCP,
+			Initiator: session.AddrFrom(netip.MustParseAddr("10.0.0.1")), InitiatorPort: uint16(1024 + i),
+			Responder: session.AddrFrom(netip.MustParseAddr("192.0.2.9")), ResponderPort: 443,
+			Local: session.SideInitiator, EndReason: session.EndFIN,
+		}
+	}
+	return out
+}
+
+// once fails the test unless got holds exactly want, each once.
+func once(t *testing.T, want, got []session.Session) {
+	t.Helper()
+	count := map[session.ID]int{}
+	for i := range got {
+		count[got[i].ID()]++
+	}
+	for i := range want {
+		if n := count[want[i].ID()]; n != 1 {
+			t.Fatalf("session %d of %d is stored %d times", i, len(want), n)
+		}
+	}
+	if len(count) != len(want) {
+		t.Fatalf("%d sessions are stored instead of %d", len(count), len(want))
+	}
+}

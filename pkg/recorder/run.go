@@ -1,0 +1,257 @@
+package recorder
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/ledger"
+)
+
+// stopPatience is how long a stop waits for requests under way.
+const stopPatience = 5 * time.Second
+
+// Run records until ctx ends, then stops in good order. It returns nil after
+// such a stop, and an error when something without which recording cannot go
+// on has failed. It may be called once.
+func (r *Recorder) Run(ctx context.Context) error {
+	r.noteStart()
+	failed := make(chan error, 1) // the first failure is the one that counts
+	parts, endParts := context.WithCancel(context.WithoutCancel(ctx))
+	defer endParts()
+
+	var wg sync.WaitGroup
+	spawn := func(what string, run func() error) { // ends with endParts, or at the latest with stopServing
+		wg.Go(func() {
+			if err := run(); err != nil {
+				select {
+				case failed <- fmt.Errorf("%s: %w", what, err):
+				default:
+				}
+			}
+		})
+	}
+	spawn("watch uplinks", func() error { return r.src.Run(parts) })
+	spawn("control socket", r.control.serve)
+	radius, endRADIUS := context.WithCancel(parts)
+	defer endRADIUS()
+	radiusDone := make(chan struct{})
+	spawn("RADIUS accounting", func() error { defer close(radiusDone); return r.radius.run(radius) })
+	spawn("events", func() error { r.follow(parts); return nil })
+	spawn("reload", func() error { r.obey(parts); return nil })
+	loop, endLoop := context.WithCancel(parts)
+	defer endLoop()
+	spawn("store", func() error { r.record(loop); return nil })
+
+	err := r.ready()
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		}
+	}
+	r.setState("stopping")
+	r.tell("STOPPING=1")
+	r.endBase() // readers that wait are sent away, and recorded as such
+	endRADIUS()
+	<-radiusDone
+	endLoop()
+	<-r.loopDone
+	err = errors.Join(err, r.finish())
+	patience, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	r.control.stop(patience)
+	endParts()
+	wg.Wait()
+	r.noteStop(err)
+	return err
+}
+
+// ready tells whoever waits that everything is attached and listening.
+func (r *Recorder) ready() error {
+	r.setState("recording")
+	if r.o.ReadyFile != "" {
+		if err := writeReady(r.o.ReadyFile, os.Getpid()); err != nil {
+			return err
+		}
+		r.onClose(func() error { _ = os.Remove(r.o.ReadyFile); return nil }) // an agent that is gone is not ready
+	}
+	for _, u := range r.src.Status().Uplinks {
+		if u.Error != "" { // it is attached to as soon as that is possible
+			err := fmt.Errorf("uplink %q is not watched: %s; see \"edgelog doctor\"", u.Name, u.Error)
+			r.log.Warn(err.Error())
+			r.note(err)
+			r.evidence.note(ledger.Gap, map[string]string{"cause": "uplink not attached", "uplink": u.Name})
+		}
+	}
+	r.tell("READY=1")
+	r.log.Info("recording", "gateway", r.Config().Gateway, "profile", r.Config().Profile.String())
+	return nil
+}
+
+// record is the one goroutine that seals and stores. It returns when ctx ends.
+func (r *Recorder) record(ctx context.Context) {
+	defer close(r.loopDone)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case reply := <-r.flushes:
+			reply <- r.flushNow(ctx)
+		case <-timer.C:
+		}
+		wait, _ := r.sessions.step(false)     // a failure has raised its alarm
+		wait2, _ := r.access.step(ctx, false) // likewise
+		r.evidence.step()
+		r.look()
+		r.publish()
+		timer.Reset(max(0, min(wait, wait2)))
+	}
+}
+
+// flushNow stores all that is due.
+func (r *Recorder) flushNow(ctx context.Context) error {
+	_, err := r.access.step(ctx, true)
+	for {
+		wait, serr := r.sessions.step(true)
+		if serr != nil || wait > 0 {
+			return errors.Join(err, serr)
+		}
+	}
+}
+
+// Flush makes everything that has ended and been collected durable. While the
+// agent does not run it returns an error.
+func (r *Recorder) Flush(ctx context.Context) error {
+	reply := make(chan error, 1)
+	select {
+	case r.flushes <- reply:
+		return <-reply
+	case <-r.loopDone:
+		return errors.New("flush: the agent is stopping")
+	case <-ctx.Done():
+		return fmt.Errorf("flush: %w", ctx.Err())
+	}
+}
+
+// finish stores what is left, after the goroutine that stored has ended.
+func (r *Recorder) finish() error {
+	err := r.flushNow(context.Background())
+	if r.Config().Agent.OnStop == config.Drain && err == nil {
+		if err = r.sessions.drain(); err == nil {
+			err = r.src.Detach()
+		}
+	}
+	r.publish()
+	if err != nil {
+		return fmt.Errorf("stop: %w; what was not stored stays in the kernel's table for the next start", err)
+	}
+	return nil
+}
+
+// follow takes the source's news, which it has logged itself, to the ledger. It
+// returns when ctx ends.
+func (r *Recorder) follow(ctx context.Context) {
+	for {
+		select {
+		case ev, ok := <-r.src.Events():
+			if !ok {
+				return
+			}
+			r.evidence.probeEvent(ev)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Recorder) noteStart() {
+	c := r.Config()
+	names := make([]string, len(c.Uplinks))
+	for i, u := range c.Uplinks {
+		names[i] = u.Name
+	}
+	r.evidence.note(ledger.Start, map[string]string{
+		"version": r.o.Version, "gateway": c.Gateway, "provider": c.Provider, "profile": c.Profile.String(),
+		"legal_basis": c.LegalBasis, "configuration": hex.EncodeToString(c.Hash[:]), "uplinks": strings.Join(names, " "),
+	})
+}
+
+func (r *Recorder) noteStop(err error) {
+	result := "in good order"
+	if err != nil {
+		result = "after a failure"
+	}
+	r.evidence.note(ledger.Stop, map[string]string{"result": result, "on_stop": string(r.Config().Agent.OnStop)})
+}
+
+// alarm returns an alarm that logs, shows in the status and stands in the
+// ledger, once for each change.
+func (r *Recorder) alarm(what string) alarm {
+	return alarm{
+		raised: func(_ time.Time, err error) {
+			r.log.Error("cannot store "+what+"; capture goes on in the table, and it is tried again", "error", err)
+			r.note(err)
+			r.evidence.note(ledger.Gap, map[string]string{"cause": "store", "of": what, "state": "cannot be stored"})
+		},
+		cleared: func(since, at time.Time) {
+			r.log.Info("storing "+what+" again", "after", at.Sub(since).Round(time.Millisecond).String())
+			r.evidence.note(ledger.Gap, map[string]string{
+				"cause": "store", "of": what, "state": "stored again", "seconds": fmt.Sprintf("%.3f", at.Sub(since).Seconds()),
+			})
+		},
+	}
+}
+
+// note remembers the last error for the status.
+func (r *Recorder) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trouble = &Trouble{At: r.o.Now().UTC(), Text: err.Error()}
+}
+
+func (r *Recorder) setState(s string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state = s
+}
+
+// publish copies the writers' counters to where Status finds them.
+func (r *Recorder) publish() {
+	c := counts{sessions: r.sessions.count, access: r.access.count}
+	for _, a := range []*alarm{&r.sessions.alarm, &r.access.alarm} {
+		if a.err != nil && c.storeErr == nil {
+			c.storeErr, c.since = a.err, a.since
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = c
+}
+
+// tellReloading says so with the time that systemd asks for
+// (Type=notify-reload, sd_notify(3)).
+func (r *Recorder) tellReloading() {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		r.log.Warn("the monotonic clock cannot be read", "error", err)
+	}
+	r.tell(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", t.Nano()/1000))
+}
+
+// tell passes a state to the service manager.
+func (r *Recorder) tell(state string) {
+	if err := notify(state); err != nil {
+		r.log.Warn("the service manager was not told", "state", state, "error", err)
+	}
+}

@@ -1,0 +1,176 @@
+package recorder
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/identity/radius"
+	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/store"
+)
+
+// Status is what the agent knows about itself. It holds no person's data.
+type Status struct {
+	Version    string    `json:"version"`
+	Gateway    string    `json:"gateway"`
+	Provider   string    `json:"provider"`
+	Profile    string    `json:"profile"`
+	LegalBasis string    `json:"legal_basis"`
+	Now        time.Time `json:"now"`
+	Started    time.Time `json:"started"`
+	State      string    `json:"state"` // starting, recording, not storing, stopping
+	Config     string    `json:"configuration"`
+
+	Probe    *probe.Status `json:"probe,omitempty"` // nil: no uplink is configured
+	Sums     []Sum         `json:"sums"`
+	Sessions SessionStatus `json:"sessions"`
+	Store    StoreStatus   `json:"store"`
+	Bindings BindingStatus `json:"bindings"`
+	RADIUS   *RADIUSStatus `json:"radius,omitempty"` // nil: no listener is configured
+	Ledger   LedgerStatus  `json:"ledger"`
+
+	LastError *Trouble `json:"last_error,omitempty"`
+}
+
+// Sum is a balance of counters: Left and Right must be equal when nothing
+// moves; while packets arrive they may differ by those on their way.
+type Sum struct {
+	Text  string `json:"text"`
+	Left  uint64 `json:"left"`
+	Right uint64 `json:"right"`
+}
+
+// Holds reports whether the balance is even.
+func (s *Sum) Holds() bool { return s.Left == s.Right }
+
+// SessionStatus counts what this agent wrote since its start.
+type SessionStatus struct {
+	Stored   uint64    `json:"stored"` // records made durable
+	Named    uint64    `json:"named"`  // of those, with a subscriber
+	Blocks   uint64    `json:"blocks"`
+	Bytes    uint64    `json:"bytes"`    // sealed
+	Returned uint64    `json:"returned"` // given back to the table because they could not be stored; they are tried again
+	Last     time.Time `json:"last"`     // of the last block; zero when there was none
+}
+
+// StoreStatus is the health of the store.
+type StoreStatus struct {
+	OK     bool      `json:"ok"`               // what is recorded is stored
+	Since  time.Time `json:"since,omitzero"`   // of the trouble
+	Text   string    `json:"text,omitempty"`   // what it is
+	State  string    `json:"state"`            // of the disk: ok, low, stopped
+	Free   int64     `json:"free_bytes"`       // that may still be written to the disk
+	Stop   int64     `json:"stop_bytes"`       // below it nothing is written
+	Blocks uint64    `json:"blocks"`           // in the store
+	Bytes  uint64    `json:"bytes"`            // of them
+	Rows   uint64    `json:"records"`          // in them
+	Keys   int       `json:"keys"`             // wrapped day keys
+	Oldest string    `json:"oldest,omitempty"` // day that has blocks, YYYY-MM-DD
+	Newest string    `json:"newest,omitempty"`
+}
+
+// BindingStatus counts access records.
+type BindingStatus struct {
+	Book    identity.Stats `json:"book"`
+	Blocks  uint64         `json:"blocks"`  // sealed since the start
+	Records uint64         `json:"records"` // in them: new, changed, and those in force once a day
+}
+
+// RADIUSStatus is the state of the accounting server.
+type RADIUSStatus struct {
+	Listen []string `json:"listen"`
+	radius.Stats
+}
+
+// LedgerStatus is the state of the ledger.
+type LedgerStatus struct {
+	Entries int64 `json:"entries"`
+	OK      bool  `json:"ok"` // the last entry could be written
+}
+
+// Trouble is an error with its time.
+type Trouble struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}
+
+// sums returns the balances that a probe's counters must keep.
+func sums(p *probe.Status) []Sum {
+	t := &p.Table
+	out := []Sum{{
+		Text:  fmt.Sprintf("sessions: started %d + reopened %d = stored %d + open %d + closed %d", t.Started, t.Reopened, t.Stored, t.Open, t.Closed),
+		Left:  t.Started + t.Reopened,
+		Right: t.Stored + t.Open + t.Closed,
+	}}
+	for i := range p.Uplinks {
+		u := &p.Uplinks[i]
+		out = append(out, packetSum(u.Name+" in", &u.In), packetSum(u.Name+" out", &u.Out))
+	}
+	return out
+}
+
+func packetSum(where string, c *probe.PacketCounter) Sum {
+	s := Sum{Left: c.Seen}
+	for _, n := range c.Outcomes {
+		s.Right += n
+	}
+	parts := strings.TrimSpace(c.Sum())
+	if parts == "" {
+		parts = "0"
+	}
+	s.Text = fmt.Sprintf("packets %s: seen %d = %s", where, c.Seen, parts)
+	return s
+}
+
+// Status returns what the agent knows about itself.
+func (r *Recorder) Status() *Status {
+	c := r.Config()
+	r.mu.Lock()
+	state, trouble, seen := r.state, r.trouble, r.seen
+	r.mu.Unlock()
+	s := &Status{
+		Version: r.o.Version, Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis,
+		Now: r.o.Now().UTC(), Started: r.started.UTC(), State: state, Config: hex.EncodeToString(c.Hash[:]),
+		Sessions: SessionStatus{
+			Stored: seen.sessions.stored, Named: seen.sessions.named, Blocks: seen.sessions.blocks,
+			Bytes: seen.sessions.bytes, Returned: seen.sessions.returned, Last: seen.sessions.last,
+		},
+		Bindings:  BindingStatus{Book: r.book.Stats(), Blocks: seen.access.blocks, Records: seen.access.records},
+		Ledger:    LedgerStatus{Entries: r.ledger.Size(), OK: r.evidence.ok()},
+		RADIUS:    r.radius.status(),
+		LastError: trouble,
+	}
+	s.Store = r.storeStatus(seen)
+	if !s.Store.OK && state == "recording" {
+		s.State = "recording into the table, NOT storing"
+	}
+	if _, none := r.src.(noSource); !none {
+		p := r.src.Status()
+		s.Probe, s.Sums = &p, sums(&p)
+	}
+	if s.RADIUS != nil {
+		s.Sums = append(s.Sums, s.RADIUS.sum())
+	}
+	return s
+}
+
+func (r *Recorder) storeStatus(seen counts) StoreStatus {
+	h := r.store.Health()
+	s := StoreStatus{
+		OK: seen.storeErr == nil && h.State != store.StateStopped, State: string(h.State), Free: h.Free, Stop: int64(r.Config().Store.MinFree),
+		Blocks: h.Blocks, Bytes: h.Bytes, Rows: h.Rows, Keys: h.Keys,
+	}
+	if h.Blocks > 0 {
+		s.Oldest, s.Newest = h.Oldest.String(), h.Newest.String()
+	}
+	switch {
+	case seen.storeErr != nil:
+		s.Since, s.Text = seen.since.UTC(), seen.storeErr.Error()
+	case !s.OK:
+		s.Text = "too little disk space; make room, writing then goes on by itself"
+	}
+	return s
+}

@@ -1,0 +1,53 @@
+package recorder
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
+)
+
+// lookEvery is how often upkeep looks at the disk and the keys.
+const lookEvery = 5 * time.Second
+
+// upkeep is what must be done now and then although nothing is stored. The
+// goroutine that stores does it.
+type upkeep struct {
+	next  time.Time
+	state store.State // of the disk when it was looked at last; "" before that
+}
+
+// look gives up the data keys of days that are over, and reports a change of
+// the free space. Asking the store for its health also lets it take its ballast
+// again when there is room.
+func (r *Recorder) look() {
+	now := r.o.Now()
+	if now.Before(r.upkeep.next) {
+		return
+	}
+	r.upkeep.next = now.Add(lookEvery)
+	// Sessions of yesterday may still come; what is later still gets a key of
+	// its own (filer.add).
+	yesterday := session.DayOf(now.UnixNano()) - 1
+	for _, day := range r.vault.Days() {
+		if session.Day(day) < yesterday {
+			r.vault.Forget(day)
+		}
+	}
+	h := r.store.Health()
+	if h.State == r.upkeep.state {
+		return
+	}
+	was := r.upkeep.state
+	r.upkeep.state = h.State
+	switch {
+	case h.State == store.StateOK && was != "":
+		r.log.Info("there is room on the disk again", "free_bytes", h.Free)
+	case h.State == store.StateLow:
+		r.log.Warn("the disk is filling up; make room", "free_bytes", h.Free)
+	case h.State == store.StateStopped:
+		r.log.Error("the disk is too full to store anything; capture goes on in the table", "free_bytes", h.Free)
+		r.note(fmt.Errorf("store: %w: %d MiB free", store.ErrNoSpace, h.Free>>20))
+	}
+}

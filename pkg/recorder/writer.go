@@ -1,0 +1,188 @@
+package recorder
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// Names says whose an address was; identity.Book is one.
+type Names interface {
+	At(a session.Addr, port uint16, ns int64) (*session.Binding, bool)
+}
+
+// writer takes sessions from the table to the disk. It is driven by one
+// goroutine: step does what is due and says when to call again.
+type writer struct {
+	src   Collector
+	names Names
+	shelf *filer
+	head  func() block.Header // clock, profile and names at this moment
+	max   int                 // sessions in a block
+	flush time.Duration       // longest wait of a collected session
+	now   func() time.Time
+
+	batch probe.Batch
+	since time.Time // of the first session in batch
+	days  []daySessions
+
+	alarm alarm
+	count writeCount
+}
+
+type daySessions struct {
+	day  session.Day
+	list []session.Session
+}
+
+// writeCount is what the writer did since its start.
+type writeCount struct {
+	stored, named, blocks, bytes, returned uint64
+	last                                   time.Time
+}
+
+// poll is how often the table is asked while nothing is due.
+const poll = 50 * time.Millisecond
+
+// step collects, and stores when a block is full, when the first of its
+// sessions has waited long enough, or when force is set. It returns when it
+// wants to be called again. The error says that nothing was stored; the
+// sessions are back in the table then.
+func (w *writer) step(force bool) (time.Duration, error) {
+	if wait := w.alarm.wait(w.now()); wait > 0 && !force {
+		return min(wait, time.Second), nil
+	}
+	if err := w.collect(); err != nil {
+		return w.alarm.raise(w.now(), err), err
+	}
+	full := w.batch.Len() >= w.max
+	if w.batch.Len() == 0 || !force && !full && w.now().Sub(w.since) < w.flush {
+		return poll, nil
+	}
+	if err := w.store(); err != nil {
+		return w.alarm.raise(w.now(), err), err
+	}
+	w.alarm.clear(w.now())
+	if full {
+		return 0, nil // there may be more
+	}
+	return poll, nil
+}
+
+func (w *writer) collect() error {
+	before := w.batch.Len()
+	if err := w.src.Collect(&w.batch, w.max-before); err != nil {
+		w.giveBack()
+		return fmt.Errorf("collect sessions: %w", err)
+	}
+	if before == 0 && w.batch.Len() > 0 {
+		w.since = w.now()
+	}
+	return nil
+}
+
+// store makes the batch durable and tells the table; or, when that fails,
+// gives it back.
+func (w *writer) store() error {
+	named := w.join()
+	l, err := w.seal()
+	if err == nil {
+		err = l.put()
+	}
+	if err != nil {
+		w.giveBack()
+		return fmt.Errorf("store sessions: %w", err)
+	}
+	w.count.stored += uint64(w.batch.Len())
+	w.src.Stored(&w.batch)
+	w.count.named += named
+	w.count.blocks += uint64(len(l.blocks))
+	w.count.bytes += uint64(l.bytes)
+	w.count.last = w.now()
+	w.batch.Reset()
+	return nil
+}
+
+func (w *writer) giveBack() {
+	w.count.returned += uint64(w.batch.Len())
+	w.src.Release(&w.batch)
+	w.batch.Reset()
+}
+
+// join puts a subscriber beside each session, as far as is known now.
+func (w *writer) join() (named uint64) {
+	for i := range w.batch.Sessions {
+		s := &w.batch.Sessions[i]
+		a, port, ok := s.LocalEnd()
+		if !ok {
+			continue
+		}
+		if b, ok := w.names.At(a, port, s.Start); ok {
+			s.Subscriber = b.Subscriber
+			named++
+		}
+	}
+	return named
+}
+
+// seal makes one or more sealed blocks for each UTC day on which sessions
+// ended: retention counts from there.
+func (w *writer) seal() (*load, error) {
+	w.byDay()
+	head, l := w.head(), w.shelf.load()
+	for _, d := range w.days {
+		for part := range slices.Chunk(d.list, w.max) {
+			if err := l.sessions(head, d.day, part); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return l, nil
+}
+
+// byDay sorts the batch into days; nearly always there is one.
+func (w *writer) byDay() {
+	for i := range w.days {
+		w.days[i].list = w.days[i].list[:0]
+	}
+	w.days = w.days[:0]
+	for i := range w.batch.Sessions {
+		s := &w.batch.Sessions[i]
+		day := session.DayOf(s.End)
+		at := slices.IndexFunc(w.days, func(d daySessions) bool { return d.day == day })
+		if at < 0 {
+			at = len(w.days)
+			if at < cap(w.days) { // take the memory of an earlier batch
+				w.days = w.days[:at+1]
+				w.days[at].day = day
+			} else {
+				w.days = append(w.days, daySessions{day: day})
+			}
+		}
+		w.days[at].list = append(w.days[at].list, *s)
+	}
+}
+
+// drain stores everything, sessions that are still open too. It gives up at
+// the first failure: what is left stays in the table.
+func (w *writer) drain() error {
+	for {
+		more, err := w.src.CollectAll(&w.batch, w.max)
+		if err != nil {
+			w.giveBack()
+			return fmt.Errorf("collect open sessions: %w", err)
+		}
+		if w.batch.Len() > 0 {
+			if err := w.store(); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
+}
