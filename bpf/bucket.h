@@ -92,6 +92,14 @@ static __always_inline __u32 next_generation(__u32 state, __u32 phase)
 	return ((state >> STATE_GEN_SHIFT) + 1) << STATE_GEN_SHIFT | phase;
 }
 
+/* Does any live session lie beyond this bucket on its chain? */
+static __always_inline bool bucket_overflows(__u32 bucket)
+{
+	__u32 *word = bucket_word(bucket);
+
+	return word && (READ_ONCE(*word) & WORD_OVERFLOW);
+}
+
 static __always_inline bool bucket_lock(__u32 bucket)
 {
 	__u32 *word = bucket_word(bucket);

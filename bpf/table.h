@@ -255,7 +255,11 @@ __noinline int table_locked(struct packet *p)
 	home = chain_bucket(p->hash, 0);
 	if (!bucket_lock(home))
 		return OUTCOME_CONTENDED;
-	index = chain_find(p, 0);
+	index = bucket_find(home, chain_start(p->hash), &p->key);
+	if (index != NOT_FOUND)
+		index += home * SLOTS_PER_BUCKET;
+	else if (bucket_overflows(home))
+		index = chain_find(p, 1);
 	if (index != NOT_FOUND)
 		outcome = slot_update(p, index);
 	if (outcome == NOT_FOUND)
@@ -318,7 +322,6 @@ static __always_inline int table_packet(const struct packet *p)
 	__u32 home = chain_bucket(p->hash, 0);
 	struct bucket *b = bpf_map_lookup_elem(&sessions, &home);
 	int index = NOT_FOUND, outcome = NEEDS_LOCK;
-	__u32 *word;
 
 	if (!b)
 		return OUTCOME_TABLE_FULL;
@@ -333,8 +336,7 @@ static __always_inline int table_packet(const struct packet *p)
 			return table_copy_locked(p);
 		}
 	}
-	word = bucket_word(home);
-	if (word && (READ_ONCE(*word) & WORD_OVERFLOW)) {
+	if (bucket_overflows(home)) {
 		struct slot *s;
 
 		index = chain_copy_find(p);
