@@ -15,6 +15,9 @@
 #include "maps.h"
 #include "parse.h"
 
+/* Unrolled, a loop of the slow path costs stack that all callers share. */
+#define ROLLED _Pragma("clang loop unroll(disable)")
+
 #define LOCK_TRIES 2048 /* some 20 us: a lock is held for less than one */
 #define NOT_FOUND -1
 
@@ -30,20 +33,26 @@ static __always_inline __u64 finish(__u64 h)
 	return h ^ h >> 32;
 }
 
-/*
- * Multilinear hashing (Lemire and Kaser, "Strongly universal string hashing is
- * fast", 2014): the products do not wait for each other. The agent has the
- * same function in Go (table.hashKey).
- */
-static __always_inline __u64 key_hash(const struct key *k, bool ports)
+/* One product of NH: halves of 32 bits, so that no bit of a word stays in its corner. */
+static __always_inline __u64 nh(__u64 word, __u64 seed)
 {
-	__u64 h = k->addr_a[0] * hash_seed_0 + k->addr_a[1] * hash_seed_1 +
-		  k->addr_b[0] * hash_seed_2 + k->addr_b[1] * hash_seed_3;
+	return (__u64)(__u32)((__u32)word + (__u32)seed) *
+	       (__u32)((__u32)(word >> 32) + (__u32)(seed >> 32));
+}
 
-	if (ports)
-		h += ((__u64)k->realm_proto << 32 | (__u32)k->port_b << 16 | k->port_a) *
-		     hash_seed_4;
-	return finish(h);
+/*
+ * NH (Black, Halevi, Krawczyk, Krovetz and Rogaway, "UMAC: fast and secure
+ * message authentication", 1999, 3.2): two keys collide by chance at most, and
+ * the products do not wait for each other. The agent has the same function in
+ * Go (table.hashKey).
+ */
+static __always_inline __u64 key_hash(const struct key *k)
+{
+	__u64 ends = (__u64)k->realm_proto << 32 | (__u32)k->port_b << 16 | k->port_a;
+
+	return finish(nh(k->addr_a[0], hash_seed_0) + nh(k->addr_a[1], hash_seed_1) +
+		      nh(k->addr_b[0], hash_seed_2) + nh(k->addr_b[1], hash_seed_3) +
+		      nh(ends, hash_seed_4));
 }
 
 /* The i-th bucket of a chain; the step is odd, so that a chain never meets itself. */
@@ -106,6 +115,7 @@ static __always_inline bool bucket_lock(__u32 bucket)
 
 	if (!word)
 		return false;
+	ROLLED
 	for (int i = 0; i < LOCK_TRIES; i++) {
 		__u32 seen = READ_ONCE(*word);
 
@@ -119,9 +129,13 @@ static __always_inline bool bucket_lock(__u32 bucket)
 static __always_inline void bucket_unlock(__u32 bucket)
 {
 	__u32 *word = bucket_word(bucket);
+	__u32 before;
 
-	if (word)
-		__sync_fetch_and_and(word, ~WORD_LOCK);
+	if (!word)
+		return;
+	before = __sync_fetch_and_and(word, ~WORD_LOCK);
+	/* The result is used, so that this is the ordering form of the instruction. */
+	asm volatile("" : : "r"(before));
 }
 
 /* Where in one bucket is this key? NOT_FOUND, or 0 to SLOTS_PER_BUCKET - 1. */
@@ -131,6 +145,7 @@ static __always_inline int bucket_find(__u32 bucket, __u32 start, const struct k
 
 	if (!b)
 		return NOT_FOUND;
+	ROLLED
 	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
 		__u32 n = (start + i) % SLOTS_PER_BUCKET;
 
@@ -145,6 +160,7 @@ __noinline int chain_find(struct packet *p, __u32 from)
 {
 	if (!p)
 		return NOT_FOUND;
+	ROLLED
 	for (__u32 i = 0; i < MAX_CHAIN; i++) {
 		__u32 bucket = chain_bucket(p->hash, i);
 		__u32 *word = bucket_word(bucket);
@@ -161,13 +177,16 @@ __noinline int chain_find(struct packet *p, __u32 from)
 	return NOT_FOUND;
 }
 
-/* A slot that a new session may have although it is not free, and its home is here. */
-static __always_inline bool can_take_over(struct slot *s, __u32 state, __u32 bucket)
+/*
+ * A slot that a new session may have although it is not free. One that is
+ * displaced is left to the agent, which lowers the counts of its chain.
+ */
+static __always_inline bool can_take_over(__u32 state)
 {
 	if ((state & STATE_PHASE) == PHASE_NEGATIVE)
 		return true;
-	return (state & STATE_PHASE) == PHASE_LIVE && (state & STATE_STORED) &&
-	       chain_bucket(key_hash(&s->key, true), 0) == bucket;
+	return (state & (STATE_PHASE | STATE_STORED | STATE_DISPLACED)) ==
+	       (PHASE_LIVE | STATE_STORED);
 }
 
 /*
@@ -180,6 +199,7 @@ __noinline int bucket_claim(__u32 bucket, __u32 start)
 
 	if (!b)
 		return NOT_FOUND;
+	ROLLED
 	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
 		__u32 n = (start + i) % SLOTS_PER_BUCKET;
 		__u32 state = READ_ONCE(b->slot[n].state);
@@ -188,11 +208,12 @@ __noinline int bucket_claim(__u32 bucket, __u32 start)
 		    state_swap(&b->slot[n], state, next_generation(state, PHASE_BUSY)))
 			return bucket * SLOTS_PER_BUCKET + n;
 	}
+	ROLLED
 	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
 		__u32 n = (start + i) % SLOTS_PER_BUCKET;
 		__u32 state = READ_ONCE(b->slot[n].state);
 
-		if (can_take_over(&b->slot[n], state, bucket) &&
+		if (can_take_over(state) &&
 		    state_swap(&b->slot[n], state, next_generation(state, PHASE_BUSY))) {
 			COUNT(taken_over, 1);
 			return bucket * SLOTS_PER_BUCKET + n;
@@ -207,6 +228,7 @@ __noinline int bucket_claim(__u32 bucket, __u32 start)
  */
 __noinline int chain_claim(__u64 hash)
 {
+	ROLLED
 	for (__u32 i = 0; i < MAX_CHAIN; i++) {
 		__u32 bucket = chain_bucket(hash, i);
 		int index = bucket_claim(bucket, chain_start(hash));
@@ -214,6 +236,7 @@ __noinline int chain_claim(__u64 hash)
 
 		if (index == NOT_FOUND)
 			continue;
+		ROLLED
 		for (__u32 j = 0; j < i && j < MAX_CHAIN; j++) {
 			word = bucket_word(chain_bucket(hash, j));
 			if (word)
@@ -225,8 +248,9 @@ __noinline int chain_claim(__u64 hash)
 }
 
 /* A BUSY slot anywhere, for a session that no packet looks for any more. */
-__noinline int grave_claim(__u64 hash)
+static __always_inline int grave_claim(__u64 hash)
 {
+	ROLLED
 	for (__u32 i = 0; i < MAX_CHAIN; i++) {
 		int index = bucket_claim(chain_bucket(hash, i), chain_start(hash));
 

@@ -30,12 +30,14 @@ static __always_inline void fragment_key(const struct packet *p, struct fragment
 	k->id = p->fragment_id;
 	k->proto = p->ipv6 ? FRAGMENT_V6 : p->proto;
 	k->side = p->side;
-	if (profile == PROFILE_SOURCE) { /* it may not stand in a map: a keyed hash is enough */
-		k->a[0] = key_hash(&p->key, false);
-		return;
-	}
+	k->realm = overlapping_addresses ? p->realm : 0;
 	k->a[0] = p->key.addr_a[0];
 	k->a[1] = p->key.addr_a[1];
+	if (profile == PROFILE_SOURCE) {
+		/* It may not stand in a map: so few bits tell datagrams apart and fit thousands of hosts. */
+		k->far = key_hash(&p->key) >> 48;
+		return;
+	}
 	k->b[0] = p->key.addr_b[0];
 	k->b[1] = p->key.addr_b[1];
 }
@@ -44,8 +46,7 @@ static __always_inline void fragment_key(const struct packet *p, struct fragment
 static __always_inline void fragment_complete(struct fragment *f, struct packet *p)
 {
 	if (!f->known && f->held) {
-		if (p->now - f->first <= fragment_window)
-			p->first = f->first;
+		p->first = f->first;
 		COUNT(fragments_released, f->held);
 	}
 	f->key = p->key;

@@ -9,6 +9,7 @@
 #ifndef EDGELOG_MAPS_H
 #define EDGELOG_MAPS_H
 
+#include "parse.h"
 #include "wire.h"
 
 /*
@@ -85,6 +86,18 @@ struct {
 	__type(key, __u32);
 	__type(value, struct table_counters);
 } table_counts SEC(".maps");
+
+/*
+ * Where a packet stands while the locked path works on it: the stack of 512
+ * bytes is shared by all the functions that are called. Key: egress. Written
+ * by the programs; a program is never interrupted by another of its direction.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct packet);
+} scratch SEC(".maps");
 
 /* One entry, written by the agent only. */
 struct {

@@ -129,12 +129,20 @@ static __always_inline __u32 take_ipv4(struct packet *p, const struct iphdr *ip,
 	return header;
 }
 
-static __always_inline void take_ipv6(struct packet *p, const struct ipv6hdr *ip)
+/* ::ffff:0:0/96 stands for IPv4 addresses in the table, and for nothing on the wire (RFC 4038 4.2). */
+static __always_inline bool is_mapped(const __u64 addr[2])
+{
+	return !addr[0] && (__u32)addr[1] == 0xffff0000u;
+}
+
+/* Returns false for addresses that would pass for IPv4. */
+static __always_inline bool take_ipv6(struct packet *p, const struct ipv6hdr *ip)
 {
 	p->ipv6 = 1;
 	p->proto = ip->nexthdr;
 	__builtin_memcpy(p->key.addr_a, &ip->saddr, sizeof(p->key.addr_a));
 	__builtin_memcpy(p->key.addr_b, &ip->daddr, sizeof(p->key.addr_b));
+	return !is_mapped(p->key.addr_a) && !is_mapped(p->key.addr_b);
 }
 
 /*
@@ -207,7 +215,8 @@ static __always_inline int fast_ipv6(void *pos, void *data_end, struct packet *p
 	if ((void *)(ip + 1) > data_end || ip->version != 6 || !ip->payload_len ||
 	    is_extension(ip->nexthdr))
 		return PARSE_SLOW;
-	take_ipv6(p, ip);
+	if (!take_ipv6(p, ip))
+		return OUTCOME_BAD_IP;
 	return fast_l4(ip + 1, data_end, bpf_ntohs(ip->payload_len), p);
 }
 
@@ -391,7 +400,8 @@ static __always_inline int parse_slow(struct frame *f, struct packet *p)
 			return OUTCOME_TRUNCATED;
 		if (ip.version != 6)
 			return OUTCOME_BAD_IP;
-		take_ipv6(p, &ip);
+		if (!take_ipv6(p, &ip))
+			return OUTCOME_BAD_IP;
 		f->pos += sizeof(ip);
 		length = bpf_ntohs(ip.payload_len);
 		/* 0: a jumbogram (RFC 2675), or a GSO buffer too long for the field */

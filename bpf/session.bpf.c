@@ -24,8 +24,8 @@
 
 #include "wire.h"
 #include "knobs.h"
-#include "maps.h"
 #include "parse.h"
+#include "maps.h"
 #include "border.h"
 #include "emit.h"
 #include "bucket.h"
@@ -45,13 +45,8 @@ static __always_inline int identify(struct packet *p)
 		if (outcome)
 			return outcome;
 	}
-	if (needs_first_fragment(p)) {
-		struct packet copy = *p;
-
-		outcome = fragment_seen(&copy);
-		*p = copy;
-		return outcome;
-	}
+	if (needs_first_fragment(p))
+		return fragment_seen(p);
 	if (profile == PROFILE_SOURCE)
 		forget_far_end(p);
 	return OUTCOME_RECORDED;
@@ -67,28 +62,35 @@ static __always_inline int record(struct packet *p)
 	outcome = identify(p);
 	if (unlikely(outcome))
 		return outcome;
-	p->hash = key_hash(&p->key, true);
+	p->hash = key_hash(&p->key);
 	return table_packet(p);
 }
 
-/* The same for what came the slow way. */
-__noinline int record_slow(struct packet *p)
+/* Parses and records what takes more than the fast way knows. */
+static __always_inline int look_slow(struct frame *f, __u64 now, __u32 tag, __u8 egress)
 {
-	return p ? record(p) : OUTCOME_TRUNCATED;
+	struct packet fresh = { .now = now, .first = now, .realm = tag, .egress = egress };
+	struct packet *p = packet_copy(&fresh);
+	int outcome;
+
+	if (!p)
+		return OUTCOME_TRUNCATED;
+	outcome = parse_slow(f, p);
+	return outcome ? outcome : record(p);
 }
 
-__noinline int parse_xdp(struct xdp_md *ctx, struct packet *p)
+__noinline int look_slow_xdp(struct xdp_md *ctx, __u64 now)
 {
 	struct frame f = { .ctx = ctx, .xdp = true, .length = bpf_xdp_get_buff_len(ctx) };
 
-	return p ? parse_slow(&f, p) : OUTCOME_TRUNCATED;
+	return look_slow(&f, now, 0, 0);
 }
 
-__noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
+__noinline int look_slow_skb(struct __sk_buff *skb, __u64 now, __u32 tag, __u32 egress)
 {
 	struct frame f = { .ctx = skb, .xdp = false, .length = skb->len };
 
-	return p ? parse_slow(&f, p) : OUTCOME_TRUNCATED;
+	return look_slow(&f, now, tag, egress & 1);
 }
 
 /* Parses and records; PARSE_SLOW when that takes more than the fast way knows. */
@@ -134,13 +136,8 @@ int edgelog_xdp(struct xdp_md *ctx)
 	__u64 now = clock_now();
 	int outcome = look_fast((void *)(long)ctx->data, (void *)(long)ctx->data_end, now, 0, 0);
 
-	if (unlikely(outcome == PARSE_SLOW)) {
-		struct packet p = { .now = now, .first = now };
-
-		outcome = parse_xdp(ctx, &p);
-		if (!outcome)
-			outcome = record_slow(&p);
-	}
+	if (unlikely(outcome == PARSE_SLOW))
+		outcome = look_slow_xdp(ctx, now);
 	count(0, 0, outcome);
 	return XDP_PASS;
 }
@@ -166,13 +163,8 @@ static __always_inline int look_at_skb(struct __sk_buff *skb, __u8 egress)
 	int outcome =
 		look_fast((void *)(long)skb->data, (void *)(long)skb->data_end, now, tag, egress);
 
-	if (unlikely(outcome == PARSE_SLOW)) {
-		struct packet p = { .now = now, .first = now, .realm = tag, .egress = egress };
-
-		outcome = parse_skb(skb, &p);
-		if (!outcome)
-			outcome = record_slow(&p);
-	}
+	if (unlikely(outcome == PARSE_SLOW))
+		outcome = look_slow_skb(skb, now, tag, egress);
 	count(egress, more_segments(skb), outcome);
 	return GO_ON;
 }
@@ -205,7 +197,7 @@ int edgelog_orphan(struct xdp_md *ctx)
 	p.orphan = 1;
 	p.first = o->first;
 	p.now = o->last;
-	p.hash = key_hash(&p.key, true);
+	p.hash = key_hash(&p.key);
 	return table_locked(&p);
 }
 

@@ -18,11 +18,14 @@
  *    tick of the past until its own next packet, or it is stored early and,
  *    when its next packet comes, again.
  *  - A packet finds a slot LIVE while the agent closes it for silence: the
- *    agent reads the times only after all programs that were running then have
- *    ended, so the packet still counts; the one after it starts a new session.
+ *    agent reads the times a grace (100 ms) later, so the packet still counts
+ *    unless its CPU is held up for as long; the one after it starts a new
+ *    session.
  *  - On weakly ordered machines a reader may see a state before the key that
- *    was written before it. It then compares with the key of the slot's last
- *    occupant, finds nothing, and looks again under the lock, which orders.
+ *    was written before it. Slots are wiped before they are free, so it finds
+ *    nothing and looks again under the lock, which orders; in a slot that was
+ *    taken over or begun anew it may find the last occupant, and its packet
+ *    then moves the end of that slot's new session by a tick.
  */
 #ifndef EDGELOG_TABLE_H
 #define EDGELOG_TABLE_H
@@ -34,6 +37,7 @@
 #include "parse.h"
 
 #define NEEDS_LOCK -2
+#define UPDATE_TRIES 4 /* the agent touches a slot at most a few times in its life */
 
 #define FLAGS_BOTH(f) ((__u32)(f) << FLAGS_A_SHIFT | (__u32)(f) << FLAGS_B_SHIFT)
 
@@ -60,12 +64,15 @@ static __always_inline __u32 tcp_side_flags(const struct packet *p)
 	return (__u32)p->tcp << (p->side ? FLAGS_B_SHIFT : FLAGS_A_SHIFT);
 }
 
-/* Fills a BUSY slot with a new session and lets packets find it. */
+/*
+ * Fills a BUSY slot with a new session and lets packets find it; marks are
+ * state bits about the place of its ends and of the slot.
+ */
 static __always_inline void slot_begin(struct slot *s, __u32 index, const struct packet *p,
-				       __u32 local, __u32 reuse)
+				       __u32 marks, __u32 reuse)
 {
 	__u32 busy = READ_ONCE(s->state);
-	__u32 state = (busy & ~STATE_PHASE) | PHASE_LIVE | local;
+	__u32 state = (busy & ~STATE_PHASE) | PHASE_LIVE | marks;
 	__u32 flags = reuse & FLAGS_REUSE_MASK;
 	bool initiator = p->side;
 
@@ -123,13 +130,13 @@ static __always_inline void slot_negative(const struct packet *p, int outcome)
 
 __noinline int table_insert(struct packet *p)
 {
-	__u32 local = 0;
+	__u32 marks = 0;
 	struct slot *s;
 	int outcome, index;
 
 	if (!p)
 		return OUTCOME_CONTENDED;
-	outcome = border_decide(p, &local);
+	outcome = border_decide(p, &marks);
 	if (outcome) {
 		slot_negative(p, outcome);
 		return outcome;
@@ -140,7 +147,9 @@ __noinline int table_insert(struct packet *p)
 	s = slot_at(index);
 	if (!s)
 		return OUTCOME_TABLE_FULL;
-	slot_begin(s, index, p, local, 0);
+	if ((__u32)index / SLOTS_PER_BUCKET != chain_bucket(p->hash, 0))
+		marks |= STATE_DISPLACED;
+	slot_begin(s, index, p, marks, 0);
 	return OUTCOME_RECORDED;
 }
 
@@ -185,7 +194,8 @@ __noinline int slot_renew(struct packet *p, __u32 index, bool split)
 		emit(to, busy, EVENT_CLOSED, p->now);
 	}
 	COUNT(renewed, 1);
-	slot_begin(s, index, p, state & (STATE_LOCAL_A | STATE_LOCAL_B), s->flags + 1);
+	slot_begin(s, index, p, state & (STATE_LOCAL_A | STATE_LOCAL_B | STATE_DISPLACED),
+		   s->flags + 1);
 	return OUTCOME_RECORDED;
 }
 
@@ -211,13 +221,13 @@ static __always_inline void slot_tcp_flags(struct slot *s, __u32 index, __u32 st
  * A packet of a slot that was found, under the lock of its home. NOT_FOUND
  * when the agent has closed or freed it meanwhile.
  */
-__noinline int slot_update(struct packet *p, __u32 index)
+static __always_inline int slot_update(struct packet *p, __u32 index)
 {
 	struct slot *s = slot_at(index);
 	bool split;
 	__u32 state;
 
-	if (!p || !s)
+	if (!s)
 		return NOT_FOUND;
 	state = READ_ONCE(s->state);
 	if ((state & STATE_PHASE) == PHASE_NEGATIVE)
@@ -234,9 +244,14 @@ __noinline int slot_update(struct packet *p, __u32 index)
 		if (tcp_closing(READ_ONCE(s->flags)))
 			emit(index, state, EVENT_CLOSING, p->now);
 	}
-	if (p->fragment)
-		__sync_fetch_and_or(&s->state, STATE_FRAGMENT);
-	if (p->first < s->first)
+	if (p->fragment) { /* refused only while the agent changes the state: then by the next fragment */
+		__u32 now = READ_ONCE(s->state);
+
+		if ((now & STATE_PHASE) == PHASE_LIVE)
+			state_swap(s, now, now | STATE_FRAGMENT);
+	}
+	/* Once on disk a session keeps its start: it is part of its name. */
+	if (p->first < s->first && !(state & STATE_STORED))
 		s->first = p->first;
 	if ((__s64)(p->now - READ_ONCE(s->last)) > 0)
 		WRITE_ONCE(s->last, p->now);
@@ -244,61 +259,79 @@ __noinline int slot_update(struct packet *p, __u32 index)
 	return OUTCOME_RECORDED;
 }
 
-/* All that is not a plain packet of an established session. */
+/*
+ * All that is not a plain packet of an established session. A slot that was
+ * found may change hands before it is updated, since the agent takes no lock:
+ * then it is looked for again, because as long as it is LIVE there may be no
+ * second one with its key.
+ */
 __noinline int table_locked(struct packet *p)
 {
+	int outcome = NOT_FOUND;
 	__u32 home;
-	int index, outcome = NOT_FOUND;
 
 	if (!p)
 		return OUTCOME_CONTENDED;
 	home = chain_bucket(p->hash, 0);
 	if (!bucket_lock(home))
 		return OUTCOME_CONTENDED;
-	index = bucket_find(home, chain_start(p->hash), &p->key);
-	if (index != NOT_FOUND)
-		index += home * SLOTS_PER_BUCKET;
-	else if (bucket_overflows(home))
-		index = chain_find(p, 1);
-	if (index != NOT_FOUND)
-		outcome = slot_update(p, index);
-	if (outcome == NOT_FOUND)
-		outcome = table_insert(p);
+	ROLLED
+	for (int i = 0; i < UPDATE_TRIES && outcome == NOT_FOUND; i++) {
+		int index = bucket_find(home, chain_start(p->hash), &p->key);
+
+		if (index != NOT_FOUND)
+			index += home * SLOTS_PER_BUCKET;
+		else if (bucket_overflows(home))
+			index = chain_find(p, 1);
+		outcome = index == NOT_FOUND ? table_insert(p) : slot_update(p, index);
+	}
 	bucket_unlock(home);
-	return outcome;
+	return outcome == NOT_FOUND ? OUTCOME_CONTENDED : outcome;
 }
 
 /*
  * The locked path wants a packet in memory; the fast path keeps its own in
  * registers as long as nobody else has its address. Hence the copy.
  */
+static __always_inline struct packet *packet_copy(const struct packet *p)
+{
+	__u32 index = p->egress;
+	struct packet *copy = bpf_map_lookup_elem(&scratch, &index);
+
+	if (copy)
+		*copy = *p;
+	return copy;
+}
+
 static __always_inline int table_copy_locked(const struct packet *p)
 {
-	struct packet copy = *p;
+	struct packet *copy = packet_copy(p);
 
-	return table_locked(&copy);
+	return copy ? table_locked(copy) : OUTCOME_CONTENDED;
 }
 
 static __always_inline int chain_copy_find(const struct packet *p)
 {
-	struct packet copy = *p;
+	struct packet *copy = packet_copy(p);
 
-	return chain_find(&copy, 1);
+	return copy ? chain_find(copy, 1) : NOT_FOUND;
 }
 
 /*
  * A packet of a slot that was found, without a lock: two loads, and a store
- * only when the clock has ticked or a TCP flag is new.
+ * only when the clock has ticked or a TCP flag is new. state was read before
+ * the key was compared; if it has changed since, the key may be another's.
  */
-static __always_inline int slot_hit(struct slot *s, __u32 index, const struct packet *p)
+static __always_inline int slot_hit(struct slot *s, __u32 index, __u32 state,
+				    const struct packet *p)
 {
-	__u32 state = READ_ONCE(s->state);
-
 	if ((state & STATE_PHASE) == PHASE_NEGATIVE) {
 		if (READ_ONCE(s->last) != p->now)
 			WRITE_ONCE(s->last, p->now);
 		return state & STATE_EXEMPT ? OUTCOME_EXEMPT : OUTCOME_NOT_BORDER;
 	}
+	if (unlikely(READ_ONCE(s->state) != state))
+		return NEEDS_LOCK;
 	if (unlikely((state & (STATE_PHASE | STATE_STORED)) != PHASE_LIVE || p->first != p->now ||
 		     (p->fragment && !(state & STATE_FRAGMENT))))
 		return NEEDS_LOCK;
@@ -327,10 +360,10 @@ static __always_inline int table_packet(const struct packet *p)
 		return OUTCOME_TABLE_FULL;
 	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
 		__u32 n = (chain_start(p->hash) + i) % SLOTS_PER_BUCKET;
+		__u32 state = READ_ONCE(b->slot[n].state);
 
-		if ((READ_ONCE(b->slot[n].state) & STATE_MATCHES) &&
-		    key_equal(&b->slot[n].key, &p->key)) {
-			outcome = slot_hit(&b->slot[n], home * SLOTS_PER_BUCKET + n, p);
+		if ((state & STATE_MATCHES) && key_equal(&b->slot[n].key, &p->key)) {
+			outcome = slot_hit(&b->slot[n], home * SLOTS_PER_BUCKET + n, state, p);
 			if (likely(outcome != NEEDS_LOCK))
 				return outcome;
 			return table_copy_locked(p);
@@ -342,7 +375,7 @@ static __always_inline int table_packet(const struct packet *p)
 		index = chain_copy_find(p);
 		s = index == NOT_FOUND ? NULL : slot_at(index);
 		if (s)
-			outcome = slot_hit(s, index, p);
+			outcome = slot_hit(s, index, READ_ONCE(s->state), p);
 	}
 	return outcome == NEEDS_LOCK ? table_copy_locked(p) : outcome;
 }

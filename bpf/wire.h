@@ -13,7 +13,7 @@
 
 /* Raised when the hash, the chains or the meaning of a state change: no program may then share an old table. */
 enum table_version {
-	TABLE_VERSION = 1,
+	TABLE_VERSION = 2,
 };
 
 #define SLOTS_PER_BUCKET 8
@@ -45,10 +45,11 @@ struct key {
  *                   LIVE -> LIVE|STORED -> FREE recorded after its end; slot kept for stragglers
  *   FREE -> BUSY -> NEGATIVE -> FREE           not ours to record, remembered
  *
- * The kernel does FREE -> BUSY -> LIVE|NEGATIVE, the copy of a reused tuple to
- * BUSY -> CLOSED, and clears STORED; the agent does LIVE -> CLOSED, sets STORED
- * and frees. A NEGATIVE slot and a LIVE|STORED slot may be taken over by the
- * kernel when a bucket is full.
+ * Before a slot is FREE it is CLOSED|STORED for a moment, in which the agent
+ * wipes it. The kernel does FREE -> BUSY -> LIVE|NEGATIVE, the copy of a reused
+ * tuple to BUSY -> CLOSED, and clears STORED; the agent does LIVE -> CLOSED,
+ * sets STORED, wipes and frees. A NEGATIVE slot and a LIVE|STORED slot may be
+ * taken over by the kernel when a bucket is full.
  */
 enum phase {
 	PHASE_FREE = 0,
@@ -73,6 +74,7 @@ enum state {
 	STATE_EXEMPT = 1 << 12, /* with PHASE_NEGATIVE: exempt, else not at the border */
 	STATE_SPLIT = 1 << 13, /* with PHASE_CLOSED: ended by silence */
 	STATE_BURIED = 1 << 14, /* with PHASE_CLOSED: moved here, not in its chain of buckets */
+	STATE_DISPLACED = 1 << 15, /* placed beyond its home bucket: overflow counts know of it */
 	STATE_GEN_SHIFT = 16,
 };
 
@@ -135,7 +137,8 @@ enum outcome {
 	OUTCOME_TABLE_FULL = 8, /* a new session found no slot: not recorded */
 	OUTCOME_CONTENDED = 9, /* a new session did not get the lock: not recorded */
 	OUTCOME_FRAGMENT_HELD = 10, /* waits for its first fragment */
-	OUTCOME_FRAGMENT_LOST = 11, /* no room to wait: only the end of its session may be early */
+	OUTCOME_FRAGMENT_LOST =
+		11, /* no room to wait: its time, or its session if it has no other packet, is lost */
 	OUTCOMES = 12,
 };
 
@@ -165,6 +168,8 @@ struct fragment_key {
 	__u32 id; /* as on the wire */
 	__u16 proto; /* IP protocol; FRAGMENT_V6 for IPv6, where it is not the same in all fragments */
 	__u16 side; /* 0: a sends, 1: b */
+	__u32 realm; /* as in key */
+	__u32 far; /* profile "source": 16 bits of a keyed hash of the far end instead of b */
 };
 
 #define FRAGMENT_V6 0x100
@@ -208,11 +213,13 @@ struct prefix {
 
 /* Kept beside the table for whoever adopts it. One entry. */
 struct table_meta {
-	__u64 hash_seed[6]; /* random and odd */
+	__u64 hash_seed[6]; /* random; the last one odd */
 	__u64 tick_ns; /* of the programs' clock, see knobs.h */
 	__u64 tick_base;
+	__u64 profile; /* that the table was filled with */
 	__u64 stored; /* sessions on disk, counted by the agent */
 	__u64 orphaned; /* fragments recorded without ports, counted by the agent */
+	__u64 fragments_refused; /* fragments that crossed no border, or an exempt one */
 };
 
 _Static_assert(sizeof(struct key) == 40, "key");
@@ -222,7 +229,7 @@ _Static_assert(sizeof(struct bucket_line) == 64, "bucket words");
 _Static_assert(sizeof(struct event) == 16, "event");
 _Static_assert(sizeof(struct packet_counters) == 112, "packet counters");
 _Static_assert(sizeof(struct table_counters) == 64, "table counters");
-_Static_assert(sizeof(struct fragment_key) == 40, "fragment key");
+_Static_assert(sizeof(struct fragment_key) == 48, "fragment key");
 _Static_assert(sizeof(struct fragment) == 64, "fragment");
 _Static_assert(sizeof(struct orphan) == 64, "orphan");
 _Static_assert(sizeof(struct clock_reading) == 16, "clock reading");

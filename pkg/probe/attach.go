@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -18,6 +19,8 @@ const (
 	modeTCX        = "tcx"
 	modeClsact     = "clsact"
 )
+
+const xdpAttachedSKB = 2 // XDP_ATTACHED_SKB of linux/if_link.h: generic
 
 // Hooks, as pins name them.
 const (
@@ -35,7 +38,8 @@ type uplink struct {
 	ingress attachment
 	egress  attachment
 	coll    *ebpf.Collection
-	problem string
+	problem string    // why it is not attached, or not wholly
+	retry   time.Time // of the next try after a failed one
 }
 
 // attachment is one direction.
@@ -84,12 +88,13 @@ func (p *Probe) attach(u *uplink, dev netlink.Link) error {
 	if err != nil {
 		return err
 	}
-	u.coll, u.ifindex, u.up = coll, attrs.Index, attrs.OperState != netlink.OperDown
-	// Egress first: an answer is never seen before its question.
-	if u.egress, err = p.attachEgress(u, attrs); err == nil {
-		u.ingress, err = p.attachIngress(u, attrs, raw)
-	}
-	if err != nil {
+	u.coll, u.ifindex = coll, attrs.Index
+	// One direction is better than none. Egress first: an answer is never seen
+	// before its question.
+	u.egress, err = p.attachEgress(u, attrs)
+	ingress, inErr := p.attachIngress(u, attrs, raw)
+	u.ingress = ingress
+	if err := errors.Join(err, inErr); err != nil {
 		return err
 	}
 	p.dropReplaced(u)
@@ -99,11 +104,11 @@ func (p *Probe) attach(u *uplink, dev netlink.Link) error {
 func (p *Probe) attachEgress(u *uplink, attrs *netlink.LinkAttrs) (attachment, error) {
 	program := u.coll.Programs["edgelog_egress"]
 	if u.cfg.Attach == AttachClsact {
-		return attachClsact(program, attrs, hookEgress, "")
+		return p.pins.attachClsact(program, attrs, hookEgress, "")
 	}
 	a, err := p.attachTCX(program, attrs, hookEgress)
 	if err != nil && u.cfg.Attach != AttachTCX && errors.Is(err, ebpf.ErrNotSupported) {
-		return attachClsact(program, attrs, hookEgress, "this kernel has no TCX (Linux 6.6)")
+		return p.pins.attachClsact(program, attrs, hookEgress, "this kernel has no TCX (Linux 6.6)")
 	}
 	return a, err
 }
@@ -113,7 +118,7 @@ func (p *Probe) attachIngress(u *uplink, attrs *netlink.LinkAttrs, raw bool) (at
 	note := ""
 	switch u.cfg.Attach {
 	case AttachClsact:
-		return attachClsact(program, attrs, hookIngress, "")
+		return p.pins.attachClsact(program, attrs, hookIngress, "")
 	case AttachTCX:
 		return p.attachTCX(program, attrs, hookIngress)
 	case AttachXDP:
@@ -135,7 +140,7 @@ func (p *Probe) attachIngress(u *uplink, attrs *netlink.LinkAttrs, raw bool) (at
 	}
 	a, err := p.attachTCX(program, attrs, hookIngress)
 	if err != nil && errors.Is(err, ebpf.ErrNotSupported) {
-		return attachClsact(program, attrs, hookIngress, note+"; this kernel has no TCX (Linux 6.6)")
+		return p.pins.attachClsact(program, attrs, hookIngress, note+"; this kernel has no TCX (Linux 6.6)")
 	}
 	a.note = note
 	return a, err
@@ -161,6 +166,9 @@ func (p *Probe) attachXDP(program *ebpf.Program, attrs *netlink.LinkAttrs, mode 
 		name = modeXDPGeneric
 	}
 	if l := p.pins.pinnedLink(hookXDP, attrs.Index); l != nil {
+		if attrs.Xdp != nil && attrs.Xdp.AttachMode == xdpAttachedSKB {
+			name = modeXDPGeneric
+		}
 		return p.takeOver(l, program, attrs, hookXDP, name)
 	}
 	l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: attrs.Index, Flags: mode})
@@ -217,10 +225,10 @@ func (p *Probe) dropReplaced(u *uplink) {
 		}
 	}
 	if u.egress.mode != modeClsact {
-		_ = removeClsact(u.ifindex, hookEgress)
+		_ = p.pins.removeClsact(u.ifindex, hookEgress)
 	}
 	if u.ingress.mode != modeClsact {
-		_ = removeClsact(u.ifindex, hookIngress)
+		_ = p.pins.removeClsact(u.ifindex, hookIngress)
 	}
 }
 
@@ -236,7 +244,7 @@ func (p *Probe) detach(u *uplink) error {
 				err = e
 			}
 		case a.filter != nil:
-			err = removeClsact(u.ifindex, hook)
+			err = p.pins.removeClsact(u.ifindex, hook)
 		}
 		if err != nil && first == nil {
 			first = fmt.Errorf("detach %s of %q: %w", hook, u.cfg.Name, err)

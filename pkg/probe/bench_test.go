@@ -11,7 +11,7 @@ import (
 
 // The benchmarks of this file measure what a packet costs in the kernel, with
 // BPF_PROG_TEST_RUN, each round against an empty program and against the hash
-// reference of tests/bench/reference.bpf.c. Quote the ratios.
+// reference of tests/bench/reference/reference.bpf.c. Quote the ratios.
 
 // rig is our programs, the reference and the spray, over tables of their own.
 type rig struct {
@@ -148,6 +148,11 @@ func benchEstablished(b *testing.B, s shape, flows uint32, hook string) {
 			theirs = append(theirs, measure(hash))
 		}
 	}
+	report(b, plain, sprayed, mine, theirs)
+}
+
+// report prints ratios, without what the spray costs.
+func report(b *testing.B, plain, sprayed, mine, theirs []float64) {
 	base := best(plain)
 	spray := best(sprayed) - base
 	own, other := best(mine)-spray, best(theirs)-spray
@@ -186,16 +191,7 @@ func benchNew(b *testing.B, s shape) {
 			theirs = append(theirs, nanos(b, g.through(b, g.ref.HashXdp), syn, sessions))
 		}
 	}
-	base := best(plain)
-	spray := best(sprayed) - base
-	own, other := best(mine)-spray, best(theirs)-spray
-	b.ReportMetric(own, "ns/packet")
-	b.ReportMetric(base, "empty-ns")
-	b.ReportMetric(other, "hash-ns")
-	b.ReportMetric(own/base, "x-empty")
-	b.ReportMetric((other-base)/(own-base), "hash-net/net")
-	b.ReportMetric(other/own, "hash/ours")
-	b.ReportMetric(0, "ns/op")
+	report(b, plain, sprayed, mine, theirs)
 }
 
 // wipe empties the table, which nothing else uses, and reads the ring empty.

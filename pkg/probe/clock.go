@@ -85,31 +85,12 @@ func (c *clock) load() error {
 	return nil
 }
 
-// save writes the history so that it is wholly there or not at all.
 func (c *clock) save(segments []segment) error {
 	if c.path == "" {
 		return nil
 	}
-	b, err := json.Marshal(clockHistory{c.bootID, segments})
-	if err != nil {
-		return fmt.Errorf("encode the clock history: %w", err)
-	}
-	f, err := os.OpenFile(c.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the clock history: %w", err)
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(c.path+".new", c.path)
-	}
-	if err != nil {
-		return fmt.Errorf("write the clock history: %w", err)
+	if err := writeJSON(c.path, clockHistory{c.bootID, segments}); err != nil {
+		return fmt.Errorf("keep the clock history: %w", err)
 	}
 	return nil
 }
@@ -136,6 +117,9 @@ func (c *clock) measure() (step time.Duration, err error) {
 	offset := utc - int64(mono)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if time.Duration(spread) > offsetTolerance {
+		return 0, nil // this process was held up between the readings
+	}
 	c.spread = spread
 	if n := len(c.segments); n > 0 {
 		change := time.Duration(offset - c.segments[n-1].Offset)
@@ -156,7 +140,7 @@ func (c *clock) measure() (step time.Duration, err error) {
 		next[0].From = 0
 	}
 	if err := c.save(next); err != nil {
-		return 0, err // the old offset stays in use: at most a tick of the discipline off
+		return 0, err // the old offset stays in use, and it is tried again in a second
 	}
 	c.segments = next
 	if step != 0 {

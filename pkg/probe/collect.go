@@ -10,7 +10,7 @@ import (
 // collector decides which slots are due to be recorded, and what becomes of
 // them afterwards. It is driven by one goroutine with the programs' clock.
 //
-// A slot waits in at most one of its queues, and is marked "inwards" from then
+// A slot waits in at most one of its queues, and is marked "taken" from then
 // until Stored or Release, so that no sweep takes it twice.
 type collector struct {
 	t         *table
@@ -95,18 +95,18 @@ func (c *collector) news(e *kernelEvent) {
 		return
 	}
 	state := c.t.state(e.Slot)
-	if uint16(state>>genShift) != e.Generation || c.t.isInwards(e.Slot) {
+	if uint16(state>>genShift) != e.Generation || c.t.isTaken(e.Slot) {
 		return // old news
 	}
 	switch kernelEventKind(e.Kind) {
 	case kernelEventKindEVENT_CLOSING:
 		if state&phaseMask == phaseLive {
-			c.t.markInwards(e.Slot)
+			c.t.take(e.Slot)
 			c.lingering.push(waiting{e.Slot, state, e.Time})
 		}
 	case kernelEventKindEVENT_CLOSED:
 		if state&phaseMask == phaseClosed {
-			c.t.markInwards(e.Slot)
+			c.t.take(e.Slot)
 			c.closed.push(waiting{e.Slot, state, e.Time})
 		}
 	}
@@ -122,9 +122,17 @@ func (c *collector) collect(b *Batch, now uint64, max int) {
 	}
 }
 
+// take adds a slot to the batch. One that the kernel changed hands of while it
+// was read is left alone: what it held is in a grave.
 func (c *collector) take(b *Batch, slot, state uint32) {
-	b.Sessions = append(b.Sessions, session.Session{})
-	b.refs = append(b.refs, c.t.read(slot, state, c.localOnly, &b.Sessions[len(b.Sessions)-1]))
+	var s session.Session
+	r := c.t.read(slot, state, c.localOnly, &s)
+	if now := c.t.state(slot); now>>genShift != state>>genShift || now&phaseMask != state&phaseMask {
+		c.t.untake(slot)
+		return
+	}
+	b.Sessions = append(b.Sessions, s)
+	b.refs = append(b.refs, r)
 }
 
 func (c *collector) takeClosed(b *Batch, now uint64, max int) {
@@ -145,16 +153,26 @@ func (c *collector) takeLingering(b *Batch, now uint64, max int) {
 			return
 		}
 		state := c.t.state(w.slot)
-		last := atomic.LoadUint64(&c.t.slots[w.slot].Last)
+		slot := &c.t.slots[w.slot]
+		quiet := silence(now, atomic.LoadUint64(&slot.Last))
 		switch {
 		case state>>genShift != w.state>>genShift || state&phaseMask != phaseLive:
-			c.t.clearInwards(w.slot) // begun anew; its old content is in a grave
-		case silence(now, last) < c.timeouts.Linger:
-			c.lingering.push(waiting{w.slot, state, now})
-		default:
+			c.t.untake(w.slot) // begun anew; its old content is in a grave
+		case c.early(slot, state, quiet):
 			c.take(b, w.slot, state)
+		case closing(atomic.LoadUint32(&slot.Flags)):
+			c.lingering.push(waiting{w.slot, state, now}) // a straggler came
+		default:
+			c.t.untake(w.slot) // it goes on: the sweep will find it
 		}
 	}
+}
+
+// early says whether a session may be recorded although its slot stays LIVE:
+// closed and quiet, or never answered.
+func (c *collector) early(s *kernelSlot, state uint32, quiet time.Duration) bool {
+	flags := atomic.LoadUint32(&s.Flags)
+	return closing(flags) && quiet >= c.timeouts.Linger || halfOpen(s, state, flags) && quiet >= c.timeouts.HalfOpen
 }
 
 // recheck looks again at slots marked STORED a grace ago: one that changed
@@ -178,8 +196,8 @@ func (c *collector) reopenIfChanged(r ref) {
 	}
 	if c.t.state(r.slot) == r.state && c.t.swap(r.slot, r.state, r.state&^stateStored) {
 		atomic.AddUint64(&c.t.meta.Stored, ^uint64(0))
-		if !c.t.isInwards(r.slot) {
-			c.t.markInwards(r.slot)
+		if !c.t.isTaken(r.slot) {
+			c.t.take(r.slot)
 			c.lingering.push(waiting{r.slot, r.state &^ stateStored, r.last})
 		}
 	}
@@ -226,11 +244,15 @@ func (c *collector) look(b *Batch, slot uint32, now uint64) {
 		}
 		return
 	}
-	if c.t.isInwards(slot) {
+	if c.t.isTaken(slot) {
+		return
+	}
+	if isWiped(state) {
+		c.t.free(slot, state)
 		return
 	}
 	if state&phaseMask == phaseClosed { // its event was lost, or it is from before a restart
-		c.t.markInwards(slot)
+		c.t.take(slot)
 		c.closed.push(waiting{slot, state, now})
 		return
 	}
@@ -239,7 +261,6 @@ func (c *collector) look(b *Batch, slot uint32, now uint64) {
 
 func (c *collector) lookLive(b *Batch, slot, state uint32, now uint64) {
 	s := &c.t.slots[slot]
-	flags := atomic.LoadUint32(&s.Flags)
 	quiet := silence(now, atomic.LoadUint64(&s.Last))
 	limit := c.idle(proto(&s.Key))
 	if state&stateOrphan != 0 {
@@ -252,12 +273,11 @@ func (c *collector) lookLive(b *Batch, slot, state uint32, now uint64) {
 		}
 	case quiet > limit:
 		if closed, ok := c.t.closeSlot(slot, state, stateSplit); ok {
-			c.t.markInwards(slot)
+			c.t.take(slot)
 			c.closed.push(waiting{slot, closed, now})
 		}
-	case closing(flags) && quiet >= c.timeouts.Linger,
-		halfOpen(s, state, flags) && quiet >= c.timeouts.HalfOpen:
-		c.t.markInwards(slot)
+	case c.early(s, state, quiet):
+		c.t.take(slot)
 		c.take(b, slot, state)
 	}
 }
@@ -267,10 +287,10 @@ func (c *collector) lookLive(b *Batch, slot, state uint32, now uint64) {
 func (c *collector) takeOpen(b *Batch, max int, reason session.EndReason) (more bool) {
 	for slot := range uint32(len(c.t.slots)) {
 		state := c.t.state(slot)
-		if state&phaseMask != phaseLive && state&phaseMask != phaseClosed || c.t.isInwards(slot) {
+		if state&phaseMask != phaseLive && state&phaseMask != phaseClosed || c.t.isTaken(slot) {
 			continue
 		}
-		if state&phaseMask == phaseLive && state&stateStored != 0 {
+		if state&stateStored != 0 {
 			c.t.free(slot, state)
 			continue
 		}
@@ -285,7 +305,7 @@ func (c *collector) takeOpen(b *Batch, max int, reason session.EndReason) (more 
 			}
 			state = closed
 		}
-		c.t.markInwards(slot)
+		c.t.take(slot)
 		c.take(b, slot, state)
 		s := &b.Sessions[b.Len()-1]
 		if wasOpen && s.EndReason != session.EndFIN && s.EndReason != session.EndRST {
@@ -295,13 +315,18 @@ func (c *collector) takeOpen(b *Batch, max int, reason session.EndReason) (more 
 	return false
 }
 
-// flushQueues gives back all that waits, for takeOpen to find.
+// flushQueues gives back all that waits, for takeOpen to find, and looks a
+// last time at what was marked STORED.
 func (c *collector) flushQueues() {
+	for _, s := range c.settled {
+		c.reopenIfChanged(s.ref)
+	}
+	c.settled = c.settled[:0]
 	for _, q := range []*queue{&c.lingering, &c.closed} {
 		for q.len() > 0 {
 			w := q.entries[q.head]
 			q.head++
-			c.t.clearInwards(w.slot)
+			c.t.untake(w.slot)
 		}
 	}
 }
@@ -309,7 +334,7 @@ func (c *collector) flushQueues() {
 // stored frees or marks the slots of a batch that is durable.
 func (c *collector) stored(b *Batch, now uint64) {
 	for _, r := range b.refs {
-		c.t.clearInwards(r.slot)
+		c.t.untake(r.slot)
 		if r.state&phaseMask == phaseClosed {
 			if c.t.free(r.slot, r.state) {
 				atomic.AddUint64(&c.t.meta.Stored, 1)
@@ -327,7 +352,7 @@ func (c *collector) markStored(r ref, now uint64) {
 	slot := &c.t.slots[r.slot]
 	if last := atomic.LoadUint64(&slot.Last); last != r.last || atomic.LoadUint32(&slot.Flags) != r.flags {
 		if state := c.t.state(r.slot); state>>genShift == r.state>>genShift {
-			c.t.markInwards(r.slot)
+			c.t.take(r.slot)
 			c.lingering.push(waiting{r.slot, state, now})
 		}
 		return

@@ -102,7 +102,9 @@ func tableStatus(t *table, counts *ebpf.Map) (TableStatus, error) {
 	s.Started, s.Reopened = last.Started, last.Reopened
 	s.RingSent, s.RingFull = last.RingSent, last.RingFull
 	s.FragmentsReleased, s.FragmentsOrphaned = last.FragmentsReleased, atomic.LoadUint64(&t.meta.Orphaned)
+	s.FragmentsRefused = atomic.LoadUint64(&t.meta.FragmentsRefused)
 	counted := s.Stored + s.Open + s.Closed
-	s.Balanced = first.Started+first.Reopened <= counted && counted <= last.Started+last.Reopened
+	moving := uint64(runtime.NumCPU()) // each may be between a slot and its counter
+	s.Balanced = first.Started+first.Reopened <= counted+moving && counted <= last.Started+last.Reopened+moving
 	return s, nil
 }

@@ -33,7 +33,8 @@ func Features() []Check {
 		feature("XDP programs", features.HaveProgramType(ebpf.XDP), "Linux 6.1 or newer is needed"),
 		feature("traffic control programs", features.HaveProgramType(ebpf.SchedCLS), "Linux 6.1 or newer is needed"),
 		feature("event ring", features.HaveMapType(ebpf.RingBuf), "Linux 6.1 or newer is needed"),
-		feature("coarse clock in programs", features.HaveProgramHelper(ebpf.XDP, asm.FnKtimeGetCoarseNs), "Linux 6.1 or newer is needed"),
+		feature("timer ticks in programs", features.HaveProgramHelper(ebpf.XDP, asm.FnJiffies64), "Linux 6.1 or newer is needed"),
+		feature("frames in several buffers", features.HaveProgramHelper(ebpf.XDP, asm.FnXdpLoadBytes), "Linux 6.1 or newer is needed"),
 		haveTCXCheck(),
 		loadCheck(),
 	}
@@ -95,6 +96,9 @@ func haveTCXCheck() Check {
 // loadCheck gives the real programs to the verifier.
 func loadCheck() Check {
 	r, err := OpenReplay(ReplayOptions{Slots: MinSlots})
+	if errors.Is(err, ErrPrivilege) {
+		return feature("edgelog's programs", unix.EPERM, "")
+	}
 	if err != nil {
 		return Check{Name: "edgelog's programs", Detail: err.Error(), Remedy: "please report it with your kernel version"}
 	}
@@ -170,7 +174,7 @@ func checkVLANOffload(u Uplink) []Check {
 	}
 	return []Check{{
 		Name: fmt.Sprintf("uplink %q", u.Name), OK: true,
-		Detail: "the card takes VLAN tags out of received frames (rxvlan on); sessions are found all the same",
+		Detail: "the card takes VLAN tags out of received frames (rxvlan on): harmless, as tags are not part of a session",
 	}}
 }
 

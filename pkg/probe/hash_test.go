@@ -52,7 +52,13 @@ var patterns = map[string]func(i uint32, k *kernelKey){
 	},
 	"IPv6 prefixes in order":     func(i uint32, k *kernelKey) { k.AddrA[0] = be64(0x20010db800000000 + uint64(i)<<8) },
 	"IPv6 interface identifiers": func(i uint32, k *kernelKey) { k.AddrA[1] = be64(uint64(i)) },
-	"every 256th address":        func(i uint32, k *kernelKey) { k.AddrA[1] = word4(i << 8) },
+	"one /24 to another": func(i uint32, k *kernelKey) {
+		k.AddrA[1], k.AddrB[1] = word4(0x0a000000+i&0xff), word4(0xc6336400+i>>8)
+	},
+	"one IPv6 prefix to another": func(i uint32, k *kernelKey) {
+		k.AddrA[1], k.AddrB[1] = be64(uint64(i&0xff)), be64(uint64(i>>8))
+	},
+	"every 256th address": func(i uint32, k *kernelKey) { k.AddrA[1] = word4(i << 8) },
 }
 
 func word4(a uint32) uint64 {

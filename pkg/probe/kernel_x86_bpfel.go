@@ -79,6 +79,8 @@ type kernelFragmentKey struct {
 	Id    uint32
 	Proto uint16
 	Side  uint16
+	Realm uint32
+	Far   uint32
 }
 
 type kernelKey struct {
@@ -166,6 +168,7 @@ const (
 	kernelStateSTATE_EXEMPT      kernelState = 4096
 	kernelStateSTATE_SPLIT       kernelState = 8192
 	kernelStateSTATE_BURIED      kernelState = 16384
+	kernelStateSTATE_DISPLACED   kernelState = 32768
 	kernelStateSTATE_GEN_SHIFT   kernelState = 16
 )
 
@@ -182,18 +185,20 @@ type kernelTableCounters struct {
 }
 
 type kernelTableMeta struct {
-	_        structs.HostLayout
-	HashSeed [6]uint64
-	TickNs   uint64
-	TickBase uint64
-	Stored   uint64
-	Orphaned uint64
+	_                structs.HostLayout
+	HashSeed         [6]uint64
+	TickNs           uint64
+	TickBase         uint64
+	Profile          uint64
+	Stored           uint64
+	Orphaned         uint64
+	FragmentsRefused uint64
 }
 
 type kernelTableVersion uint32
 
 const (
-	kernelTableVersionTABLE_VERSION kernelTableVersion = 1
+	kernelTableVersionTABLE_VERSION kernelTableVersion = 2
 )
 
 // Names of all BPF objects in the ELF.
@@ -206,6 +211,7 @@ const (
 	kernelMapFragments            = "fragments"
 	kernelMapMeta                 = "meta"
 	kernelMapPacketCounts         = "packet_counts"
+	kernelMapScratch              = "scratch"
 	kernelMapSessions             = "sessions"
 	kernelMapTableCounts          = "table_counts"
 	kernelProgEdgelogClock        = "edgelog_clock"
@@ -306,6 +312,7 @@ type kernelMapSpecs struct {
 	Fragments    *ebpf.MapSpec `ebpf:"fragments"`
 	Meta         *ebpf.MapSpec `ebpf:"meta"`
 	PacketCounts *ebpf.MapSpec `ebpf:"packet_counts"`
+	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
 	Sessions     *ebpf.MapSpec `ebpf:"sessions"`
 	TableCounts  *ebpf.MapSpec `ebpf:"table_counts"`
 }
@@ -374,6 +381,7 @@ type kernelMaps struct {
 	Fragments    *ebpf.Map `ebpf:"fragments"`
 	Meta         *ebpf.Map `ebpf:"meta"`
 	PacketCounts *ebpf.Map `ebpf:"packet_counts"`
+	Scratch      *ebpf.Map `ebpf:"scratch"`
 	Sessions     *ebpf.Map `ebpf:"sessions"`
 	TableCounts  *ebpf.Map `ebpf:"table_counts"`
 }
@@ -386,6 +394,7 @@ func (m *kernelMaps) Close() error {
 		m.Fragments,
 		m.Meta,
 		m.PacketCounts,
+		m.Scratch,
 		m.Sessions,
 		m.TableCounts,
 	)

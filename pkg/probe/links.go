@@ -8,12 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-const uplinksFile = "uplinks.json"
+const (
+	uplinksFile = "uplinks.json"
+	attachRetry = 30 * time.Second // loading the programs again costs a moment of a CPU
+)
 
 // watchLinks tells, without saying what, that a link of this network namespace
 // came, went or changed.
@@ -23,7 +27,11 @@ func watchLinks() (<-chan netlink.LinkUpdate, func(), error) {
 	if err := netlink.LinkSubscribe(updates, done); err != nil {
 		return nil, nil, explain("watch the links", err)
 	}
-	return updates, func() { close(done) }, nil
+	return updates, func() {
+		close(done)
+		for range updates { // until its sender has seen that it is over
+		}
+	}, nil
 }
 
 // SetUplinks makes the given links the watched ones: new ones are attached,
@@ -61,7 +69,12 @@ func (p *Probe) SetUplinks(uplinks []Uplink) error {
 	if first != nil {
 		return first
 	}
-	return p.reconcileLocked()
+	if err := p.reconcileLocked(); err != nil {
+		return err
+	}
+	return p.pins.removeStale(func(ifindex int) bool {
+		return slices.ContainsFunc(p.uplinks, func(u *uplink) bool { return u.ifindex == ifindex })
+	})
 }
 
 // uplinkIDs gives each name the number of its counters, the same one for as
@@ -71,13 +84,12 @@ func (p *Probe) uplinkIDs(uplinks []Uplink) (map[string]uint32, error) {
 	path := filepath.Join(p.opt.StateDir, uplinksFile)
 	if p.opt.StateDir != "" {
 		b, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("read the uplink numbers: %w", err)
-		}
 		if err == nil {
-			if err := json.Unmarshal(b, &ids); err != nil {
-				return nil, fmt.Errorf("the file %q is damaged: %w; remove it: only packet counters of uplinks may then change places", path, err)
-			}
+			err = json.Unmarshal(b, &ids)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			p.log.Warn("the numbers of the uplinks are given anew; their packet counters may change places", "error", err)
+			clear(ids)
 		}
 	}
 	changed := false
@@ -93,12 +105,8 @@ func (p *Probe) uplinkIDs(uplinks []Uplink) (map[string]uint32, error) {
 		changed = true
 	}
 	if changed && p.opt.StateDir != "" {
-		b, err := json.Marshal(ids)
-		if err != nil {
-			return nil, fmt.Errorf("encode the uplink numbers: %w", err)
-		}
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			return nil, fmt.Errorf("write the uplink numbers: %w", err)
+		if err := writeJSON(path, ids); err != nil {
+			return nil, fmt.Errorf("keep the uplink numbers: %w", err)
 		}
 	}
 	return ids, nil
@@ -153,14 +161,15 @@ func (p *Probe) reconcileLocked() error {
 			p.vanished(u, "the link was made anew")
 		}
 		u.up = attrs.Flags&unix.IFF_UP != 0
-		if u.ifindex != 0 {
-			if u.stillAttached() {
+		if u.ifindex != 0 && u.problem == "" {
+			if p.stillAttached(u) {
 				continue
 			}
 			p.tell(Event{Kind: "link-lost", Uplink: u.cfg.Name, Text: "a program was detached by somebody else"})
-			u.release()
-			u.ifindex = 0
+		} else if u.ifindex != 0 && time.Now().Before(u.retry) {
+			continue
 		}
+		u.release()
 		if err := p.tryAttach(u, dev); err != nil {
 			return err
 		}
@@ -176,8 +185,7 @@ func (p *Probe) tryAttach(u *uplink, dev netlink.Link) error {
 		p.tell(Event{Kind: "link-attached", Uplink: u.cfg.Name, Text: fmt.Sprintf("ingress %s, egress %s", u.ingress.mode, u.egress.mode)})
 		return nil
 	}
-	u.release()
-	u.ifindex = 0
+	u.retry = time.Now().Add(attachRetry)
 	if errors.Is(err, ErrPrivilege) || errors.Is(err, ErrKernel) && u.cfg.Attach != AttachXDP {
 		return err
 	}
@@ -188,24 +196,20 @@ func (p *Probe) tryAttach(u *uplink, dev netlink.Link) error {
 	return nil
 }
 
-// vanished forgets a link that is gone; its pins hold nothing any more.
+// vanished leaves a link that is gone, or has another name now.
 func (p *Probe) vanished(u *uplink, why string) {
 	if u.ifindex != 0 {
 		p.tell(Event{Kind: "link-vanished", Uplink: u.cfg.Name, Text: why})
-		for _, a := range []*attachment{&u.ingress, &u.egress} {
-			if a.link != nil {
-				_ = a.link.Unpin() // a dead link
-			}
+		if err := p.detach(u); err != nil { // it may live on under another name
+			p.log.Error("a link that went could not be left", "uplink", u.cfg.Name, "error", err)
 		}
-		u.release()
-		u.ingress, u.egress = attachment{}, attachment{}
-		u.ifindex, u.up = 0, false
+		u.up = false
 	}
 	u.problem = why + ": waiting for it"
 }
 
 // stillAttached asks the kernel whether both directions are as we left them.
-func (u *uplink) stillAttached() bool {
+func (p *Probe) stillAttached(u *uplink) bool {
 	for hook, a := range map[string]*attachment{hookIngress: &u.ingress, hookEgress: &u.egress} {
 		switch {
 		case a.link != nil:
@@ -213,7 +217,7 @@ func (u *uplink) stillAttached() bool {
 				return false
 			}
 		case a.filter != nil:
-			if ours, err := ourFilters(u.ifindex, hook); err == nil && len(ours) == 0 {
+			if len(p.pins.ourFilters(u.ifindex, hook)) == 0 {
 				return false
 			}
 		}
@@ -223,10 +227,10 @@ func (u *uplink) stillAttached() bool {
 
 // waitForPrograms returns when every program that ran before has ended: a
 // global memory barrier waits for a grace period of RCU, under which they run.
-func waitForPrograms() error {
+// Kernels with nohz_full refuse it; there the grace has to do.
+func waitForPrograms(grace time.Duration) {
 	const cmdGlobal = 1 // MEMBARRIER_CMD_GLOBAL
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, cmdGlobal, 0, 0); errno != 0 {
-		return fmt.Errorf("wait for running programs: %w", errno)
+		<-time.After(grace)
 	}
-	return nil
 }

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -86,7 +88,7 @@ func size(spec *ebpf.CollectionSpec, slots, ring uint32) {
 }
 
 // createMaps makes a fresh table with a hash that nobody outside can foresee.
-func createMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
+func createMaps(spec *ebpf.CollectionSpec, profile session.Profile) (map[string]*ebpf.Map, error) {
 	maps := map[string]*ebpf.Map{}
 	for _, name := range sharedMaps {
 		m, err := ebpf.NewMap(spec.Maps[name])
@@ -96,7 +98,7 @@ func createMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 		}
 		maps[name] = m
 	}
-	var meta kernelTableMeta
+	meta := kernelTableMeta{Profile: uint64(profile)}
 	for i := range meta.HashSeed {
 		var random [8]byte
 		_, _ = rand.Read(random[:]) // never fails
@@ -145,7 +147,7 @@ func loadPrograms(maps map[string]*ebpf.Map, o *Options, k knobs, names ...strin
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 	}
 	for name := range spec.Programs {
-		if !contains(names, name) {
+		if !slices.Contains(names, name) {
 			delete(spec.Programs, name)
 		}
 	}
@@ -177,25 +179,16 @@ func loadPrograms(maps map[string]*ebpf.Map, o *Options, k knobs, names ...strin
 	return coll, nil
 }
 
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
-
 // explain turns what the kernel said into a sentence with a remedy.
 func explain(what string, err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
+	case errors.As(err, &verifier) && !errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s: the kernel's verifier refused them: %w; please report it with your kernel version", what, err)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%s: %w: %w; Linux 6.1 or newer with BTF is needed, see \"edgelog doctor\"", what, ErrKernel, err)
 	case isPermission(err):
 		return fmt.Errorf("%s: %w: %w; run as root, or with CAP_BPF and CAP_NET_ADMIN", what, ErrPrivilege, err)
-	case errors.As(err, &verifier):
-		return fmt.Errorf("%s: the kernel's verifier refused them: %w; please report it with your kernel version", what, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
@@ -241,7 +234,8 @@ func prefixKey(p netip.Prefix) kernelPrefix {
 // setBorder makes the map hold exactly these prefixes: new ones are added
 // before old ones go, so that no address is for a moment not local.
 func setBorder(m *ebpf.Map, local, exempt []netip.Prefix) error {
-	want := map[kernelPrefix]uint32{}
+	// IPv4 stands below ::ffff:0:0/96: a shorter IPv6 prefix must not cover it.
+	want := map[kernelPrefix]uint32{{Length: 96, Addr: session.AddrFrom(netip.IPv4Unspecified())}: 0}
 	for p, v := range borderEntries(local, exempt) {
 		want[prefixKey(p)] = v
 	}
@@ -253,10 +247,14 @@ func setBorder(m *ebpf.Map, local, exempt []netip.Prefix) error {
 	var stale []kernelPrefix
 	var k kernelPrefix
 	var v uint32
-	for it := m.Iterate(); it.Next(&k, &v); {
+	it := m.Iterate()
+	for it.Next(&k, &v) {
 		if _, ok := want[k]; !ok {
 			stale = append(stale, k)
 		}
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("walk through the border prefixes: %w", err)
 	}
 	for _, k := range stale {
 		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {

@@ -117,6 +117,9 @@ func (o *Options) check() error {
 	if o.Profile == session.ProfileSource && len(o.Local) == 0 {
 		return fmt.Errorf("%w: profile %q needs local prefixes, to know which side is an end user's", ErrOptions, o.Profile)
 	}
+	if len(o.Exempt) > 0 && len(o.Local) == 0 {
+		return fmt.Errorf("%w: exempt prefixes without local ones leave nothing to record", ErrOptions)
+	}
 	if o.Profile == session.ProfileSample500 {
 		return fmt.Errorf("%w: profile %q is not supported as a standing profile", ErrOptions, o.Profile)
 	}

@@ -1,16 +1,21 @@
 package probe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/session"
 )
 
 const standardBPFFS = "/sys/fs/bpf"
@@ -20,12 +25,13 @@ const standardBPFFS = "/sys/fs/bpf"
 type pinDir struct {
 	path   string
 	layout string
+	lock   *os.File // held by the agent that owns the table
 }
 
 // openPinDir makes the directory, and mounts a BPF file system where there is
 // none: on /sys/fs/bpf when dir is in there, else on dir itself.
 func openPinDir(dir, layout string) (pinDir, error) {
-	p := pinDir{filepath.Join(dir, layout), layout}
+	p := pinDir{path: filepath.Join(dir, layout), layout: layout}
 	if !isBPFFS(dir) {
 		if err := mountBPFFS(dir); err != nil {
 			return p, err
@@ -34,7 +40,40 @@ func openPinDir(dir, layout string) (pinDir, error) {
 	if err := os.MkdirAll(p.path, 0o700); err != nil {
 		return p, explain(fmt.Sprintf("make the pin directory %q", p.path), err)
 	}
+	f, err := os.Open(p.path)
+	if err != nil {
+		return p, fmt.Errorf("open the pin directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close() // not ours
+		return p, fmt.Errorf("lock the pin directory %q: %w: another agent uses it; stop it first, or set another bpf_dir", p.path, err)
+	}
+	p.lock = f
 	return p, nil
+}
+
+// attachedTo lists the links that pins in this directory are attached to.
+func (p pinDir) attachedTo() []int {
+	var out []int
+	entries, err := os.ReadDir(p.path)
+	if err != nil {
+		return nil // nothing is there
+	}
+	for _, e := range entries {
+		_, number, found := strings.Cut(e.Name(), "_")
+		if n, err := strconv.Atoi(number); found && err == nil && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// unpin removes a pinned link, and with it the attachment, if there is one.
+func (p pinDir) unpin(hook string, ifindex int) error {
+	if err := os.Remove(p.linkPath(hook, ifindex)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("unpin the %s link: %w", hook, err)
+	}
+	return nil
 }
 
 // isBPFFS looks at the nearest directory that exists.
@@ -67,12 +106,12 @@ func mountBPFFS(dir string) error {
 }
 
 // maps opens the pinned maps, or creates and pins them.
-func (p pinDir) maps(spec *ebpf.CollectionSpec) (maps map[string]*ebpf.Map, adopted bool, err error) {
+func (p pinDir) maps(spec *ebpf.CollectionSpec, profile session.Profile) (maps map[string]*ebpf.Map, adopted bool, err error) {
 	if _, err := os.Stat(filepath.Join(p.path, "sessions")); err == nil {
-		maps, err := p.adopt(spec)
+		maps, err := p.adopt(spec, profile)
 		return maps, true, err
 	}
-	if maps, err = createMaps(spec); err != nil {
+	if maps, err = createMaps(spec, profile); err != nil {
 		return nil, false, err
 	}
 	for _, name := range sharedMaps { // "sessions" last
@@ -89,7 +128,7 @@ func (p pinDir) maps(spec *ebpf.CollectionSpec) (maps map[string]*ebpf.Map, adop
 	return maps, false, nil
 }
 
-func (p pinDir) adopt(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
+func (p pinDir) adopt(spec *ebpf.CollectionSpec, profile session.Profile) (map[string]*ebpf.Map, error) {
 	maps := map[string]*ebpf.Map{}
 	for _, name := range sharedMaps {
 		m, err := ebpf.LoadPinnedMap(filepath.Join(p.path, name), nil)
@@ -104,7 +143,25 @@ func (p pinDir) adopt(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 			return nil, fmt.Errorf("the pinned map %q in %q is not edgelog's: move it away", name, p.path)
 		}
 	}
+	if err := sameProfile(maps["meta"], profile); err != nil {
+		closeMaps(maps)
+		return nil, err
+	}
 	return maps, nil
+}
+
+// sameProfile refuses a table that was filled under another profile: what it
+// holds may be more, or less, than this one permits.
+func sameProfile(m *ebpf.Map, profile session.Profile) error {
+	var meta kernelTableMeta
+	if err := m.Lookup(uint32(0), &meta); err != nil {
+		return explain("read the table's meta data", err)
+	}
+	if old := session.Profile(meta.Profile); old != profile {
+		return fmt.Errorf("%w: the pinned table was filled with profile %q, not %q: run the agent once more with profile = %q and on_stop = \"drain\", stop it, and change the profile then",
+			ErrOptions, old, profile, old)
+	}
+	return nil
 }
 
 func (p pinDir) linkPath(hook string, ifindex int) string {
@@ -148,6 +205,10 @@ func (p pinDir) remove() error {
 	if err != nil {
 		return fmt.Errorf("read the pin directory: %w", err)
 	}
+	// "sessions" first: without it the rest counts as unfinished.
+	slices.SortFunc(entries, func(a, b os.DirEntry) int {
+		return cmp.Compare(slices.Index(sharedMaps, b.Name()), slices.Index(sharedMaps, a.Name()))
+	})
 	for _, e := range entries {
 		if err := os.Remove(filepath.Join(p.path, e.Name())); err != nil {
 			return fmt.Errorf("unpin %q: %w", e.Name(), err)

@@ -63,6 +63,8 @@ type Probe struct {
 	fragsHeld int
 	helpers   *ebpf.Collection
 	drained   bool
+	ticksOff  bool
+	freed     bool
 }
 
 // Open creates the table or adopts the one an earlier agent left, and attaches
@@ -97,7 +99,7 @@ func (p *Probe) open() (err error) {
 		return err
 	}
 	size(spec, p.opt.Slots, p.opt.RingBytes)
-	if p.maps, p.adopted, err = p.pins.maps(spec); err != nil {
+	if p.maps, p.adopted, err = p.pins.maps(spec, p.opt.Profile); err != nil {
 		return err
 	}
 	if have := p.maps["sessions"].MaxEntries() * slotsPerBucket; have != p.opt.Slots {
@@ -159,12 +161,18 @@ func (p *Probe) measureClock() {
 	if err != nil {
 		p.log.Error("the clock offset could not be kept", "error", err)
 	}
-	behind, err := checkTicks(p.helpers.Programs["edgelog_clock"], p.t.meta)
-	if err != nil || behind != 0 {
-		p.log.Error("the programs' clock is not CLOCK_MONOTONIC: times are off by this much", "behind", behind, "error", err)
-	}
 	if step != 0 {
 		p.tell(Event{Kind: "clock-step", Text: fmt.Sprintf("the clock was set by %.3f s", step.Seconds())})
+	}
+	p.cmu.Lock()
+	defer p.cmu.Unlock()
+	if p.freed || p.ticksOff {
+		return
+	}
+	behind, err := checkTicks(p.helpers.Programs["edgelog_clock"], p.t.meta)
+	if err != nil || behind != 0 {
+		p.ticksOff = true // once is enough
+		p.log.Error("the programs' clock is not CLOCK_MONOTONIC: times are off by this much", "behind", behind, "error", err)
 	}
 }
 
@@ -196,7 +204,7 @@ func (p *Probe) Collect(b *Batch, max int) error {
 		p.fragsAt = now
 		held, err := p.frags.expire(now, false)
 		if err != nil {
-			return err
+			p.log.Error("fragments could not be looked through; sessions are recorded all the same", "error", err)
 		}
 		p.fragsHeld = held
 	}
@@ -272,9 +280,7 @@ func (p *Probe) drain() error {
 	if err := p.SetUplinks(nil); err != nil {
 		return err
 	}
-	if err := waitForPrograms(); err != nil {
-		return err
-	}
+	waitForPrograms(p.opt.Grace)
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	if _, err := p.frags.expire(programsNow(), true); err != nil {
@@ -292,15 +298,22 @@ func (p *Probe) drain() error {
 // open stay; answers that were remembered as negative are forgotten within one
 // sweep.
 func (p *Probe) SetBorder(local, exempt []netip.Prefix) error {
-	if (len(local)+len(exempt) > 0) != (len(p.opt.Local)+len(p.opt.Exempt) > 0) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o := p.opt
+	o.Local, o.Exempt = local, exempt
+	if err := o.check(); err != nil {
+		return err
+	}
+	if (len(local) > 0) != (len(p.opt.Local) > 0) {
 		return fmt.Errorf("%w: a border filter cannot be switched on or off while the agent runs: restart it", ErrOptions)
 	}
 	if err := setBorder(p.maps["border"], local, exempt); err != nil {
 		return err
 	}
+	p.opt.Local, p.opt.Exempt = local, exempt
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
-	p.opt.Local, p.opt.Exempt = local, exempt
 	p.c.negatives, p.c.forgetTo = true, p.c.cursor
 	return nil
 }
@@ -359,7 +372,11 @@ func (p *Probe) Close() error {
 func (p *Probe) freeMemory() error {
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
+	p.freed = true
 	var err error
+	if p.pins.lock != nil {
+		_ = p.pins.lock.Close() // gives the lock back
+	}
 	if p.ring != nil {
 		err = p.ring.Close()
 	}

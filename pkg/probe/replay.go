@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -46,14 +47,15 @@ type Replay struct {
 	batch Batch
 	out   []byte
 
-	now      uint64
-	sweptAt  uint64
-	runts    uint64
-	overlong uint64
+	now     uint64
+	sweptAt uint64
+	runts   uint64
 }
 
 // OpenReplay loads the programs with a private table.
-func OpenReplay(opt ReplayOptions) (*Replay, error) { return openReplay(opt, 4096, true) }
+func OpenReplay(opt ReplayOptions) (*Replay, error) {
+	return openReplay(opt, uint32(os.Getpagesize()), true)
+}
 
 func openReplay(opt ReplayOptions, ring uint32, testClock bool) (*Replay, error) {
 	o := Options{
@@ -76,7 +78,7 @@ func openReplay(opt ReplayOptions, ring uint32, testClock bool) (*Replay, error)
 	}
 	size(spec, o.Slots, o.RingBytes)
 	r := &Replay{opt: opt, out: make([]byte, 1<<17)}
-	if r.maps, err = createMaps(spec); err != nil {
+	if r.maps, err = createMaps(spec, o.Profile); err != nil {
 		return nil, err
 	}
 	if err := r.load(&o, testClock); err != nil {
@@ -129,7 +131,6 @@ func (r *Replay) Packet(frame []byte, at int64) error {
 		program, verdict = r.coll.Programs["edgelog_egress"], tcNext
 		if len(frame) > maxSkbTestRun {
 			frame = frame[:maxSkbTestRun] // all headers that are ever read are in front
-			r.overlong++
 		}
 	}
 	run := ebpf.RunOptions{Data: frame, DataOut: r.out, Repeat: 1}

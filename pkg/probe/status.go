@@ -62,6 +62,7 @@ type TableStatus struct {
 	FragmentsHeld     uint64 `json:"fragments_held"`     // fragments that wait for their first fragment now
 	FragmentsReleased uint64 `json:"fragments_released"` // held fragments that found their first fragment
 	FragmentsOrphaned uint64 `json:"fragments_orphaned"` // held fragments recorded without ports
+	FragmentsRefused  uint64 `json:"fragments_refused"`  // held fragments that were not ours to record
 
 	Balanced bool `json:"balanced"` // the sums above and those of each uplink hold
 }

@@ -21,10 +21,10 @@ type table struct {
 	words []uint32 // lock and overflow count of each bucket
 	meta  *kernelTableMeta
 
-	mask    uint64 // buckets - 1
-	mapped  [][]byte
-	seed    [6]uint64 // secret multipliers of the hash
-	inwards []uint32  // bitmap: slots that are in a batch or wait for their grace
+	mask   uint64 // buckets - 1
+	mapped [][]byte
+	seed   [6]uint64 // secret multipliers of the hash
+	taken  []uint32  // bitmap: slots that are in a batch or wait for their grace
 }
 
 // mapTable maps the three memory-mappable maps of a loaded table.
@@ -49,7 +49,7 @@ func mapTable(sessions, words, meta *ebpf.Map) (*table, error) {
 	t.words = unsafe.Slice((*uint32)(unsafe.Pointer(&lines[0])), words.MaxEntries()*bucketsPerLine)
 	t.meta = (*kernelTableMeta)(unsafe.Pointer(&one[0]))
 	t.mask = uint64(buckets) - 1
-	t.inwards = make([]uint32, (len(t.slots)+31)/32)
+	t.taken = make([]uint32, (len(t.slots)+31)/32)
 	t.seed = t.meta.HashSeed
 	return t, nil
 }
@@ -73,10 +73,15 @@ func (t *table) close() {
 	*t = table{}
 }
 
-// hashKey is key_hash of bpf/table.h.
+// nh is nh of bpf/bucket.h.
+func nh(word, seed uint64) uint64 {
+	return uint64(uint32(word)+uint32(seed)) * uint64(uint32(word>>32)+uint32(seed>>32))
+}
+
+// hashKey is key_hash of bpf/bucket.h.
 func (t *table) hashKey(k *kernelKey) uint64 {
-	h := k.AddrA[0]*t.seed[0] + k.AddrA[1]*t.seed[1] + k.AddrB[0]*t.seed[2] + k.AddrB[1]*t.seed[3]
-	h += (uint64(k.RealmProto)<<32 | uint64(k.PortB)<<16 | uint64(k.PortA)) * t.seed[4]
+	ends := uint64(k.RealmProto)<<32 | uint64(k.PortB)<<16 | uint64(k.PortA)
+	h := nh(k.AddrA[0], t.seed[0]) + nh(k.AddrA[1], t.seed[1]) + nh(k.AddrB[0], t.seed[2]) + nh(k.AddrB[1], t.seed[3]) + nh(ends, t.seed[4])
 	h ^= h >> 32
 	h *= t.seed[5]
 	h ^= h >> 29
@@ -84,7 +89,7 @@ func (t *table) hashKey(k *kernelKey) uint64 {
 	return h ^ h>>32
 }
 
-// chainBucket is chain_bucket of bpf/table.h: the i-th bucket of a chain.
+// chainBucket is chain_bucket of bpf/bucket.h: the i-th bucket of a chain.
 func (t *table) chainBucket(hash uint64, i int) uint32 {
 	return uint32((hash + uint64(i)*(hash>>40|1)) & t.mask)
 }
@@ -95,38 +100,48 @@ func (t *table) swap(slot, from, to uint32) bool {
 	return atomic.CompareAndSwapUint32(&t.slots[slot].State, from, to)
 }
 
-// close makes a LIVE slot CLOSED; it is found by no packet from then on.
+// closeSlot makes a LIVE slot CLOSED; it is found by no packet from then on.
 func (t *table) closeSlot(slot, state, mark uint32) (closed uint32, ok bool) {
 	closed = state&^phaseMask | phaseClosed | mark
 	return closed, t.swap(slot, state, closed)
 }
 
-// free gives a slot back. Buckets that its session was placed beyond are told
-// afterwards: a count too high for a moment only makes searches longer.
+// free wipes a slot and gives it back, if it still has that state. First it is
+// CLOSED|STORED, which belongs to the agent alone, for the next agent too.
+// Buckets that its session was placed beyond are told when no packet can find
+// it any more; a count too high for a moment only makes searches longer.
 func (t *table) free(slot, state uint32) bool {
-	phase := state & phaseMask
-	key := t.slots[slot].Key
-	if !t.swap(slot, state, state>>genShift<<genShift|phaseFree) {
+	mine := state&^phaseMask | phaseClosed | stateStored
+	if !t.swap(slot, state, mine) {
 		return false
 	}
-	if phase == phaseNegative || state&stateBuried != 0 {
-		return true // never placed beyond a bucket
+	s := &t.slots[slot]
+	if state&stateDisplaced != 0 && !isWiped(state) {
+		t.leaveChain(slot, t.hashKey(&s.Key))
 	}
-	hash := t.hashKey(&key)
-	bucket := slot / slotsPerBucket
+	s.Key, s.First, s.Last, s.Flags = kernelKey{}, 0, 0, 0
+	return t.swap(slot, mine, state>>genShift<<genShift|phaseFree)
+}
+
+// leaveChain lowers the overflow counts of the buckets before the slot's own.
+func (t *table) leaveChain(slot uint32, hash uint64) {
 	for i := range maxChain {
 		b := t.chainBucket(hash, i)
-		if b == bucket {
-			break
+		if b == slot/slotsPerBucket {
+			return
 		}
 		atomic.AddUint32(&t.words[b], ^uint32(0)) // one less; never reaches the lock bit
 	}
-	return true
 }
 
-func (t *table) markInwards(slot uint32)    { t.inwards[slot/32] |= 1 << (slot % 32) }
-func (t *table) clearInwards(slot uint32)   { t.inwards[slot/32] &^= 1 << (slot % 32) }
-func (t *table) isInwards(slot uint32) bool { return t.inwards[slot/32]&(1<<(slot%32)) != 0 }
+// isWiped: an agent was killed while it freed this slot.
+func isWiped(state uint32) bool {
+	return state&(phaseMask|stateStored) == phaseClosed|stateStored
+}
+
+func (t *table) take(slot uint32)         { t.taken[slot/32] |= 1 << (slot % 32) }
+func (t *table) untake(slot uint32)       { t.taken[slot/32] &^= 1 << (slot % 32) }
+func (t *table) isTaken(slot uint32) bool { return t.taken[slot/32]&(1<<(slot%32)) != 0 }
 
 const (
 	fin = uint32(session.FIN)

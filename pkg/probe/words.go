@@ -19,6 +19,7 @@ const (
 	stateLocalB     = uint32(kernelStateSTATE_LOCAL_B)
 	stateSplit      = uint32(kernelStateSTATE_SPLIT)
 	stateBuried     = uint32(kernelStateSTATE_BURIED)
+	stateDisplaced  = uint32(kernelStateSTATE_DISPLACED)
 	genShift        = uint32(kernelStateSTATE_GEN_SHIFT)
 
 	flagsReuse  = uint32(kernelFlagsFLAGS_REUSE_MASK)

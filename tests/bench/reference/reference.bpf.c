@@ -21,9 +21,9 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#include "../../bpf/wire.h"
-#include "../../bpf/knobs.h"
-#include "../../bpf/parse.h"
+#include "../../../bpf/wire.h"
+#include "../../../bpf/knobs.h"
+#include "../../../bpf/parse.h"
 
 struct flow {
 	__u64 first;
