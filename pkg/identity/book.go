@@ -282,6 +282,9 @@ func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
 		b.count.late++
 	}
 	how := s.add(f)
+	if how == factQuiet && b.contested(s) {
+		how = factAdded // how long others hold the prefix may depend on it
+	}
 	if how == factKnown || how == factQuiet {
 		return s, how
 	}
@@ -300,6 +303,20 @@ func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
 	return s, how
 }
 
+// contested reports whether another session claims a prefix of s with a start
+// that is inferred.
+func (b *Book) contested(s *sess) bool {
+	for _, l := range s.facts[len(s.facts)-1].what.leases {
+		list := b.idx.list(l.Prefix)
+		for i := range list {
+			if list[i].SourceKey != s.key && list[i].Certainty&session.FromInferred != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // logWhole puts all of s into the log if the snapshot does not have it.
 func (b *Book) logWhole(s *sess) {
 	if _, out := b.absent[s]; !out {
@@ -311,7 +328,8 @@ func (b *Book) logWhole(s *sess) {
 	b.group.add(appendSession(b.group.buf, s, b.storedFacts(s)))
 }
 
-// takeReset notes that a source restarted and appends its sessions from before.
+// takeReset notes that a source restarted and appends its sessions: it ends those
+// from before, and those from after cannot have begun before it.
 func (b *Book) takeReset(changed []*sess, origin session.Source, name string, at int64) []*sess {
 	src := b.source(origin, name)
 	if !src.addReset(at) {
@@ -321,11 +339,9 @@ func (b *Book) takeReset(changed []*sess, origin session.Source, name string, at
 	b.seq++
 	b.group.add(appendReset(b.group.buf, origin, src.name, at))
 	for s := src.head; s != nil; s = s.next {
-		if s.facts[0].at <= at {
-			b.logWhole(s)
-			s.seq = b.seq
-			changed = append(changed, s)
-		}
+		b.logWhole(s)
+		s.seq = b.seq
+		changed = append(changed, s)
 	}
 	return changed
 }

@@ -57,6 +57,21 @@ func TestEventsInAnyOrderAnyNumberOfTimes(t *testing.T) {
 		{"a session id used again after a restart is another session",
 			[]Event{ev(Start, "1", "anna", 10, ip), on(40), ev(Start, "1", "bo", 50, ip), ev(Stop, "1", "bo", 90, ip)},
 			[]string{"anna 192.0.2.1/32 10..40~", "bo 192.0.2.1/32 50..90"}},
+		{"a session id used again after a restart by the same subscriber, its start lost",
+			[]Event{ev(Start, "1", "anna", 10, ip), on(40), ev(Interim, "1", "anna", 50, ip), ev(Stop, "1", "anna", 90, ip)},
+			[]string{"anna 192.0.2.1/32 10..40~", "anna 192.0.2.1/32 50~..90"}},
+		{"a stop at the moment of the restart is of before, what follows is not",
+			[]Event{ev(Start, "1", "anna", 10, ip), ev(Stop, "1", "anna", 40, ip), on(40), ev(Interim, "1", "anna", 42, ip)},
+			[]string{"anna 192.0.2.1/32 10..40", "anna 192.0.2.1/32 42~..-"}},
+		{"an estimated start does not reach back over a restart",
+			[]Event{on(40), held(ev(Stop, "1", "anna", 60, ip), 50)},
+			[]string{"anna 192.0.2.1/32 40~..60"}},
+		{"a stale session does not hide one that tells its session time",
+			[]Event{ev(Start, "a", "anna", 10, ip), held(ev(Stop, "b", "bo", 60, ip), 20)},
+			[]string{"anna 192.0.2.1/32 10..40~", "bo 192.0.2.1/32 40~..60"}},
+		{"a session time that another session proves wrong",
+			[]Event{ev(Start, "a", "anna", 10, ip), ev(Interim, "a", "anna", 50, ip), held(ev(Stop, "b", "bo", 60, ip), 40)},
+			[]string{"anna 192.0.2.1/32 10..60~", "bo 192.0.2.1/32 60~..60"}},
 		{"a session id used again without a word of restart",
 			[]Event{ev(Start, "1", "anna", 10, ip), ev(Start, "1", "anna", 50, ip), ev(Stop, "1", "anna", 90, ip)},
 			[]string{"anna 192.0.2.1/32 10..50~", "anna 192.0.2.1/32 50..90"}},
@@ -76,7 +91,7 @@ func TestEventsInAnyOrderAnyNumberOfTimes(t *testing.T) {
 			[]Event{ev(Start, "a", "anna", 10, ip, v6, fp, dp), ev(Interim, "a", "anna", 15, ip), ev(Stop, "a", "anna", 30, ip, v6, fp, dp)},
 			[]string{"anna 192.0.2.1/32 10..30", "anna 2001:db8::1/128 10..30", "anna 2001:db8:1::/64 10..30", "anna 2001:db8:100::/56 10..30"}},
 		{"a start without address and an interim that brings it",
-			[]Event{ev(Start, "a", "anna", 10), ev(Interim, "a", "anna", 13, ip), ev(Stop, "a", "anna", 30, ip)},
+			[]Event{ev(Start, "a", "anna", 10), held(ev(Interim, "a", "anna", 13, ip), 3), ev(Stop, "a", "anna", 30, ip)},
 			[]string{"anna 192.0.2.1/32 13~..30"}},
 		{"a session that comes back to its first address",
 			[]Event{ev(Start, "a", "anna", 10, ip), ev(Interim, "a", "anna", 20, ip2), ev(Interim, "a", "anna", 40, ip), ev(Stop, "a", "anna", 50, ip)},
@@ -277,8 +292,12 @@ func TestEndedBindingsLeaveMemoryAndLateEventsDoNotReviveThem(t *testing.T) {
 	}
 	flush(4000)
 	want(t, "an hour later", b.everything(), "bo 192.0.2.1/32 5..10~", "bo 2001:db8::/56 5..-")
+	apply(t, b, ev(Interim, "b", "bo", 3999, p, "192.0.2.9"))
+	want(t, "a report of bo, with anna forgotten", b.everything(),
+		"bo 192.0.2.1/32 5..10~", "bo 2001:db8::/56 5..-", "bo 192.0.2.9/32 3999~..-")
+	apply(t, b, ev(Stop, "b", "bo", 3999.5, "192.0.2.9"), ev(Start, "b2", "bo", 3999.6, p))
 	apply(t, b, start)
-	want(t, "after a late repetition", b.InForce(), "bo 2001:db8::/56 5..-")
+	want(t, "after a late repetition", b.InForce(), "bo 2001:db8::/56 3999.6..-")
 	flush(4001)
 	want(t, "the sealed record", NewReader(sink.got()).AllAt(addr(ip), 0, sec(12), sec(19)), "anna 192.0.2.1/32 10..20")
 	if s := b.Stats(); s.Late != 1 {

@@ -199,14 +199,10 @@ func (s *sess) newClaim(l *life, i, prev int, lease Lease) claim {
 		c.fromInf = f.flags&factDoubtful != 0
 	case prev < 0 && f.kind == Start:
 		c.fromInf = f.flags&factDoubtful != 0 // an Interim without lease came within slack before it
-	case prev < 0 && f.held > 0 && f.flags&factDoubtful == 0:
-		c.from = max(f.at-f.held, l.floor, 1)
-		if l.facts[0].kind == Start {
-			c.from = max(c.from, l.facts[0].at)
-		}
-		if r := lastReset(s.src.resets, f.at); r > c.from {
-			c.from = r
-		}
+	case prev < 0 && f.held > 0 && f.flags&factDoubtful == 0 && l.facts[0].kind != Start:
+		// After a Start that did not name it the lease came later, nobody
+		// knows when; without one, it was most likely there all the time.
+		c.from = max(f.at-f.held, l.floor, lastReset(s.src.resets, f.at), 1)
 	}
 	for j := range l.facts {
 		c.what = c.what.fill(l.facts[j].what)

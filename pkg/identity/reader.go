@@ -19,35 +19,55 @@ type Reader struct{ idx *index }
 //     one, that before none; of two of a kind the earlier holds. A start that
 //     one version reports is reported.
 //   - With different From they are one binding if they overlap and the start of
-//     at least one is inferred: a late Start moved it. The reported start
-//     holds, of two inferred ones the earlier; the end as above.
+//     at least one is inferred: a late Start moved it. The version with the
+//     reported start holds; if it has no end, the end of the other is taken as
+//     inferred. Of two inferred starts the earlier holds, unless others held the
+//     prefix then; the end as above.
 //   - All others are different bindings.
 //
 // After that the bindings of each prefix are resolved against each other as in
 // the Book: one without a reported end ends when another subscriber's begins.
 // The slice given is not changed.
 func NewReader(bindings []session.Binding) *Reader {
-	all := slices.Clone(bindings)
-	for i := range all {
+	all := make([]merged, len(bindings))
+	for i := range bindings {
+		all[i] = merged{bindings[i], bindings[i].From}
 		all[i].Prefix = normalPrefix(all[i].Prefix)
 	}
 	slices.SortFunc(all, compareVersions)
 	all = foldVersions(all)
-	slices.SortFunc(all, func(a, b session.Binding) int {
-		return cmp.Or(a.Prefix.Compare(b.Prefix), compareBinding(&a, &b))
-	})
+	slices.SortStableFunc(all, func(a, b merged) int { return a.Prefix.Compare(b.Prefix) })
 	x := newIndex()
+	var claims []claim
 	for len(all) > 0 {
-		n := 1
-		for n < len(all) && all[n].Prefix == all[0].Prefix {
-			n++
+		p := all[0].Prefix
+		claims = claims[:0]
+		for len(all) > 0 && all[0].Prefix == p {
+			claims = append(claims, all[0].claim())
+			all = all[1:]
 		}
-		list := all[:n:n]
-		endOpen(list)
-		x.set(list[0].Prefix, list)
-		all = all[n:]
+		x.set(p, resolve(claims))
 	}
 	return &Reader{idx: x}
+}
+
+// merged is a binding that several versions may have been merged into.
+type merged struct {
+	session.Binding
+	seen int64 // the latest start of a version: it was not an estimate by then
+}
+
+// readGroup makes the sessions of one subscriber leave each other alone: the
+// book has settled between them what it knew, and more than is sealed.
+const readGroup = "read back"
+
+func (m *merged) claim() claim {
+	return claim{
+		lease: Lease{Prefix: m.Prefix, FirstPort: m.FirstPort, LastPort: m.LastPort},
+		what:  &content{subscriber: m.Subscriber, line: m.Line, equipment: m.Equipment, place: m.Place, group: readGroup},
+		key:   m.SourceKey, src: m.SourceName, origin: m.Source, from: m.From, to: m.To, seen: m.seen, last: m.seen,
+		fromInf: m.Certainty&session.FromInferred != 0, toInf: m.Certainty&session.ToInferred != 0,
+	}
 }
 
 // At is Book.At.
@@ -62,9 +82,9 @@ func (r *Reader) AllAt(a session.Addr, port uint16, from, to int64) []session.Bi
 
 // compareVersions brings versions of one binding together, by From; of one
 // From the one that says most comes first.
-func compareVersions(a, b session.Binding) int {
-	return cmp.Or(compareHold(&a, &b), cmp.Compare(a.From, b.From),
-		cmp.Compare(endRank(&a), endRank(&b)), cmp.Compare(a.To, b.To), cmp.Compare(a.Certainty, b.Certainty),
+func compareVersions(a, b merged) int {
+	return cmp.Or(compareHold(&a.Binding, &b.Binding), cmp.Compare(a.From, b.From),
+		cmp.Compare(endRank(&a.Binding), endRank(&b.Binding)), cmp.Compare(a.To, b.To), cmp.Compare(a.Certainty, b.Certainty),
 		cmp.Compare(a.Line, b.Line), cmp.Compare(a.Equipment, b.Equipment), cmp.Compare(a.Place, b.Place))
 }
 
@@ -87,21 +107,18 @@ func endRank(b *session.Binding) int {
 
 // foldVersions merges the versions in all, which is in the order of
 // compareVersions, and returns what is left of it.
-func foldVersions(all []session.Binding) []session.Binding {
+func foldVersions(all []merged) []merged {
 	// Those of one From first: an early version without end would swallow
 	// what came after it.
+	all = foldIf(all, func(a, b *session.Binding) bool { return a.From == b.From })
+	return foldIf(all, oneBinding)
+}
+
+func foldIf(all []merged, one func(a, b *session.Binding) bool) []merged {
 	out := all[:0]
 	for _, b := range all {
-		if n := len(out); n > 0 && compareHold(&out[n-1], &b) == 0 && out[n-1].From == b.From {
-			fold(&out[n-1], &b)
-			continue
-		}
-		out = append(out, b)
-	}
-	all, out = out, out[:0]
-	for _, b := range all {
-		if n := len(out); n > 0 && compareHold(&out[n-1], &b) == 0 && oneBinding(&out[n-1], &b) {
-			fold(&out[n-1], &b)
+		if n := len(out); n > 0 && compareHold(&out[n-1].Binding, &b.Binding) == 0 && one(&out[n-1].Binding, &b.Binding) {
+			out[n-1].fold(&b)
 			continue
 		}
 		out = append(out, b)
@@ -118,45 +135,34 @@ func oneBinding(a, b *session.Binding) bool {
 }
 
 // fold puts into a, which does not start later, what b knows better.
-func fold(a, b *session.Binding) {
+func (a *merged) fold(b *merged) {
+	known, other := a, b // known: with the better start
 	if a.Certainty&session.FromInferred != 0 && b.Certainty&session.FromInferred == 0 {
-		a.From = b.From
-		a.Certainty &^= session.FromInferred
+		known, other = b, a
 	}
-	ra, rb := endRank(a), endRank(b)
-	if b.To >= a.From && (rb < ra || rb == ra && b.To < a.To) {
-		a.To = b.To
-		a.Certainty = a.Certainty&^session.ToInferred | b.Certainty&session.ToInferred
+	out := *known
+	out.seen = max(a.seen, b.seen)
+	rk, ro := endRank(&known.Binding), endRank(&other.Binding)
+	switch {
+	case other.To < known.From:
+	case a.From == b.From, out.Certainty&session.FromInferred != 0:
+		if ro < rk || ro == rk && other.To < known.To {
+			out.To = other.To
+			out.Certainty = out.Certainty&^session.ToInferred | other.Certainty&session.ToInferred
+		}
+	case rk == 2 && ro < 2:
+		// The book knew the reported start later or not at all: that the
+		// end belongs to it is likely, not certain.
+		out.To = other.To
+		out.Certainty |= session.ToInferred
 	}
 	for _, t := range [...]struct {
 		to   *string
 		from string
-	}{{&a.Line, b.Line}, {&a.Equipment, b.Equipment}, {&a.Place, b.Place}} {
+	}{{&out.Line, other.Line}, {&out.Equipment, other.Equipment}, {&out.Place, other.Place}} {
 		if *t.to == "" {
 			*t.to = t.from
 		}
 	}
-}
-
-// endOpen ends each binding without a reported end where the next one of
-// another session and subscriber begins that shares ports with it.
-func endOpen(list []session.Binding) {
-	for i := range list {
-		a := &list[i]
-		if endRank(a) == 0 {
-			continue
-		}
-		for j := i + 1; j < len(list) && list[j].From < a.To; j++ {
-			b := &list[j]
-			if a.To != session.Forever && b.Certainty&session.FromInferred != 0 {
-				continue // b's start may be an estimate, and a has an end that is not
-			}
-			if b.SourceKey != a.SourceKey && b.Subscriber != a.Subscriber &&
-				a.FirstPort <= b.LastPort && b.FirstPort <= a.LastPort {
-				a.To = b.From
-				a.Certainty |= session.ToInferred
-				break
-			}
-		}
-	}
+	*a = out
 }

@@ -11,10 +11,10 @@ import (
 // resolve turns all claims on one prefix into bindings, in the order of
 // compareBinding. It is a pure function of the set of claims:
 //
+//   - a start that is an estimate does not reach back into what was reported
+//     of others;
 //   - a claim whose end nobody reported ends when another session's claim
 //     starts; that end is inferred;
-//   - a start that is an estimate does not reach back into what is known of
-//     others;
 //   - claims whose ends are both reported stay as they are, even if they
 //     contradict each other.
 //
@@ -22,8 +22,8 @@ import (
 // (Event.Group), do not touch each other. The claims are reordered.
 func resolve(claims []claim) []session.Binding {
 	if len(claims) > 1 {
-		slices.SortFunc(claims, compareClaim)
 		clipEstimates(claims)
+		slices.SortFunc(claims, compareClaim)
 		takeOver(claims)
 	}
 	out := make([]session.Binding, len(claims))
@@ -38,7 +38,7 @@ func resolve(claims []claim) []session.Binding {
 }
 
 func compareClaim(a, b claim) int {
-	return cmp.Or(cmp.Compare(a.start(), b.start()), cmp.Compare(a.key, b.key), cmp.Compare(a.seen, b.seen),
+	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.key, b.key), cmp.Compare(a.seen, b.seen),
 		cmp.Compare(a.to, b.to), compareLease(a.lease, b.lease))
 }
 
@@ -48,25 +48,25 @@ func (a *claim) touch(b *claim) bool {
 		(a.what.group == "" || a.what.group != b.what.group || a.what.subscriber != b.what.subscriber)
 }
 
-// clipEstimates moves estimated starts behind the last that is known of
-// earlier holders.
+// clipEstimates moves estimated starts behind the reported ends of earlier
+// holders. If an earlier holder without a reported end was heard of after the
+// estimated start, the estimate is wrong, and moves behind that holder's
+// inferred end.
 func clipEstimates(claims []claim) {
 	for i := range claims {
 		c := &claims[i]
 		if !c.fromInf || c.from >= c.seen {
 			continue
 		}
+		from := c.from
 		for j := range claims {
 			o := &claims[j]
-			if j == i || o.start() >= c.seen || !o.touch(c) {
-				continue
+			reported := !o.toInf && !o.open()
+			if o.start() < c.seen && o.touch(c) && (reported || o.last >= c.from) {
+				from = max(from, min(o.to, c.seen))
 			}
-			known := o.last
-			if !o.toInf && !o.open() && o.to <= c.seen {
-				known = o.to
-			}
-			c.from = min(max(c.from, known), c.seen)
 		}
+		c.from = from
 	}
 }
 
@@ -81,11 +81,11 @@ func takeOver(claims []claim) {
 		}
 		for j := i + 1; j < len(claims); j++ {
 			o := &claims[j]
-			if o.start() >= c.to {
+			if o.from >= c.to {
 				break
 			}
 			if o.touch(c) {
-				c.to, c.toInf = o.start(), true
+				c.to, c.toInf = o.from, true
 				break
 			}
 		}

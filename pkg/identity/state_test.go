@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +71,126 @@ func TestWhatWasInForceIsThereAfterARestart(t *testing.T) {
 		"bo 192.0.2.2/32 20..30", "carl 192.0.2.3/32 35..-")
 }
 
+// What the snapshot leaves out is written whole when it changes after all.
+func TestASessionThatChangesAfterItsSnapshot(t *testing.T) {
+	dir, sink := t.TempDir(), &testSink{}
+	b := openTest(t, dir, Options{Sink: sink, MaxLog: 1})
+	apply(t, b, ev(Start, "a", "anna", 10, "192.0.2.1"), ev(Stop, "a", "anna", 20, "192.0.2.1"))
+	if err := b.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.absent) != 1 {
+		t.Fatalf("%d sessions are left out", len(b.absent))
+	}
+	apply(t, b, ev(Interim, "a", "anna", 15, "192.0.2.1", "2001:db8::1"))
+	want(t, "before", b.everything(), "anna 192.0.2.1/32 10..20", "anna 2001:db8::1/128 15~..20~")
+	b.Close()
+	b = openTest(t, dir, Options{Sink: sink})
+	want(t, "after the restart", b.everything(), "anna 192.0.2.1/32 10..20", "anna 2001:db8::1/128 15~..20~")
+}
+
+func TestARestartReportedAfterTheSnapshot(t *testing.T) {
+	dir, sink := t.TempDir(), &testSink{}
+	b := openTest(t, dir, Options{Sink: sink, MaxLog: 1})
+	apply(t, b, ev(Start, "a", "anna", 10, "192.0.2.1"), ev(Stop, "a", "anna", 20, "192.0.2.1"))
+	if err := b.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, b, on(15))
+	b.Close()
+	b = openTest(t, dir, Options{Sink: sink})
+	want(t, "after the restart", b.everything(), "anna 192.0.2.1/32 10..15~", "anna 192.0.2.1/32 20~..20")
+	if n := b.Stats().NotSealed; n != 2 {
+		t.Errorf("%d corrected bindings wait for the sink", n)
+	}
+}
+
+// reentrantSink has an event come in while it works.
+type reentrantSink struct {
+	testSink
+	do func()
+}
+
+func (s *reentrantSink) PutBindings(ctx context.Context, b []session.Binding) error {
+	if do := s.do; do != nil {
+		s.do = nil
+		do()
+	}
+	return s.testSink.PutBindings(ctx, b)
+}
+
+func TestWhatChangesDuringAHandOverIsHandedOverLater(t *testing.T) {
+	dir, sink := t.TempDir(), &reentrantSink{}
+	b := openTest(t, dir, Options{Sink: sink})
+	apply(t, b, ev(Start, "a", "anna", 10, "192.0.2.1"))
+	sink.do = func() { apply(t, b, ev(Stop, "a", "anna", 20, "192.0.2.1")) }
+	if err := b.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	b = openTest(t, dir, Options{Sink: sink})
+	if err := b.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "handed over", sink.got(), "anna 192.0.2.1/32 10..-", "anna 192.0.2.1/32 10..20")
+}
+
+// A session that lost one of its prefixes to another does not get it back when
+// only the other is left out of the snapshot.
+func TestALostPrefixStaysLostAfterARestart(t *testing.T) {
+	dir, sink := t.TempDir(), &testSink{}
+	opts := Options{Sink: sink, MaxLog: 1}
+	b := openTest(t, dir, opts)
+	apply(t, b, ev(Start, "b", "bo", 5, "192.0.2.1", "2001:db8::/56"), ev(Start, "a", "anna", 10, "192.0.2.1"), ev(Stop, "a", "anna", 20, "192.0.2.1"))
+	for range 3 {
+		if err := b.Flush(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+		b = openTest(t, dir, opts)
+		want(t, "after a restart", b.InForce(), "bo 2001:db8::/56 5..-")
+	}
+}
+
+// whileSnapshot calls do once when a snapshot is begun.
+type whileSnapshot struct {
+	osFiles
+	do func()
+}
+
+func (w *whileSnapshot) create(path string, header []byte) (file, error) {
+	if strings.HasSuffix(path, extTmp) && w.do != nil {
+		do := w.do
+		w.do = nil
+		do()
+	}
+	return w.osFiles.create(path, header)
+}
+
+func TestEventsThatComeWhileASnapshotIsWritten(t *testing.T) {
+	dir, files, sink := t.TempDir(), &whileSnapshot{}, &testSink{}
+	clock := &testClock{}
+	clock.set(1000)
+	b, err := open(dir, Options{Sink: sink, MaxLog: 1, Clock: clock.Now}, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, b, ev(Start, "a", "anna", 10, "192.0.2.1"), ev(Start, "c", "carl", 10, "192.0.2.3"))
+	files.do = func() {
+		apply(t, b, ev(Stop, "a", "anna", 20, "192.0.2.1"), ev(Start, "b", "bo", 30, "192.0.2.2"))
+	}
+	if err := b.Flush(context.Background()); err != nil || files.do != nil {
+		t.Fatalf("%v; the snapshot was not written", err)
+	}
+	b.Close()
+	b = openTest(t, dir, Options{Sink: sink})
+	want(t, "after the restart", b.everything(), "anna 192.0.2.1/32 10..20", "bo 192.0.2.2/32 30..-", "carl 192.0.2.3/32 10..-")
+	if err := b.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "the sealed record", NewReader(sink.got()).everything(), "anna 192.0.2.1/32 10..20", "bo 192.0.2.2/32 30..-", "carl 192.0.2.3/32 10..-")
+}
+
 func TestNothingOfWhatIsOverStaysOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	b := openTest(t, dir, Options{Sink: &testSink{}, MaxLog: 1})
@@ -124,180 +242,6 @@ func TestNothingOfWhatIsOverStaysOnDisk(t *testing.T) {
 	}
 }
 
-// The log is cut at every byte: what had been confirmed before that byte was
-// written is there, and the torn rest is counted.
-func TestALogCutAtEveryByteLosesNothingConfirmed(t *testing.T) {
-	dir := t.TempDir()
-	b := openTest(t, dir, Options{})
-	log := theFile(t, dir, extLog)
-	type point struct {
-		size  int64
-		state string
-	}
-	points := []point{{b.Stats().LogBytes, ""}}
-	for i, e := range []Event{
-		ev(Start, "a", "anna", 10, "192.0.2.1"), ev(Start, "b", "bo", 20, "192.0.2.1"), on(30), ev(Stop, "b", "bo", 25, "192.0.2.1"),
-	} {
-		apply(t, b, e)
-		points = append(points, point{b.Stats().LogBytes, show(b.everything())})
-		if st, err := os.Stat(log); err != nil || st.Size() != points[i+1].size {
-			t.Fatalf("size %v, %v", st.Size(), err)
-		}
-	}
-	copied := copyDir(t, dir)
-	b.Close()
-	data, err := os.ReadFile(theFile(t, copied, extLog))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := range len(data) + 1 {
-		dir := copyDir(t, copied)
-		if err := os.Truncate(theFile(t, dir, extLog), int64(n)); err != nil {
-			t.Fatal(err)
-		}
-		b, err := Open(dir, Options{})
-		if err != nil {
-			t.Fatalf("cut at %d of %d: %v", n, len(data), err)
-		}
-		last := points[0]
-		for _, p := range points {
-			if p.size <= int64(n) {
-				last = p
-			}
-		}
-		if got := show(b.everything()); got != last.state {
-			t.Errorf("cut at %d of %d:\n%s\nwant:\n%s", n, len(data), got, last.state)
-		}
-		torn := int64(n) - last.size
-		if n < headerLen {
-			torn = int64(n)
-		}
-		if got := b.Stats().TornBytes; got != uint64(torn) {
-			t.Errorf("cut at %d: %d torn bytes counted, want %d", n, got, torn)
-		}
-		b.Close()
-	}
-}
-
-func TestATailOfZerosIsTorn(t *testing.T) {
-	dir := t.TempDir()
-	b := openTest(t, dir, Options{})
-	apply(t, b, ev(Start, "a", "anna", 10, "192.0.2.1"))
-	b.Close()
-	f, err := os.OpenFile(theFile(t, dir, extLog), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Write(make([]byte, 5000))
-	f.Close()
-	b = openTest(t, dir, Options{})
-	want(t, "after the crash", b.InForce(), "anna 192.0.2.1/32 10..-")
-	if b.Stats().TornBytes != 5000 {
-		t.Errorf("torn bytes: %d", b.Stats().TornBytes)
-	}
-}
-
-// Every byte of every file is changed, one at a time: the book either opens
-// with all it had, or says which file is broken and leaves all files alone.
-func TestEveryChangedByteIsNoticed(t *testing.T) {
-	dir := t.TempDir()
-	b := openTest(t, dir, Options{Sink: &testSink{}, MaxLog: 1})
-	apply(t, b, ev(Start, "a", "anna", 10, "192.0.2.1"))
-	if err := b.Flush(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	apply(t, b, ev(Start, "b", "bo", 10, "192.0.2.2"))
-	apply(t, b, ev(Start, "c", "carl", 10, "192.0.2.3"))
-	b.Close()
-	for _, ext := range []string{extKey, extSnap, extLog} {
-		data, err := os.ReadFile(theFile(t, dir, ext))
-		if err != nil {
-			t.Fatal(err)
-		}
-		work := copyDir(t, dir)
-		name := theFile(t, work, ext)
-		for i := range data {
-			bad := slices.Clone(data)
-			bad[i] ^= 0x41
-			if err := os.WriteFile(name, bad, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			_, err := Open(work, Options{})
-			if !errors.Is(err, ErrState) {
-				t.Fatalf("byte %d of %s changed: %v", i, name, err)
-			}
-			if s := err.Error(); !strings.Contains(s, name) || !strings.Contains(s, "move all files") {
-				t.Fatalf("the error does not name the file and the remedy: %s", s)
-			}
-		}
-		if err := os.WriteFile(name, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		b, err := Open(work, Options{})
-		if err != nil {
-			t.Fatalf("the right %s is back: %v", ext, err)
-		}
-		if n := len(b.InForce()); n != 3 {
-			t.Errorf("%d bindings in force after the repair of %s", n, ext)
-		}
-		b.Close()
-	}
-}
-
-func TestMissingAndForeignFilesAreNamed(t *testing.T) {
-	dir := t.TempDir()
-	b := openTest(t, dir, Options{})
-	apply(t, b, ev(Start, "a", "anna", 10, "192.0.2.1"))
-	b.Close()
-	other := t.TempDir()
-	openTest(t, other, Options{}).Close()
-	for _, c := range []struct {
-		name string
-		do   func(dir string) (file string, err error)
-	}{
-		{"no key", func(d string) (string, error) { f := theFile(t, d, extKey); return f, os.Remove(f) }},
-		{"no log", func(d string) (string, error) { f := theFile(t, d, extLog); return f, os.Remove(f) }},
-		{"no snapshot", func(d string) (string, error) { return theFile(t, d, extLog), os.Remove(theFile(t, d, extSnap)) }},
-		{"empty key", func(d string) (string, error) { f := theFile(t, d, extKey); return f, os.Truncate(f, 0) }},
-		{"the key of another book", func(d string) (string, error) {
-			f := theFile(t, d, extKey)
-			k, err := os.ReadFile(theFile(t, other, extKey))
-			return f, errors.Join(err, os.WriteFile(f, k, 0o600))
-		}},
-		{"a snapshot cut short", func(d string) (string, error) { f := theFile(t, d, extSnap); return f, os.Truncate(f, headerLen) }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := copyDir(t, dir)
-			file, err := c.do(d)
-			if err != nil {
-				t.Fatal(err)
-			}
-			before := listing(t, d)
-			_, err = Open(d, Options{})
-			if !errors.Is(err, ErrState) || !strings.Contains(err.Error(), file) {
-				t.Errorf("got %v", err)
-			}
-			if after := listing(t, d); after != before {
-				t.Errorf("files changed:\n%s\nbefore:\n%s", after, before)
-			}
-		})
-	}
-}
-
-func listing(t *testing.T, dir string) string {
-	t.Helper()
-	var sb strings.Builder
-	names, _ := filepath.Glob(filepath.Join(dir, "*"))
-	for _, n := range names {
-		data, err := os.ReadFile(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&sb, "%s %x\n", n, data)
-	}
-	return sb.String()
-}
-
 func TestASecondProcessIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	b := openTest(t, dir, Options{})
@@ -318,159 +262,6 @@ func TestAfterClose(t *testing.T) {
 	}
 	if err := b.Flush(context.Background()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Flush: %v", err)
-	}
-}
-
-// faulty fails the n-th operation on files from now on, and all after it until
-// it is mended. With crash the failing write leaves half of its bytes.
-type faulty struct {
-	mu    sync.Mutex
-	n     int // 0: nothing fails
-	lasts int // how many fail; 0: all
-	ops   int
-}
-
-var errDisk = errors.New("no space left on device")
-
-func (f *faulty) op() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ops++
-	if f.n == 0 || f.ops < f.n || f.lasts > 0 && f.ops >= f.n+f.lasts {
-		return nil
-	}
-	return errDisk
-}
-
-func (f *faulty) from(n, lasts int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ops, f.n, f.lasts = 0, n, lasts
-}
-
-func (f *faulty) create(path string, header []byte) (file, error) {
-	if err := f.op(); err != nil {
-		return nil, err
-	}
-	g, err := createFile(path, header)
-	if err != nil {
-		return nil, err
-	}
-	return &faultyFile{g, f}, nil
-}
-
-type faultyFile struct {
-	*os.File
-	f *faulty
-}
-
-func (g *faultyFile) Write(b []byte) (int, error) {
-	if err := g.f.op(); err != nil {
-		n, _ := g.File.Write(b[:len(b)/2])
-		return n, err
-	}
-	return g.File.Write(b)
-}
-
-func (g *faultyFile) Sync() error {
-	if err := g.f.op(); err != nil {
-		return err
-	}
-	return g.File.Sync()
-}
-
-// At every operation on the disk it fails, once or for good, or the program
-// dies there. What Apply has confirmed is there afterwards; what it has not
-// confirmed is confirmed when the source sends it again.
-func TestTheDiskFailsAtEveryPoint(t *testing.T) {
-	events := []Event{
-		ev(Start, "a", "anna", 10, "192.0.2.1"), ev(Start, "b", "bo", 20, "192.0.2.2"), ev(Start, "c", "carl", 30, "192.0.2.1"),
-		ev(Stop, "b", "bo", 40, "192.0.2.2"), ev(Start, "d", "dora", 50, "192.0.2.4"),
-	}
-	wanted := []string{"anna 192.0.2.1/32 10..30~", "bo 192.0.2.2/32 20..40", "carl 192.0.2.1/32 30..-", "dora 192.0.2.4/32 50..-"}
-	for _, lasts := range []int{0, 1, 2} {
-		for n := 1; ; n++ {
-			disk, sink, dir := &faulty{}, &testSink{}, t.TempDir()
-			clock := &testClock{}
-			opts := Options{Sink: sink, MaxLog: 400, Clock: clock.Now}
-			b, err := open(dir, opts, disk)
-			if err != nil {
-				t.Fatal(err)
-			}
-			disk.from(n, lasts)
-			confirmed := make([]bool, len(events))
-			for i, e := range events {
-				confirmed[i] = b.Apply(context.Background(), []Event{e}) == nil
-				clock.set(float64(100 * (i + 1)))
-				b.Flush(context.Background()) // fails with the disk
-			}
-			reached := disk.ops >= n
-			crashed := copyDir(t, dir)
-			disk.from(0, 0)
-
-			// The program died here: what was confirmed is known, or is with
-			// the sink.
-			os.Remove(filepath.Join(crashed, "lock"))
-			c, err := Open(crashed, opts)
-			if err != nil {
-				t.Fatalf("operation %d fails %d times, after the crash: %v", n, lasts, err)
-			}
-			all := NewReader(append(c.everything(), sink.got()...))
-			for i, ok := range confirmed {
-				if x, found := all.At(addr(events[i].Leases[0].Prefix.Addr().String()), 0, events[i].At-1); ok && events[i].Kind == Start {
-					x, found = all.At(addr(events[i].Leases[0].Prefix.Addr().String()), 0, events[i].At)
-					if !found || x.Subscriber != events[i].Subscriber {
-						t.Errorf("operation %d fails %d times: event %d was confirmed and is lost", n, lasts, i)
-					}
-				} else if ok && (!found || x.Certainty != 0 || x.To != events[i].At) {
-					t.Errorf("operation %d fails %d times: stop %d was confirmed and is lost", n, lasts, i)
-				}
-			}
-			c.Close()
-
-			// It did not die, and the disk is mended.
-			for i, e := range events {
-				if err := b.Apply(context.Background(), []Event{e}); err != nil {
-					t.Errorf("operation %d fails %d times, event %d again: %v", n, lasts, i, err)
-				}
-			}
-			clock.set(1000)
-			if err := b.Flush(context.Background()); err != nil {
-				t.Errorf("operation %d fails %d times, flush on the mended disk: %v", n, lasts, err)
-			}
-			want(t, "in memory", b.everything(), wanted...)
-			b.Close()
-			c = openTest(t, dir, opts)
-			want(t, "after the restart", NewReader(append(c.everything(), sink.got()...)).everything(), wanted...)
-			c.Close()
-			if t.Failed() || !reached {
-				break
-			}
-		}
-	}
-}
-
-func TestAFailingSinkLosesNothing(t *testing.T) {
-	dir, sink := t.TempDir(), &testSink{fail: io.ErrClosedPipe}
-	b := openTest(t, dir, Options{Sink: sink, MaxLog: 1})
-	apply(t, b, ev(Start, "a", "anna", 10, "192.0.2.1"), ev(Stop, "a", "anna", 20, "192.0.2.1"))
-	for range 3 {
-		if err := b.Flush(context.Background()); !errors.Is(err, io.ErrClosedPipe) {
-			t.Fatalf("got %v", err)
-		}
-	}
-	if s := b.Stats(); s.NotSealed != 1 || s.SinkErrors != 3 {
-		t.Errorf("stats: %+v", s)
-	}
-	b.Close()
-	sink.fail = nil
-	b = openTest(t, dir, Options{Sink: sink, MaxLog: 1})
-	if err := b.Flush(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	want(t, "handed over after the restart", sink.got(), "anna 192.0.2.1/32 10..20")
-	if s := b.Stats(); s.NotSealed != 0 || s.HandedOver != 1 {
-		t.Errorf("stats: %+v", s)
 	}
 }
 
