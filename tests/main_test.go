@@ -2,10 +2,12 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +28,13 @@ func TestMain(m *testing.M) {
 	binary = filepath.Join(dir, "edgelog")
 	if out, err := exec.Command("go", "build", "-race", "-o", binary, "../cmd/edgelog").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build edgelog: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	// Missing privileges are tried as another user. At its end a program that
+	// looks for races waits a second for late ones, by default.
+	err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("GORACE", "atexit_sleep_ms=10"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
@@ -76,6 +85,9 @@ func start(t *testing.T, o gateway.Options) *gateway.Gateway {
 // checkBalanceAtEnd is run after every test with an agent that still runs.
 func checkBalanceAtEnd(t *testing.T, g *gateway.Gateway) {
 	t.Cleanup(func() {
+		if strings.Contains(g.Agent().Output(), "DATA RACE") {
+			t.Errorf("the agent races:\n%s", g.Agent().Output())
+		}
 		select {
 		case <-g.Agent().Done():
 			return

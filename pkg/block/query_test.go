@@ -34,6 +34,35 @@ func asks(q Query, s *session.Session) bool {
 	return out || in && s.Flags&session.LocalOnly == 0
 }
 
+// randomQuery asks for what x is, in one of the ways that users ask.
+func randomQuery(r *rand.Rand, x *session.Session) Query {
+	q := Query{From: x.Start - r.Int64N(3e9), To: x.Start + r.Int64N(3e9)}
+	l, lp, ok := x.LocalEnd()
+	if !ok {
+		l, lp = x.Initiator, x.InitiatorPort
+	}
+	far, fp, _ := x.RemoteEnd()
+	a, f := Exactly(l.Netip()), Exactly(far.Netip())
+	if r.IntN(3) == 0 {
+		a, _ = a.Addr().Prefix(a.Bits() - 8)
+	}
+	switch r.IntN(6) {
+	case 0:
+		q.Address = a
+	case 1:
+		q.Address, q.Port = a, lp
+	case 2:
+		q.Remote, q.To = f, q.To+60e9
+	case 3:
+		q.Remote, q.RemotePort = f, fp
+	case 4:
+		q.Subscriber = x.Subscriber
+	case 5:
+		q.Address, q.Remote, q.RemotePort, q.Subscriber = a, f, fp, x.Subscriber
+	}
+	return q
+}
+
 func TestMatchFindsWhatAPlainSearchFinds(t *testing.T) {
 	m := newMix(3, 4000, time.Minute)
 	in := m.sessions()
@@ -54,31 +83,7 @@ func TestMatchFindsWhatAPlainSearchFinds(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	found := 0
 	for range 400 {
-		x := in[r.IntN(len(in))]
-		q := Query{From: x.Start - r.Int64N(3e9), To: x.Start + r.Int64N(3e9)}
-		l, lp, ok := x.LocalEnd()
-		if !ok {
-			l, lp = x.Initiator, x.InitiatorPort
-		}
-		far, fp, _ := x.RemoteEnd()
-		a, f := Exactly(l.Netip()), Exactly(far.Netip())
-		if r.IntN(3) == 0 {
-			a, _ = a.Addr().Prefix(a.Bits() - 8)
-		}
-		switch r.IntN(6) {
-		case 0:
-			q.Address = a
-		case 1:
-			q.Address, q.Port = a, lp
-		case 2:
-			q.Remote, q.To = f, q.To+60e9
-		case 3:
-			q.Remote, q.RemotePort = f, fp
-		case 4:
-			q.Subscriber = x.Subscriber
-		case 5:
-			q.Address, q.Remote, q.RemotePort, q.Subscriber = a, f, fp, x.Subscriber
-		}
+		q := randomQuery(r, &in[r.IntN(len(in))])
 		var want []session.Session
 		for _, y := range whole(in) {
 			if asks(q, &y) {

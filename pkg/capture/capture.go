@@ -56,8 +56,11 @@ func Open(path string) (*Reader, error) {
 
 func (r *Reader) start(in *bufio.Reader) error {
 	magic, err := in.Peek(4)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: shorter than a file header", ErrFormat)
+	}
+	if err != nil {
+		return err
 	}
 	if binary.BigEndian.Uint32(magic) == 0x0a0d0d0a {
 		ng, err := pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{WantMixedLinkType: true, SkipUnknownVersion: true})

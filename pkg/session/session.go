@@ -155,6 +155,22 @@ func (s *Session) RemoteEnd() (a Addr, port uint16, ok bool) {
 	return Addr{}, 0, false
 }
 
+// Endpoint returns one side as users write it: address and port, the address
+// alone for protocols without ports, "-" where the profile does not record it.
+func (s *Session) Endpoint(side Side) string {
+	if s.Flags&LocalOnly != 0 && s.Local != side {
+		return "-"
+	}
+	a, port := s.Initiator, s.InitiatorPort
+	if side == SideResponder {
+		a, port = s.Responder, s.ResponderPort
+	}
+	if !HasPorts(s.Proto) {
+		return a.String()
+	}
+	return netip.AddrPortFrom(a.Netip(), port).String()
+}
+
 // Day is a UTC day, counted from 1970-01-01. Retention is counted in days from
 // the end of a session.
 type Day int32
