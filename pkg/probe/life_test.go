@@ -2,9 +2,12 @@ package probe
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/gopacket/gopacket/layers"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -109,6 +112,9 @@ func TestFragmentsFindTheirSession(t *testing.T) {
 		{"the first one in the middle", each(s, last, first, middle), []string{"17 10.1.2.3:5000 > 192.0.2.9:53 0s-2s open fragments"}},
 		{"a session that began while its fragment was held", each(s, last, udp4(a4, b4, 5000, 53), first), []string{"17 10.1.2.3:5000 > 192.0.2.9:53 0s-2s open fragments"}},
 		{"no first one: recorded without ports", each(s, middle, last), []string{"17 10.1.2.3:0 > 192.0.2.9:0 0s-1s open fragments,orphan-fragments"}},
+		{"a fragment every twenty seconds keeps none waiting for ever",
+			[]packet{{0, last}, {20 * s, last}, {40 * s, last}, {60 * s, first}},
+			[]string{"17 10.1.2.3:5000 > 192.0.2.9:53 40s-1m0s open fragments", "17 10.1.2.3:0 > 192.0.2.9:0 0s-20s open fragments,orphan-fragments"}},
 		{"the first one too late", []packet{{0, last}, {31 * s, first}}, []string{"17 10.1.2.3:5000 > 192.0.2.9:53 31s-31s open fragments", "17 10.1.2.3:0 > 192.0.2.9:0 0s-0s open fragments,orphan-fragments"}},
 		{"the same id for another datagram", each(s, first, fragment4(a4, b4, 9, 17, other, 0, 24, true), fragment4(a4, b4, 9, 17, other, 24, 64, false)),
 			[]string{"17 10.1.2.3:5000 > 192.0.2.9:53 0s-0s open fragments", "17 10.1.2.3:6000 > 192.0.2.9:54 1s-2s open fragments"}},
@@ -162,6 +168,24 @@ func TestOnlyWhatCrossesTheBorderIsRecorded(t *testing.T) {
 				t.Errorf("sessions %v", got)
 			}
 		})
+	}
+}
+
+func TestAnIPv6PrefixDoesNotCoverIPv4(t *testing.T) {
+	opt := ReplayOptions{Local: []netip.Prefix{netip.PrefixFrom(a4, 32)}, Exempt: []netip.Prefix{netip.MustParsePrefix("::/8")}}
+	got, st := play(t, opt, packet{0, udp4(a4, b4, 1, 2)})
+	if len(got) != 1 {
+		t.Errorf("%v, out%s", got, st.Out.Sum())
+	}
+}
+
+func TestAnIPv6FrameCannotPassForIPv4(t *testing.T) {
+	mapped := netip.AddrFrom16(a4.As16())
+	forged := frame(ether(0x86dd), serialize(&layers.IPv6{Version: 6, HopLimit: 64, NextHeader: 17, SrcIP: net.IP(mapped.AsSlice()), DstIP: net.IP(netip.AddrFrom16(b4.As16()).AsSlice())}, rest(udp(5000, 53))))
+	got, st := play(t, ReplayOptions{}, packet{0, udp4(a4, b4, 5000, 53)}, packet{time.Second, forged})
+	expect(t, got, udpAB)
+	if st.In.Outcomes["bad_ip"] != 1 {
+		t.Errorf("in%s", st.In.Sum())
 	}
 }
 

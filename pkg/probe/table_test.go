@@ -237,6 +237,82 @@ func TestAClosedSessionIsStoredSoonAndAgainAfterAStraggler(t *testing.T) {
 	expect(t, r.at(t, 403*time.Second, nil), tcpAB+"1m43s-1m43s half-open")
 }
 
+func TestASessionThatGoesOnIsNotRecordedEarlyBecauseItWasQueued(t *testing.T) {
+	r := live(t, MinSlots)
+	r.at(t, 0, tcp4(false, "S"))
+	r.now += uint64(31 * second)
+	r.c.collect(&r.batch, r.now, 1<<20)
+	if r.batch.Len() != 1 {
+		t.Fatalf("%d collected", r.batch.Len())
+	}
+	r.c.release(&r.batch) // the disk was full
+	r.batch.Reset()
+	expect(t, r.at(t, 32*time.Second, tcp4(true, "SA")))
+	expect(t, r.at(t, 36*time.Second, nil))
+	expect(t, r.at(t, 40*time.Second, nil))
+}
+
+func TestAFreedSlotIsWiped(t *testing.T) {
+	r := live(t, MinSlots)
+	r.at(t, 0, udpN(1))
+	r.at(t, 0, tcp4(false, "R"))
+	r.at(t, 3*time.Second, nil)
+	r.at(t, 400*time.Second, nil)
+	r.at(t, 800*time.Second, nil)
+	for i := range r.t.slots {
+		s := r.t.slots[i]
+		s.State = 0
+		if s != (kernelSlot{}) {
+			t.Errorf("slot %d still holds %+v", i, s)
+		}
+	}
+}
+
+func TestASlotThatAnAgentDiedFreeingIsFreedByTheNext(t *testing.T) {
+	r := live(t, MinSlots)
+	r.at(t, 0, udpN(1))
+	for slot := range uint32(len(r.t.slots)) {
+		if state := r.t.state(slot); state&phaseMask == phaseLive {
+			r.t.swap(slot, state, state&^phaseMask|phaseClosed|stateStored) // as free does first
+		}
+	}
+	expect(t, r.at(t, time.Second, nil)) // nothing is recorded
+	for slot := range uint32(len(r.t.slots)) {
+		if state := r.t.state(slot); state&phaseMask != phaseFree {
+			t.Errorf("slot %d is in phase %d", slot, state&phaseMask)
+		}
+	}
+}
+
+func TestHeldFragmentsWaitForRoomInAFullTable(t *testing.T) {
+	r, err := openReplay(ReplayOptions{Slots: MinSlots}, 4096, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i := range uint32(4 * MinSlots) { // until nothing fits any more
+		if err := r.Packet(udpN(i), t0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body := append(udp(1, 2), make([]byte, 24)...)
+	const many = 50
+	for i := range uint16(many) {
+		if err := r.Packet(fragment4(a4, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), i, 17, body, 8, 32, false), t0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting, err := r.frags.expire(uint64(t0)+uint64(40*second), false)
+	if err != nil || waiting+int(r.t.meta.Orphaned) != many || waiting == 0 {
+		t.Fatalf("%d wait, %d recorded, %v", waiting, r.t.meta.Orphaned, err)
+	}
+	clear(r.t.slots)
+	clear(r.t.words)
+	if waiting, err = r.frags.expire(uint64(t0)+uint64(41*second), false); err != nil || waiting != 0 || r.t.meta.Orphaned != many {
+		t.Errorf("%d wait, %d recorded, %v", waiting, r.t.meta.Orphaned, err)
+	}
+}
+
 func TestAnUnansweredSYNIsStoredEarlyAndCorrectedWhenItIsAnswered(t *testing.T) {
 	r := live(t, MinSlots)
 	r.at(t, 0, tcp4(false, "S"))

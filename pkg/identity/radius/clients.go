@@ -31,6 +31,7 @@ type client struct {
 	received         atomic.Uint64
 	answered         atomic.Uint64
 	badAuthenticator atomic.Uint64
+	clock            clockCheck
 }
 
 type clients struct {

@@ -47,6 +47,9 @@ type reader struct {
 	opts  *Options
 	attrs codec.Attributes
 	notes [remarks]bool
+
+	lag     time.Duration // from Event-Timestamp to when the request was made, by our clock
+	stamped bool          // it has an Event-Timestamp
 }
 
 // event reads an accounting request that came from a client at the address
@@ -129,6 +132,7 @@ func (r *reader) when(e *identity.Event, now time.Time) {
 		return
 	}
 	at := time.Unix(int64(stamp), 0)
+	r.lag, r.stamped = time.Duration(arrival-at.UnixNano()), true
 	switch {
 	case at.After(now.Add(r.opts.MaxAhead)):
 		r.notes[noteFuture], e.Doubtful = true, true

@@ -41,6 +41,10 @@ type Options struct {
 	// where a request has both. Otherwise User-Name comes first, unless it is
 	// anonymous.
 	PreferCUI bool
+
+	// Trouble is told, in a sentence, what needs an operator: an unknown client,
+	// a wrong secret, a client whose clock is off. nil: only the log is.
+	Trouble func(text string)
 }
 
 // DefaultOptions returns the options that stand for 0.
@@ -87,13 +91,15 @@ type Server struct {
 	clients atomic.Pointer[clients]
 	cache   *cache
 	count   counters
-	jobs    sync.Pool
-	logged  atomic.Int64 // when the last failure of the book was logged, UTC ns
+
+	troubles troubles
+	jobs     sync.Pool
+	logged   atomic.Int64 // when the last failure of the book was logged, UTC ns
 }
 
 // New returns a server that gives its events to book.
 func New(book Book, list []Client, opts Options) (*Server, error) {
-	s := &Server{book: book, opts: opts.withDefaults()}
+	s := &Server{book: book, opts: opts.withDefaults(), troubles: troubles{said: map[string]time.Time{}}}
 	s.cache = newCache(s.opts.CacheSize, s.opts.CacheAge)
 	s.jobs.New = func() any { return new(job) }
 	if err := s.SetClients(list); err != nil {
@@ -163,6 +169,7 @@ func (s *Server) read(conn net.PacketConn, queue chan<- *job) error {
 		j.at = s.opts.Clock()
 		j.client = s.client(j.from.Addr())
 		if j.client == nil {
+			s.unknownClient(j.at, j.from.Addr())
 			s.drop(j, dropUnknownClient)
 			continue
 		}
@@ -240,6 +247,7 @@ func (s *Server) check(conn net.PacketConn, j *job, jobs []*job, events []identi
 	if !ok {
 		if why == dropAuthenticator || why == dropMessageAuth {
 			j.client.badAuthenticator.Add(1)
+			s.wrongSecret(j.at, j.client)
 		}
 		s.drop(j, why)
 		return jobs, events
@@ -264,6 +272,9 @@ func (s *Server) check(conn net.PacketConn, j *job, jobs []*job, events []identi
 	if v == drop {
 		s.drop(j, why)
 		return jobs, events
+	}
+	if r.stamped {
+		s.judgeClock(j.at, j.client, r.lag)
 	}
 	for i, noted := range r.notes {
 		if noted {

@@ -87,6 +87,7 @@ type ClientStats struct {
 	Received         uint64 `json:"received"`
 	Answered         uint64 `json:"answered"`          // repetitions included
 	BadAuthenticator uint64 `json:"bad_authenticator"` // most likely a wrong secret
+	ClockBehind      int64  `json:"clock_behind_ns"`   // of the client; negative: ahead; 0: within 5 s
 }
 
 // Stats returns the counters. It holds no data of subscribers.
@@ -106,6 +107,7 @@ func (s *Server) Stats() Stats {
 	for _, x := range s.clients.Load().list {
 		out.Clients = append(out.Clients, ClientStats{
 			Name: x.Name, Received: x.received.Load(), Answered: x.answered.Load(), BadAuthenticator: x.badAuthenticator.Load(),
+			ClockBehind: x.clock.off.Load(),
 		})
 	}
 	return out
