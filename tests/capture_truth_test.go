@@ -12,7 +12,6 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
-	"github.com/edgelog/edgelog/tests/gateway"
 )
 
 // truth is the list of sessions that a capture is known to hold.
@@ -56,24 +55,6 @@ func (tr *truth) addrs(t *testing.T, row []string) (a, b netip.Addr) {
 		}
 	}
 	return a, b
-}
-
-// tuple names a session without saying who began it.
-func (tr *truth) tuple(t *testing.T, row []string) string {
-	t.Helper()
-	a, b := tr.addrs(t, row)
-	return tupleName(row[tr.at["proto"]], a.String(), row[tr.at["portA"]], b.String(), row[tr.at["portB"]])
-}
-
-func tupleName(proto, a, portA, b, portB string) string {
-	ends := []string{a + " " + portA, b + " " + portB}
-	slices.Sort(ends)
-	return proto + " " + strings.Join(ends, " ")
-}
-
-func tupleOfAnswer(s gateway.Session) string {
-	n := func(p uint16) string { return strconv.Itoa(int(p)) }
-	return tupleName(strconv.Itoa(int(s.Proto)), s.Initiator, n(s.InitiatorPort), s.Responder, n(s.ResponderPort))
 }
 
 // text returns the list with other times.

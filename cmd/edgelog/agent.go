@@ -11,11 +11,14 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/recorder"
+	"github.com/edgelog/edgelog/pkg/store"
 )
 
 func agentCommand() *cli.Command {
@@ -37,6 +40,10 @@ func agentCommand() *cli.Command {
 			log, err := logger(c)
 			if err != nil {
 				return err
+			}
+			unix.Umask(0o077) // whatever is made is for this user alone, unless it says otherwise
+			if err := keepMemory(); err != nil {
+				return fail(err)
 			}
 			conf, err := config.Load(c.String("config"))
 			if err != nil {
@@ -94,7 +101,7 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 // openGate puts the one way to read onto the control socket.
 func openGate(rec *recorder.Recorder, log *slog.Logger) {
 	g := disclose.NewGate(disclose.GateOptions{
-		Shelf: rec.Shelf(), Ledger: rec.Ledger(), Flush: rec.Flush, Logger: log,
+		Shelf: rec.Shelf(), Ledger: rec.Evidence(), Flush: rec.Flush, Logger: log,
 		Origin: func() disclose.Origin {
 			c := rec.Config()
 			return disclose.Origin{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis}
@@ -119,6 +126,8 @@ func agentFailure(err error) error {
 		return fail(err).hint("run the agent as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; \"edgelog doctor\" says what is missing")
 	case errors.Is(err, recorder.ErrRunning):
 		return fail(err)
+	case errors.Is(err, store.ErrFailed), errors.Is(err, ledger.ErrFailed):
+		return fail(err).hint("the programs in the kernel go on recording; start the agent again, as systemd does, and it takes over from them")
 	}
 	return fail(err).hint("\"edgelog doctor\" checks this machine and the configuration")
 }

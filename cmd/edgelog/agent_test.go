@@ -150,7 +150,7 @@ func TestLookupPrintsWhatWasRecorded(t *testing.T) {
 	if code != 0 || errs != "" {
 		t.Fatalf("%d %s", code, errs)
 	}
-	for _, want := range []string{"10.0.0.1:4001", "10.0.0.1:4002", "192.0.2.9:443", "2 sessions in ", "profile session, legal basis: BEK 988/2006",
+	for _, want := range []string{"10.0.0.1:4001", "10.0.0.1:4002", "192.0.2.9:443", "2 sessions in ", "profile session, legal basis now: BEK 988/2006",
 		"worst clock error 1.234ms", "ledger: intent 1, outcome 2"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
@@ -223,5 +223,21 @@ func TestStatusShowsTheAgent(t *testing.T) {
 	var s recorder.Status
 	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 || s.Gateway != "gw1" {
 		t.Errorf("%d, %v\n%s", code, err, out)
+	}
+}
+
+func TestTheHeadlineOfATroubleHasItsTime(t *testing.T) {
+	s := recorder.Status{Started: time.Unix(0, 0), State: "recording into the table, NOT storing"}
+	s.Store.Since = time.Unix(3600, 0)
+	var b strings.Builder
+	printStatus(&b, &s)
+	if head, _, _ := strings.Cut(b.String(), "\n"); !strings.HasSuffix(head, "NOT storing since 1970-01-01T01:00:00.000Z") {
+		t.Error(head)
+	}
+	b.Reset()
+	s.Store.OK = true
+	printStatus(&b, &s)
+	if head, _, _ := strings.Cut(b.String(), "\n"); !strings.HasSuffix(head, "since 1970-01-01T00:00:00.000Z") {
+		t.Error(head)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
@@ -91,19 +91,16 @@ func (d *doctor) examine(path string) {
 	d.checkRADIUS()
 }
 
-// checkClock asks the kernel how well the clock is kept (adjtimex(2)).
+// checkClock asks the kernel how well the clock is kept.
 func (d *doctor) checkClock() {
-	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	const timeError = 5 // TIME_ERROR
-	worst := time.Duration(t.Maxerror) * time.Microsecond
+	k, err := recorder.KernelClock()
+	worst := time.Duration(k.MaxErrorMicro) * time.Microsecond
 	switch {
 	case err != nil:
 		d.warn("clock", "its state cannot be read: "+err.Error(), "run this as root")
-	case state == timeError || t.Status&unix.STA_UNSYNC != 0:
-		d.warn("clock", "it is not synchronised", "run chrony or another NTP client: times must be within a second of UTC")
-	case worst > time.Second:
-		d.warn("clock", fmt.Sprintf("synchronised, but up to %v off", worst), "give chrony nearer or more servers")
+	case !k.Synchronised:
+		d.warn("clock", fmt.Sprintf("it is not synchronised to within a second (error at most %v)", worst),
+			"run chrony or another NTP client, with near servers: times must be within a second of UTC")
 	default:
 		d.ok("clock", fmt.Sprintf("synchronised, error at most %v", worst))
 	}
@@ -252,7 +249,7 @@ func (d *doctor) checkRADIUS() {
 		return // it holds the ports
 	}
 	for _, at := range d.conf.RADIUS.Listen {
-		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		conn, err := recorder.ListenAccounting(at)
 		if err != nil {
 			d.fail("radius", "cannot listen on "+at.String()+": "+reason(err), "is another RADIUS server running? \"ss -lunp\" shows it")
 			continue

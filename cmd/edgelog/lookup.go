@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -52,6 +54,9 @@ func lookup(c *cli.Context) error {
 	q, err := parseQuery(c, time.Now())
 	if err != nil {
 		return err
+	}
+	if err := keepMemory(); err != nil {
+		return fail(err)
 	}
 	ids, err := vault.OpenIdentities(c.String("identity"), askPassphrase)
 	if err != nil {
@@ -195,11 +200,28 @@ func askPassphrase() (string, error) {
 		return "", fmt.Errorf("switch off echo: %w", err)
 	}
 	defer unix.IoctlSetTermios(fd, unix.TCSETS, old) //nolint:errcheck // the terminal is gone then
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(interrupted)
 	fmt.Fprint(tty, "Passphrase of the key file: ")
-	line, err := bufio.NewReader(tty).ReadString('\n')
-	fmt.Fprintln(tty)
-	if err != nil {
-		return "", fmt.Errorf("read passphrase: %w", err)
+	type answer struct {
+		line string
+		err  error
 	}
-	return strings.TrimRight(line, "\r\n"), nil
+	typed := make(chan answer, 1)
+	go func() { // ends with a line, or with the process
+		line, err := bufio.NewReader(tty).ReadString('\n')
+		typed <- answer{line, err}
+	}()
+	select {
+	case <-interrupted:
+		fmt.Fprintln(tty)
+		return "", errors.New("read passphrase: interrupted")
+	case a := <-typed:
+		fmt.Fprintln(tty)
+		if a.err != nil {
+			return "", fmt.Errorf("read passphrase: %w", a.err)
+		}
+		return strings.TrimRight(a.line, "\r\n"), nil
+	}
 }

@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, c := range app.Commands {
 		c.OnUsageError = asUsage
 	}
-	return report(stderr, app.RunContext(ctx, args))
+	return report(stderr, app.RunContext(ctx, flagsFirst(args, app.Commands)))
 }
 
 func commands() []*cli.Command {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"slices"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -37,7 +39,7 @@ func replayCommand() *cli.Command {
 
 func runReplay(c *cli.Context) error {
 	if c.NArg() != 1 {
-		return cli.Exit("replay takes one capture: edgelog replay [--local PREFIX] [--json] CAPTURE", 2)
+		return usage("replay takes one capture").hint("edgelog replay CAPTURE [--local PREFIX] [--json]")
 	}
 	opt, err := replayOptions(c)
 	if err != nil {
@@ -48,7 +50,7 @@ func runReplay(c *cli.Context) error {
 
 	in, err := capture.Open(c.Args().First())
 	if err != nil {
-		return err
+		return captureError(err)
 	}
 	defer in.Close()
 	r, err := probe.OpenReplay(opt)
@@ -68,7 +70,7 @@ func runReplay(c *cli.Context) error {
 		return err
 	}
 	if readErr != nil {
-		fmt.Fprintf(c.App.ErrWriter, "warning: %v; the frames before it count\n", readErr)
+		warn(c, "%v; the frames before it count", readErr)
 	}
 	st, err := r.Status()
 	if err != nil {
@@ -77,25 +79,44 @@ func runReplay(c *cli.Context) error {
 	return printReplaySum(c.App.ErrWriter, frames, len(sessions), st)
 }
 
+// captureError adds what to do about a file that is not read.
+func captureError(err error) error {
+	switch {
+	case errors.Is(err, capture.ErrFormat):
+		return fail(err).hint("give a capture as tcpdump, dumpcap or Wireshark writes it: pcap or pcapng")
+	case errors.Is(err, capture.ErrLinkType):
+		return fail(err).hint("capture on an Ethernet or raw IP link")
+	case errors.Is(err, syscall.EISDIR):
+		return fail(err).hint("name a file in it")
+	case errors.Is(err, fs.ErrNotExist):
+		return fail(err).hint("name a capture that is there")
+	case errors.Is(err, fs.ErrPermission):
+		return fail(err).hint("run it as a user who may read the capture")
+	}
+	return err
+}
+
 func replayOptions(c *cli.Context) (opt probe.ReplayOptions, err error) {
 	opt.Slots = uint32(min(c.Uint("slots"), 1<<31))
 	opt.OverlappingAddresses = c.Bool("vlan-key")
-	if opt.Local, err = parsePrefixes(c.StringSlice("local")); err != nil {
+	if opt.Local, err = parsePrefixes(c, "local"); err != nil {
 		return opt, err
 	}
-	if opt.Exempt, err = parsePrefixes(c.StringSlice("exempt")); err != nil {
+	if opt.Exempt, err = parsePrefixes(c, "exempt"); err != nil {
 		return opt, err
 	}
-	opt.Profile, err = session.ParseProfile(c.String("profile"))
-	return opt, err
+	if opt.Profile, err = session.ParseProfile(c.String("profile")); err != nil {
+		return opt, usage("--profile: %w", err)
+	}
+	return opt, nil
 }
 
-func parsePrefixes(words []string) ([]netip.Prefix, error) {
+func parsePrefixes(c *cli.Context, flag string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	for _, w := range words {
+	for _, w := range c.StringSlice(flag) {
 		p, err := netip.ParsePrefix(w)
 		if err != nil {
-			return nil, cli.Exit(fmt.Sprintf("%q is not a prefix: write it as 192.0.2.0/24 or 2001:db8::/32", w), 2)
+			return nil, usage("--%s %q is not a prefix; write it as 192.0.2.0/24 or 2001:db8::/32", flag, w)
 		}
 		out = append(out, p.Masked())
 	}
@@ -136,7 +157,7 @@ func printReplay(w io.Writer, sessions []session.Session, asJSON bool) error {
 		for i := range sessions {
 			s := &sessions[i]
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", session.FormatTime(s.Start), session.FormatTime(s.End),
-				session.ProtoName(s.Proto), endpoint(s, session.SideInitiator), endpoint(s, session.SideResponder), s.EndReason)
+				session.ProtoName(s.Proto), s.Endpoint(session.SideInitiator), s.Endpoint(session.SideResponder), s.EndReason)
 		}
 		if err := t.Flush(); err != nil {
 			return fmt.Errorf("print the sessions: %w", err)
@@ -146,21 +167,6 @@ func printReplay(w io.Writer, sessions []session.Session, asJSON bool) error {
 		return fmt.Errorf("print the sessions: %w", err)
 	}
 	return nil
-}
-
-// endpoint prints one side as users write it; "-" when the profile keeps it not.
-func endpoint(s *session.Session, side session.Side) string {
-	if s.Flags&session.LocalOnly != 0 && s.Local != side {
-		return "-"
-	}
-	a, p := s.Initiator, s.InitiatorPort
-	if side == session.SideResponder {
-		a, p = s.Responder, s.ResponderPort
-	}
-	if !session.HasPorts(s.Proto) {
-		return a.String()
-	}
-	return netip.AddrPortFrom(a.Netip(), p).String()
 }
 
 // printReplaySum shows that each frame has one outcome and each session one end.

@@ -84,7 +84,11 @@ func watch(c *cli.Context, socket string) error {
 }
 
 func printStatus(w io.Writer, s *recorder.Status) {
-	fmt.Fprintf(w, "edgelog %s on %s for %s: %s since %s\n", s.Version, s.Gateway, s.Provider, s.State, stamp(s.Started))
+	since := s.Started
+	if !s.Store.OK && !s.Store.Since.IsZero() {
+		since = s.Store.Since // it is the trouble that the headline speaks of
+	}
+	fmt.Fprintf(w, "edgelog %s on %s for %s: %s since %s\n", s.Version, s.Gateway, s.Provider, s.State, stamp(since))
 	fmt.Fprintf(w, "profile    %s%s\n", s.Profile, basis(s.LegalBasis))
 	if s.Probe != nil {
 		printProbe(w, s.Probe)

@@ -2,7 +2,9 @@ package config
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -133,6 +135,8 @@ func Default() Config {
 	}
 }
 
+const whoReads = "run it as root, or as the user who owns the file"
+
 // Load reads and checks the configuration file at path. The error is an
 // *Error when the file could be read but says something wrong.
 func Load(path string) (*Config, error) {
@@ -142,6 +146,8 @@ func Load(path string) (*Config, error) {
 	}
 	st, err := os.Stat(abs)
 	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("read configuration %q: %w; %s", path, pathless(err), whoReads)
 	case err != nil:
 		return nil, fmt.Errorf("read configuration %q: %w; \"edgelog init\" makes one", path, pathless(err))
 	case st.IsDir():
@@ -151,7 +157,7 @@ func Load(path string) (*Config, error) {
 	}
 	text, err := os.ReadFile(abs)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration %q: %w", path, pathless(err))
+		return nil, fmt.Errorf("read configuration %q: %w; %s", path, pathless(err), whoReads)
 	}
 	return Parse(text, abs)
 }

@@ -30,7 +30,7 @@ attach = "tcx"
 [timeouts]
 udp = "45s"
 [radius]
-listen = ["0.0.0.0:1813"]
+listen = ["192.0.2.7:1813"]
 [[radius.client]]
 address = "192.0.2.1"
 secret_file = "nas.secret"
@@ -54,7 +54,7 @@ func TestParseFillsEveryFieldAndKeepsDefaults(t *testing.T) {
 	want.Uplinks = []Uplink{{"eth1", "auto"}, {"eth2", "tcx"}}
 	want.Timeouts.UDP = 45 * time.Second
 	want.RADIUS = RADIUS{
-		Listen:  []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:1813")},
+		Listen:  []netip.AddrPort{netip.MustParseAddrPort("192.0.2.7:1813")},
 		Clients: []RADIUSClient{{netip.MustParsePrefix("192.0.2.1/32"), "/etc/edgelog/nas.secret"}},
 	}
 	want.Custodians.Recipients = []string{"age1qqq"}
@@ -92,7 +92,9 @@ var problemTests = []struct{ name, old, new, want string }{
 	{"an unknown way to attach", `"tcx"`, `"tc"`, `line 12: uplink[2].attach "tc" is not known; use auto, xdp, tcx, clsact`},
 	{"a duration without unit", `"45s"`, `"45"`, `line 14: timeouts.udp must be a time, not the text "45"; write for example "60s" or "5m"`},
 	{"a duration of nothing", `"45s"`, `"0s"`, `line 14: timeouts.udp is 0s; it must be from 10ms to 24h0m0s`},
-	{"a listener without port", `0.0.0.0:1813`, `0.0.0.0`, `line 16: radius.listen "0.0.0.0" is not an address and port; write for example "192.0.2.1:1813" or "[::]:1813"`},
+	{"a listener on every address", `192.0.2.7:1813`, `[::]:1813`, `line 16: radius.listen "[::]:1813" is every address: an answer could leave from another one than it was asked on, and be dropped; name the address that the access server sends to, for example "192.0.2.1:1813"; more than one may be listed`},
+	{"a listener on every IPv4 address", `192.0.2.7:1813`, `0.0.0.0:1813`, `line 16: radius.listen "0.0.0.0:1813" is every address: an answer could leave from another one than it was asked on, and be dropped; name the address that the access server sends to, for example "192.0.2.1:1813"; more than one may be listed`},
+	{"a listener without port", `192.0.2.7:1813`, `192.0.2.7`, `line 16: radius.listen "192.0.2.7" is not an address and port; write for example "192.0.2.1:1813" or "[2001:db8::1]:1813"`},
 	{"a client without secret", `secret_file = "nas.secret"`, ``, `line 17: radius.client[1].secret_file is missing; write the shared secret into a file of mode 0600 and name the file`},
 	{"a client that is a name", `"192.0.2.1"`, `"nas1"`, `line 18: radius.client[1].address "nas1" is not an address or prefix; write for example "192.0.2.0/24" or "2001:db8::/32"`},
 	{"no custodian", `["age1qqq"]`, `[]`, `line 21: custodians.recipients is empty: nobody could ever open what is recorded; list the custodians' public keys, age1…; "edgelog init" makes them`},

@@ -230,7 +230,12 @@ func (t *table) listen(key string, into *[]netip.AddrPort) {
 	for _, s := range list {
 		ap, err := netip.ParseAddrPort(s)
 		if err != nil {
-			t.r.add(t.key(key), quoted(s)+" is not an address and port", `write for example "192.0.2.1:1813" or "[::]:1813"`)
+			t.r.add(t.key(key), quoted(s)+" is not an address and port", `write for example "192.0.2.1:1813" or "[2001:db8::1]:1813"`)
+			continue
+		}
+		if ap.Addr().Unmap().IsUnspecified() {
+			t.r.add(t.key(key), quoted(s)+" is every address: an answer could leave from another one than it was asked on, and be dropped",
+				`name the address that the access server sends to, for example "192.0.2.1:1813"; more than one may be listed`)
 			continue
 		}
 		if slices.Contains(*into, ap) {

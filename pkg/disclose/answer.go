@@ -18,9 +18,9 @@ type Answer struct {
 // was found except how much.
 type Summary struct {
 	Gateway    string   `json:"gateway"`
-	Provider   string   `json:"provider"`
-	Profiles   []string `json:"profiles"` // under which the blocks of the window were recorded
-	LegalBasis string   `json:"legal_basis"`
+	Provider   string   `json:"provider"`    // that the blocks name; without blocks, the one of now
+	Profiles   []string `json:"profiles"`    // under which the blocks of the window were recorded
+	LegalBasis string   `json:"legal_basis"` // in force at the time of the answer
 	From       string   `json:"from"`
 	To         string   `json:"to"`
 
@@ -36,16 +36,19 @@ type Summary struct {
 
 	LedgerIntent  int64 `json:"ledger_intent"`  // number of the ledger entry made before reading
 	LedgerOutcome int64 `json:"ledger_outcome"` // and of the one made after
+
+	CheckpointSize int64  `json:"checkpoint_size"` // entries of the ledger that CheckpointRoot covers
+	CheckpointRoot string `json:"checkpoint_root"` // RFC 6962 §2.1, base64: who keeps it can prove later that nothing was changed
 }
 
 // Lines returns the summary as lines for people.
 func (s *Summary) Lines() []string {
 	lines := []string{
 		fmt.Sprintf("%s in %s … %s", count(s.Records, "session"), s.From, s.To),
-		fmt.Sprintf("recorded by %s for %s, profile %s, legal basis: %s",
+		fmt.Sprintf("recorded by %s for %s, profile %s, legal basis now: %s",
 			printable(s.Gateway), printable(s.Provider), orDash(strings.Join(s.Profiles, " and ")), printable(orDash(s.LegalBasis))),
 		fmt.Sprintf("read: %s and %s; %s", count(s.SessionBlocks, "session block"), count(s.BindingBlocks, "binding block"), s.clock()),
-		fmt.Sprintf("ledger: intent %d, outcome %d", s.LedgerIntent, s.LedgerOutcome),
+		fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)),
 	}
 	if len(s.Profiles) == 1 && s.Profiles[0] == session.ProfileAccess.String() {
 		lines = append(lines, `profile "access" records who had which address, and no sessions`)

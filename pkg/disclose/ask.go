@@ -3,6 +3,7 @@ package disclose
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,6 +63,7 @@ func Ask(ctx context.Context, client *http.Client, q *Query, ids *vault.Identiti
 		return nil, why
 	}
 	r.sum.LedgerOutcome = done.LedgerOutcome
+	r.sum.CheckpointSize, r.sum.CheckpointRoot = done.Size, base64.StdEncoding.EncodeToString(done.Root)
 	return &Answer{Hits: r.match.Hits(), Summary: r.sum}, nil
 }
 
@@ -107,6 +109,8 @@ type reader struct {
 	match    *Matcher
 	far      bool // a block was recorded with both ends of its sessions
 	sum      Summary
+
+	providers []string // that the blocks name
 }
 
 type keyName struct {
@@ -236,6 +240,7 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		return nil
 	}
 	r.note(&s.Header)
+	r.match.SetClock(s.Header.Clock)
 	r.rows = s.Match(r.rows[:0], r.q.rows())
 	for i := range r.rows {
 		r.match.Add(&r.rows[i])
@@ -256,6 +261,11 @@ func (r *reader) note(h *block.Header) {
 	s.ClockErrorMicro = max(s.ClockErrorMicro, int64(h.Clock.MaxErrorMicros))
 	if !h.Clock.Synchronised {
 		s.Unsynchronised++
+	}
+	if !slices.Contains(r.providers, h.Provider) {
+		r.providers = append(r.providers, h.Provider)
+		slices.Sort(r.providers)
+		s.Provider = strings.Join(r.providers, " and ") // as it was when it was recorded
 	}
 	r.far = r.far || h.Profile == session.ProfileSession
 	if p := h.Profile.String(); !slices.Contains(s.Profiles, p) {

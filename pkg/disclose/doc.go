@@ -13,13 +13,16 @@
 //  5. The reader opens the day keys with a custodian's identity, and the blocks
 //     with those; the Matcher picks the sessions, counts one that was written
 //     twice once, and joins each again with the access records as they are
-//     known now. Where that differs from what was sealed, both are shown.
+//     known now. Where that differs from what was sealed, both are shown; where
+//     another may have held the address, or an end of his hold is not known, it
+//     says so (Hit.Doubts).
 //  6. The reader tells the Gate the outcome: how many, never what. When it is
-//     in the ledger, the answer is printed; a reader that goes away without a
-//     word is recorded as such.
+//     in the ledger, beside what the Gate itself sent, the answer is printed with
+//     the checkpoint that covers it; a reader that goes away without a word is
+//     recorded as such.
 //
 // The package refuses a question about more than one identifier or without a
-// bounded window, an outcome in free words, and to print before the ledger has
-// the outcome. It knows neither the kernel nor the recorder, and holds no
+// bounded window, one from a peer whom the kernel does not name, an outcome in
+// free words, and to print before the ledger has the outcome. It knows neither the kernel nor the recorder, and holds no
 // private key longer than a question takes.
 package disclose

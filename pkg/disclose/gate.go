@@ -42,6 +42,7 @@ type Shelf interface {
 // custodians before they are kept.
 type Ledger interface {
 	Append(ctx context.Context, e ledger.Entry) (int64, error)
+	Checkpoint() ledger.Checkpoint
 }
 
 // GateOptions configure a Gate. Shelf, Ledger and Flush are required.
@@ -55,7 +56,8 @@ type GateOptions struct {
 	// Origin returns where and under what rule is recorded now.
 	Origin func() Origin
 
-	// Peer describes who is asking, for the sealed part of the ledger; nil: not known.
+	// Peer describes who is asking, for the sealed part of the ledger; "" when
+	// it is not known, and then nothing is read. Required.
 	Peer func(*http.Request) string
 
 	Now    func() time.Time // nil: time.Now
@@ -76,6 +78,43 @@ type reading struct {
 	id     string
 	intent int64
 	done   chan struct{} // closed when the outcome is in the ledger, or could not be put there
+
+	mu    sync.Mutex
+	over  bool // the outcome is being recorded: nothing more is sent
+	keys  int  // that were sent, as the others
+	parts int  // blocks
+	bytes int64
+}
+
+// errOver is returned when a reader gave its outcome before it had everything.
+var errOver = errors.New("the reader gave its outcome")
+
+// sent counts a key or block that is about to be sent.
+func (rd *reading) sent(k frameKind, n int) error {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	if rd.over {
+		return errOver
+	}
+	if k == frameKey {
+		rd.keys++
+	} else {
+		rd.parts++
+	}
+	rd.bytes += int64(n)
+	return nil
+}
+
+// end stops the sending, and returns the fields of the outcome: what the agent
+// itself knows of the reading, whatever the reader says.
+func (rd *reading) end(result string) map[string]string {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	rd.over = true
+	return map[string]string{
+		"action": "lookup", "intent": strconv.FormatInt(rd.intent, 10), "result": result,
+		"keys_sent": strconv.Itoa(rd.keys), "blocks_sent": strconv.Itoa(rd.parts), "bytes_sent": strconv.FormatInt(rd.bytes, 10),
+	}
 }
 
 // NewGate returns a gate.
@@ -107,7 +146,13 @@ func (g *Gate) Lookup(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	rd, err := g.intend(r, &q)
+	peer := g.o.Peer(r)
+	if peer == "" {
+		g.o.Logger.Error("a question was not answered: the kernel did not say who asks")
+		refuse(w, http.StatusForbidden, errors.New("it is not known who asks, so nothing is read; ask over the control socket of this machine"))
+		return
+	}
+	rd, err := g.intend(r, &q, peer)
 	if err != nil {
 		g.o.Logger.Error("a question was not answered: the ledger could not be written", "error", err)
 		refuse(w, http.StatusServiceUnavailable, errors.New("the ledger cannot be written, so nothing is read; see \"edgelog status\""))
@@ -116,7 +161,7 @@ func (g *Gate) Lookup(w http.ResponseWriter, r *http.Request) {
 	defer g.abandon(rd)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	fw := newFrameWriter(w)
-	if err := g.stream(r.Context(), fw, rd, &q); err != nil {
+	if err := g.stream(r.Context(), fw, rd, &q); err != nil && !errors.Is(err, errOver) {
 		g.o.Logger.Error("a question was not answered to its end", "error", err)
 		_ = fw.write(frameError, []byte("the store could not be read to its end; see \"edgelog status\"")) // the reader may be gone
 	}
@@ -134,11 +179,11 @@ func (g *Gate) Lookup(w http.ResponseWriter, r *http.Request) {
 
 // intend puts the question into the ledger. What names people is in the
 // payload, which the ledger seals.
-func (g *Gate) intend(r *http.Request, q *Query) (*reading, error) {
+func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) {
 	payload, err := json.Marshal(struct {
 		Query *Query `json:"query"`
-		Peer  string `json:"peer,omitempty"`
-	}{q, g.o.Peer(r)})
+		Peer  string `json:"peer"`
+	}{q, peer})
 	if err != nil {
 		return nil, fmt.Errorf("describe the question: %w", err)
 	}
@@ -169,7 +214,12 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 	bindFirst, bindLast := q.BindingDays()
 	today := session.DayOf(g.o.Now().UnixNano())
 	send := func(k frameKind) func([]byte) error {
-		return func(p []byte) error { return fw.write(k, p) }
+		return func(p []byte) error {
+			if err := rd.sent(k, len(p)); err != nil {
+				return err
+			}
+			return fw.write(k, p)
+		}
 	}
 	if err := g.o.Shelf.Keys(ctx, min(first, bindFirst), max(today, bindLast)+1, send(frameKey)); err != nil {
 		return fmt.Errorf("read wrapped keys: %w", err)
@@ -203,13 +253,12 @@ func (g *Gate) Outcome(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer close(rd.done)
-	fields := map[string]string{
-		"action": "lookup", "intent": strconv.FormatInt(rd.intent, 10), "records": strconv.Itoa(o.Records),
-		"blocks_opened": strconv.Itoa(o.Opened), "blocks_failed": strconv.Itoa(o.Failed), "result": "answered",
-	}
+	result := "answered"
 	if o.Error != "" {
-		fields["result"] = o.Error
+		result = o.Error
 	}
+	fields := rd.end(result)
+	fields["records"], fields["blocks_opened"], fields["blocks_failed"] = strconv.Itoa(o.Records), strconv.Itoa(o.Opened), strconv.Itoa(o.Failed)
 	index, err := g.o.Ledger.Append(context.WithoutCancel(r.Context()), ledger.Entry{Kind: ledger.Outcome, Fields: fields})
 	if err != nil {
 		g.o.Logger.Error("the outcome of a question was not recorded", "error", err)
@@ -217,7 +266,8 @@ func (g *Gate) Outcome(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(recorded{LedgerOutcome: index}) // the reader may be gone
+	at := g.o.Ledger.Checkpoint()
+	_ = json.NewEncoder(w).Encode(recorded{LedgerOutcome: index, Size: at.Size, Root: at.Root[:]}) // the reader may be gone
 }
 
 // take removes the reading of that name from the open ones; nil when there is
@@ -235,9 +285,7 @@ func (g *Gate) abandon(rd *reading) {
 	if g.take(rd.id) == nil {
 		return // its outcome came
 	}
-	_, err := g.o.Ledger.Append(context.Background(), ledger.Entry{Kind: ledger.Outcome, Fields: map[string]string{
-		"action": "lookup", "intent": strconv.FormatInt(rd.intent, 10), "result": "no outcome given",
-	}})
+	_, err := g.o.Ledger.Append(context.Background(), ledger.Entry{Kind: ledger.Outcome, Fields: rd.end("no outcome given")})
 	if err != nil {
 		g.o.Logger.Error("the missing outcome of a question was not recorded", "error", err)
 	}

@@ -3,6 +3,7 @@ package disclose
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -222,6 +224,14 @@ func TestAskFindsNamesAndLedgersBothEnds(t *testing.T) {
 	if got := e[1].Fields; got["records"] != "1" || got["blocks_opened"] != "3" || got["blocks_failed"] != "0" || got["result"] != "answered" || got["intent"] != "0" {
 		t.Errorf("outcome %v", got)
 	}
+	bytesSent := len(r.shelf.wrapped[0]) + len(r.shelf.binding[0]) + len(r.shelf.session[0]) + len(r.shelf.session[1])
+	if got := e[1].Fields; got["keys_sent"] != "1" || got["blocks_sent"] != "3" || got["bytes_sent"] != strconv.Itoa(bytesSent) {
+		t.Errorf("what was sent, %d bytes: %v", bytesSent, got)
+	}
+	root := r.ledger.Checkpoint().Root
+	if s.CheckpointSize != 2 || s.CheckpointRoot != base64.StdEncoding.EncodeToString(root[:]) || s.Provider != "Net" {
+		t.Errorf("checkpoint %d %s", s.CheckpointSize, s.CheckpointRoot)
+	}
 	open, err := vault.OpenSealed(e[0].Sealed, r.custodian.ids)
 	if err != nil {
 		t.Fatal(err)
@@ -232,6 +242,18 @@ func TestAskFindsNamesAndLedgersBothEnds(t *testing.T) {
 	}
 	if err := json.Unmarshal(open, &intent); err != nil || intent.Query.Subscriber != "anna" || intent.Query.Reference != "case 7" || intent.Peer != "uid 0" {
 		t.Errorf("the custodian reads %s, %v", open, err)
+	}
+}
+
+func TestNobodyIsAnsweredWhoIsNotKnown(t *testing.T) {
+	r := newGateRoom(t, nil)
+	r.gate.o.Peer = func(*http.Request) string { return "" }
+	r.shelf.addSessions(lived(-time.Minute, 0))
+	if _, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids); !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "not known who asks") {
+		t.Errorf("%v", err)
+	}
+	if r.ledger.Size() != 0 || r.shelf.handed != 0 {
+		t.Error("it left traces")
 	}
 }
 

@@ -2,9 +2,10 @@ package disclose
 
 import (
 	"cmp"
-	"math"
 	"slices"
+	"time"
 
+	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
@@ -24,6 +25,11 @@ type Hit struct {
 
 	// Certainty is that of the binding that gave Subscriber.
 	Certainty session.Certainty
+
+	// Doubts says in words why Subscriber may not be the whole truth.
+	Doubts []string
+
+	others []string // further subscribers who held the address at the start or later on
 }
 
 // Corrected reports whether the access records say something else now than
@@ -35,13 +41,33 @@ type Matcher struct {
 	query *Query
 	book  Book
 	since int64 // the book knows bindings from here on, ns; before it, what was sealed holds
+	slop  int64 // how far the times of sessions and of access records may be apart, ns
 	hits  map[session.ID]Hit
 }
 
 // NewMatcher returns a matcher that joins with book, which holds the bindings
 // in force since the given time and later ones.
 func NewMatcher(q *Query, book Book, since int64) *Matcher {
-	return &Matcher{query: q, book: book, since: since, hits: map[session.ID]Hit{}}
+	m := &Matcher{query: q, book: book, since: since, hits: map[session.ID]Hit{}}
+	m.SetClock(block.Clock{Synchronised: true})
+	return m
+}
+
+// Access records come with whole seconds, and from another clock.
+const (
+	leastSlop = time.Second
+	mostSlop  = 2 * time.Second
+)
+
+// SetClock says how the clock stood when the sessions that are added next were
+// recorded. Of a clock that was not synchronised nobody knows how wrong it was:
+// the most is assumed, and the summary names the clock.
+func (m *Matcher) SetClock(c block.Clock) {
+	slop := leastSlop + time.Duration(c.MaxErrorMicros)*time.Microsecond
+	if !c.Synchronised || slop > mostSlop {
+		slop = mostSlop
+	}
+	m.slop = int64(slop)
 }
 
 // Add looks at one session. A session that was written twice counts once.
@@ -53,7 +79,7 @@ func (m *Matcher) Add(s *session.Session) {
 	}
 	h := Hit{Session: *s, Stored: s.Subscriber}
 	m.join(&h)
-	if q.Subscriber != "" && h.Subscriber != q.Subscriber && h.Stored != q.Subscriber {
+	if q.Subscriber != "" && h.Subscriber != q.Subscriber && h.Stored != q.Subscriber && !slices.Contains(h.others, q.Subscriber) {
 		return
 	}
 	id := s.ID()
@@ -61,29 +87,6 @@ func (m *Matcher) Add(s *session.Session) {
 		return
 	}
 	m.hits[id] = h
-}
-
-// join asks the book again. Where it knows the address at other times but not
-// at this one, nobody is known to have had it; where it knows nothing of the
-// address at all, what was sealed is the best that is known.
-func (m *Matcher) join(h *Hit) {
-	a, port, ok := h.LocalEnd()
-	if !ok || h.Start < m.since {
-		return
-	}
-	// Start has lost its fraction of a millisecond. Where the address changed
-	// hands within that millisecond, what was sealed decides: it was joined with
-	// the whole time.
-	b, found := m.book.At(a, port, h.Start)
-	if late, ok := m.book.At(a, port, h.Start+1e6-1); ok && (!found || late.Subscriber == h.Stored) {
-		b, found = late, true
-	}
-	switch {
-	case found:
-		h.Subscriber, h.Certainty = b.Subscriber, b.Certainty
-	case len(m.book.AllAt(a, port, math.MinInt64, math.MaxInt64)) > 0:
-		h.Subscriber = ""
-	}
 }
 
 // endpointMatches reports whether the session has the address that is asked

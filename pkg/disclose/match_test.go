@@ -2,9 +2,12 @@ package disclose
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -170,6 +173,97 @@ func TestAChangeOfHandsWithinAMillisecondIsDecidedByWhatWasSealed(t *testing.T) 
 		s.Subscriber = who
 		if got := match(Query{Subscriber: who}, list, s); len(got) != 1 || got[0].Subscriber != who {
 			t.Errorf("%s: %+v", who, got)
+		}
+	}
+}
+
+// alike reports whether each of the doubts begins as wanted.
+func alike(got []string, want ...string) bool {
+	return slices.EqualFunc(got, want, strings.HasPrefix)
+}
+
+func TestNoNameThatMayBeWrongStandsWithoutARemark(t *testing.T) {
+	s := lived(-10*time.Minute, -time.Minute)
+	start, end := s.Start, s.End
+	sec := int64(time.Second)
+	stopped := held("anna", "10.0.0.1/32", at(-time.Hour), start-sec/2)
+	lost := held("anna", "10.0.0.1/32", at(-time.Hour), session.Forever)
+	whole := held("anna", "10.0.0.1/32", at(-time.Hour), at(0))
+	for _, c := range []struct {
+		what, name string
+		bindings   []session.Binding
+		doubts     []string
+		bob        bool // asked for bob, the session is found
+	}{
+		{"nothing to doubt", "anna", []session.Binding{whole}, nil, false},
+		{"passed on in its course", "anna",
+			[]session.Binding{held("anna", "10.0.0.1/32", at(-time.Hour), at(-5*time.Minute)), held("bob", "10.0.0.1/32", at(-5*time.Minute), at(0))},
+			[]string{"address passed to bob at 2025-03-01T11:55:00.000Z"}, true},
+		{"changed hands just before", "bob", []session.Binding{stopped, held("bob", "10.0.0.1/32", start-sec/2, at(0))},
+			[]string{"address changed hands within 1s of the start: anna"}, true},
+		{"changed hands just after", "anna",
+			[]session.Binding{held("anna", "10.0.0.1/32", at(-time.Hour), start+sec/2), held("bob", "10.0.0.1/32", start+sec/2, at(0))},
+			[]string{"address changed hands within 1s of the start: bob"}, true},
+		{"taken just after by the first", "", []session.Binding{held("bob", "10.0.0.1/32", start+sec/2, at(0))},
+			[]string{"address changed hands within 1s of the start: bob"}, true},
+		{"changed hands just after the end", "anna",
+			[]session.Binding{held("anna", "10.0.0.1/32", at(-time.Hour), end+sec/2), held("bob", "10.0.0.1/32", end+sec/2, at(0))},
+			[]string{"address changed hands within 1s of the end: bob"}, false},
+		{"changed hands long before and after", "anna",
+			[]session.Binding{held("bob", "10.0.0.1/32", at(-time.Hour), start-2*sec), held("anna", "10.0.0.1/32", start-2*sec, end+2*sec),
+				held("bob", "10.0.0.1/32", end+2*sec, at(0))}, nil, false},
+		{"two at once", "bob", []session.Binding{whole, held("bob", "10.0.0.1/32", at(-50*time.Minute), at(0))},
+			[]string{"contradicting sources: anna"}, true},
+		{"two at once, the other named", "anna", []session.Binding{whole, held("bob", "10.0.0.1/32", at(-70*time.Minute), at(0))},
+			[]string{"contradicting sources: bob"}, true},
+		{"no log-off", "anna", []session.Binding{lost}, []string{"still in force"}, false},
+		{"a prefix around it says less", "anna", []session.Binding{whole, held("bob", "10.0.0.0/24", at(-time.Hour), at(0))}, nil, false},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			got := match(Query{Address: netip.MustParseAddr("10.0.0.1")}, c.bindings, s)
+			if len(got) != 1 || got[0].Subscriber != c.name || !alike(got[0].doubts(), c.doubts...) {
+				t.Errorf("%+v", got)
+			}
+			if got := match(Query{Subscriber: "bob"}, c.bindings, s); (len(got) == 1) != c.bob {
+				t.Errorf("asked for bob: %+v", got)
+			}
+		})
+	}
+}
+
+func TestANameThatTheBookWasNotAskedForSaysSo(t *testing.T) {
+	s := lived(-time.Minute, 0)
+	s.Subscriber = "anna"
+	if got := match(Query{Subscriber: "anna"}, nil, s); len(got) != 1 || !alike(got[0].doubts(), "name as sealed") {
+		t.Errorf("%+v", got)
+	}
+	old := lived(-48*time.Hour, -time.Minute)
+	old.Subscriber = "anna"
+	bo := held("bo", "10.0.0.1/32", at(-25*time.Hour), session.Forever)
+	got := match(Query{Subscriber: "anna"}, []session.Binding{bo}, old)
+	if len(got) != 1 || !alike(got[0].doubts(), "address passed to bo", "name as sealed") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAClockThatMayBeWrongMakesMoreDoubtful(t *testing.T) {
+	s := lived(-10*time.Minute, -time.Minute)
+	change := s.Start - int64(1500*time.Millisecond)
+	book := identity.NewReader([]session.Binding{held("anna", "10.0.0.1/32", at(-time.Hour), change), held("bob", "10.0.0.1/32", change, at(0))})
+	q := &Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour), To: at(0)}
+	for _, c := range []struct {
+		clock block.Clock
+		want  []string
+	}{
+		{block.Clock{Synchronised: true, MaxErrorMicros: 1000}, nil},
+		{block.Clock{Synchronised: true, MaxErrorMicros: 600_000}, []string{"address changed hands within 1.6s of the start: anna"}},
+		{block.Clock{MaxErrorMicros: 1000}, []string{"address changed hands within 2s of the start: anna"}},
+	} {
+		m := NewMatcher(q, book, at(-24*time.Hour))
+		m.SetClock(c.clock)
+		m.Add(&s)
+		if got := m.Hits(); len(got) != 1 || !alike(got[0].doubts(), c.want...) {
+			t.Errorf("%+v: %+v", c.clock, got)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/netip"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -45,7 +44,7 @@ func printTable(w io.Writer, a *Answer) error {
 		h := &a.Hits[i]
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
 			session.FormatTime(h.Start), session.FormatTime(h.End), session.ProtoName(h.Proto),
-			endpoint(h, session.SideInitiator), endpoint(h, session.SideResponder),
+			h.Endpoint(session.SideInitiator), h.Endpoint(session.SideResponder),
 			printable(orDash(h.Subscriber)), h.EndReason, orDash(strings.Join(h.remarks(), ", ")))
 	}
 	if err := tw.Flush(); err != nil {
@@ -61,28 +60,10 @@ func (h *Hit) remarks() []string {
 	if h.Corrected() {
 		out = append(out, "subscriber when sealed: "+printable(orDash(h.Stored)))
 	}
-	if h.Certainty&session.FromInferred != 0 {
-		out = append(out, "log-on not seen")
-	}
-	if h.Certainty&session.ToInferred != 0 {
-		out = append(out, "log-off not seen")
+	for _, d := range h.doubts() {
+		out = append(out, printable(d))
 	}
 	return out
-}
-
-// endpoint returns address and port of one side; "-" where it was not recorded.
-func endpoint(h *Hit, side session.Side) string {
-	if h.Flags&session.LocalOnly != 0 && h.Local != side {
-		return "-"
-	}
-	a, port := h.Initiator, h.InitiatorPort
-	if side == session.SideResponder {
-		a, port = h.Responder, h.ResponderPort
-	}
-	if !session.HasPorts(h.Proto) {
-		return a.String()
-	}
-	return netip.AddrPortFrom(a.Netip(), port).String()
 }
 
 func printJSON(w io.Writer, a *Answer) error {
@@ -112,12 +93,16 @@ func (h *Hit) appendJSON(b []byte) []byte {
 	if h.Certainty&session.ToInferred != 0 {
 		b = append(b, `,"subscriber_to":"inferred"`...)
 	}
+	if list := h.doubts(); len(list) > 0 {
+		text, _ := json.Marshal(list) // strings always have a form
+		b = append(append(b, `,"doubts":`...), text...)
+	}
 	return append(b, '}')
 }
 
 var csvHeader = []string{
 	"start", "end", "proto", "initiator", "initiator_port", "responder", "responder_port", "local",
-	"end_reason", "flags", "subscriber", "subscriber_stored",
+	"end_reason", "flags", "subscriber", "subscriber_stored", "subscriber_from", "subscriber_to", "remarks",
 }
 
 func printCSV(w io.Writer, a *Answer) error {
@@ -130,7 +115,8 @@ func printCSV(w io.Writer, a *Answer) error {
 		row := []string{
 			session.FormatTime(h.Start), session.FormatTime(h.End), strconv.Itoa(int(h.Proto)),
 			"", "", "", "", "", h.EndReason.String(), strings.Join(h.Flags.Words(), " "),
-			cell(h.Subscriber), cell(h.Stored),
+			cell(h.Subscriber), cell(h.Stored), inferred(h.Certainty & session.FromInferred), inferred(h.Certainty & session.ToInferred),
+			cell(strings.Join(h.doubts(), "; ")),
 		}
 		localOnly := h.Flags&session.LocalOnly != 0
 		if !localOnly || h.Local == session.SideInitiator {
@@ -151,6 +137,13 @@ func printCSV(w io.Writer, a *Answer) error {
 	}
 	cw.Flush()
 	return cw.Error()
+}
+
+func inferred(c session.Certainty) string {
+	if c != 0 {
+		return "inferred"
+	}
+	return ""
 }
 
 // cell makes a text harmless for spreadsheets: one that would be taken for a

@@ -28,7 +28,7 @@ func sampleAnswer() *Answer {
 		Summary: Summary{
 			Gateway: "gw1", Provider: "Net", Profiles: []string{"session", "source"}, LegalBasis: "BEK",
 			From: "2025-03-01T11:00:00.000Z", To: "2025-03-01T12:00:00.000Z", Records: 3, SessionBlocks: 2, BindingBlocks: 1,
-			ClockErrorMicro: 1500, LedgerIntent: 7, LedgerOutcome: 8,
+			ClockErrorMicro: 1500, LedgerIntent: 7, LedgerOutcome: 8, CheckpointSize: 9, CheckpointRoot: "cm9vdA==",
 		},
 	}
 }
@@ -44,9 +44,9 @@ func TestTable(t *testing.T) {
 2025-03-01T11:59:30.000Z  2025-03-01T11:59:31.000Z  icmp   10.0.0.1       192.0.2.9      =cmd|' /C calc'!A0  fin    subscriber when sealed: -, log-on not seen
 
 3 sessions in 2025-03-01T11:00:00.000Z … 2025-03-01T12:00:00.000Z
-recorded by gw1 for Net, profile session and source, legal basis: BEK
+recorded by gw1 for Net, profile session and source, legal basis now: BEK
 read: 2 session blocks and 1 binding block; worst clock error 1.5ms
-ledger: intent 7, outcome 8
+ledger: intent 7, outcome 8; 9 entries, root hash cm9vdA==
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -128,5 +128,33 @@ func TestAnIncompleteAnswerSaysSo(t *testing.T) {
 	text := strings.Join(s.Lines(), "\n")
 	if s.Complete() || strings.Count(text, "INCOMPLETE") != 2 || !strings.Contains(text, "2 blocks could not be opened") {
 		t.Error(text)
+	}
+}
+
+func TestDoubtsStandInEveryFormat(t *testing.T) {
+	a := sampleAnswer()
+	a.Hits = a.Hits[:1]
+	a.Hits[0].Certainty, a.Hits[0].Doubts = session.ToInferred, []string{"address passed to bo\x1b at noon"}
+	print := func(format string) string {
+		var b bytes.Buffer
+		if err := Print(&b, a, format); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	if out := print("table"); !strings.Contains(out, "address passed to bo· at noon, log-off not seen\n") {
+		t.Error(out)
+	}
+	var hit struct{ Doubts []string }
+	line, _, _ := strings.Cut(print("json"), "\n")
+	if err := json.Unmarshal([]byte(line), &hit); err != nil || len(hit.Doubts) != 2 || hit.Doubts[1] != "log-off not seen" {
+		t.Errorf("%v, %v in %s", err, hit, line)
+	}
+	rows, err := csv.NewReader(strings.NewReader(print("csv"))).ReadAll()
+	if err != nil || len(rows) != 2 || len(rows[1]) != len(csvHeader) {
+		t.Fatalf("%v, %q", err, rows)
+	}
+	if d := cmp.Diff([]string{"", "inferred", "address passed to bo\x1b at noon; log-off not seen"}, rows[1][12:]); d != "" {
+		t.Error(d)
 	}
 }

@@ -15,6 +15,9 @@ import (
 // maxText is the most bytes of a reference or subscriber.
 const maxText = 256
 
+// maxWindow is longer than anything is kept.
+const maxWindow = 400 * 24 * time.Hour
+
 // ErrQuery is wrapped by every error about a question itself.
 var ErrQuery = errors.New("the question cannot be asked")
 
@@ -56,6 +59,8 @@ func (q *Query) Check(now time.Time) error {
 		return bad("the window ends before it begins", "--from must be before --to")
 	case q.To > now.UnixNano():
 		return bad("the window ends in the future", "set --to to now or earlier")
+	case uint64(q.To)-uint64(q.From) > uint64(maxWindow):
+		return bad("the window is longer than 400 days", "nothing is kept so long: ask for less")
 	}
 	return nil
 }

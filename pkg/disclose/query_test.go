@@ -2,6 +2,7 @@ package disclose
 
 import (
 	"errors"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -33,6 +34,8 @@ func TestQueryIsOneIdentifierInOneWindow(t *testing.T) {
 		{"no window", func(q *Query) { q.From, q.To = 0, 0 }, "the window is missing"},
 		{"half a window", func(q *Query) { q.From = 0 }, "the window is missing"},
 		{"an empty window", func(q *Query) { q.From = q.To }, "ends before it begins"},
+		{"a window longer than anything is kept", func(q *Query) { q.From = q.To - int64(400*24*time.Hour) - 1 }, "longer than 400 days"},
+		{"a window longer than numbers go", func(q *Query) { q.From = math.MinInt64 }, "longer than 400 days"},
 		{"a window into the future", func(q *Query) { q.To = at(time.Nanosecond) }, "ends in the future"},
 	}
 	for _, tc := range tests {

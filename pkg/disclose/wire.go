@@ -81,7 +81,9 @@ var reasons = map[string]bool{"": true, reasonIdentity: true, reasonCut: true, r
 
 // recorded is the agent's answer to an outcome.
 type recorded struct {
-	LedgerOutcome int64 `json:"ledger_outcome"`
+	LedgerOutcome int64  `json:"ledger_outcome"`
+	Size          int64  `json:"checkpoint_size"` // of a checkpoint that covers the outcome
+	Root          []byte `json:"checkpoint_root"`
 }
 
 // errFrame is returned for a stream that is not one of frames.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/edgelog/edgelog/pkg/config"
@@ -33,14 +34,17 @@ func (r *Recorder) openAccounting() error {
 	if err != nil {
 		return err
 	}
-	server, err := radius.New(r.book, clients, radius.Options{Clock: r.o.Now, Logger: r.log})
+	server, err := radius.New(r.book, clients, radius.Options{
+		Clock: r.o.Now, Logger: r.log,
+		Trouble: func(text string) { r.note(errors.New(text)) },
+	})
 	if err != nil {
 		return fmt.Errorf("RADIUS accounting: %w", err)
 	}
 	a := &accounting{server: server}
 	r.onClose(a.close)
 	for _, at := range c.Listen {
-		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		conn, err := ListenAccounting(at)
 		if err != nil {
 			return fmt.Errorf("listen for RADIUS accounting on %q: %w; is another server using the port?", at, cause(err))
 		}
@@ -51,6 +55,16 @@ func (r *Recorder) openAccounting() error {
 	}
 	r.radius = a
 	return nil
+}
+
+// ListenAccounting binds a socket for accounting requests. One for IPv4 is an
+// IPv4 socket: it answers with the address that it was asked on.
+func ListenAccounting(at netip.AddrPort) (*net.UDPConn, error) {
+	network := "udp6"
+	if at.Addr().Unmap().Is4() {
+		network = "udp4"
+	}
+	return net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(at.Addr().Unmap(), at.Port())))
 }
 
 // withSecrets reads the secret file of each client.

@@ -44,9 +44,8 @@ type control struct {
 // listen opens the socket at path: mode 0660, in a directory that is made with
 // mode 0750. A socket that nobody answers on is taken over.
 func listen(path string, handler http.Handler, base context.Context, log *slog.Logger) (*control, error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("make run directory %q: %w", dir, cause(err))
+	if err := makeRunDir(filepath.Dir(path)); err != nil {
+		return nil, err
 	}
 	if conn, err := net.Dial("unix", path); err == nil {
 		_ = conn.Close()
@@ -77,6 +76,22 @@ func listen(path string, handler http.Handler, base context.Context, log *slog.L
 		ConnContext:       withPeer,
 	}}
 	return c, nil
+}
+
+// makeRunDir makes the directory of the socket, with its mode whatever the umask
+// is: its group may talk to the agent. One that is there stays as it is.
+func makeRunDir(dir string) error {
+	_, err := os.Stat(dir)
+	if err == nil {
+		return nil
+	}
+	if err = os.MkdirAll(dir, 0o750); err == nil {
+		err = os.Chmod(dir, 0o750)
+	}
+	if err != nil {
+		return fmt.Errorf("make run directory %q: %w", dir, cause(err))
+	}
+	return nil
 }
 
 // serve answers until stop is called.

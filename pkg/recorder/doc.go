@@ -12,6 +12,8 @@
 //  4. Only then the table is told, and frees the slots.
 //  5. When storing fails, the sessions are given back to the table, an alarm is
 //     raised once, and it is tried again with growing pauses; capture goes on.
+//     When the store, or the ledger, will take nothing more from this process,
+//     Run ends with that error: the next start goes on from the pinned table.
 //
 // Access records go the same way from the book of bindings, and at the start
 // and at each change of the UTC day all that are in force are written again.

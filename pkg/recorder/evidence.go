@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -15,6 +16,7 @@ import (
 // Ledger takes evidence; ledger.Ledger is one.
 type Ledger interface {
 	Append(ctx context.Context, e ledger.Entry) (int64, error)
+	Checkpoint() ledger.Checkpoint
 	Size() int64
 }
 
@@ -34,6 +36,28 @@ type evidence struct {
 	lost    int // entries beyond maxOwed
 	failing bool
 	next    time.Time // of the next try
+	final   error     // the ledger takes nothing until it is opened again
+}
+
+// Append puts an entry of somebody else's into the ledger, now or not at all.
+func (e *evidence) Append(ctx context.Context, entry ledger.Entry) (int64, error) {
+	index, err := e.ledger.Append(ctx, entry)
+	if final(err) {
+		e.mu.Lock()
+		e.final = err
+		e.mu.Unlock()
+	}
+	return index, err
+}
+
+// Checkpoint is that of the ledger.
+func (e *evidence) Checkpoint() ledger.Checkpoint { return e.ledger.Checkpoint() }
+
+// broken returns why the ledger must be opened again, nil if it need not.
+func (e *evidence) broken() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.final
 }
 
 // note appends an entry. Its fields get the time of the event, for the case
@@ -67,6 +91,9 @@ func (e *evidence) pay() {
 	for len(e.owed) > 0 {
 		if _, err := e.ledger.Append(context.Background(), e.owed[0]); err != nil {
 			e.next = e.now().Add(lastRetry)
+			if final(err) {
+				e.final = fmt.Errorf("write ledger: %w", err)
+			}
 			if !e.failing {
 				e.failing = true
 				e.log.Error("the ledger cannot be written; recording goes on, reading does not", "error", err)

@@ -92,12 +92,13 @@ func (l *load) bindings(h block.Header, day session.Day, list []session.Binding)
 }
 
 // add seals what was encoded last. A key that has been given up, or used up,
-// is followed by one of another epoch.
+// or that is on the disk without this process knowing it (its saving was broken
+// off behind the last step), is followed by one of another epoch.
 func (l *load) add(kind store.Kind, day session.Day, from, to int64, count int) error {
 	defer clear(l.f.plain)
 	sealed, err := l.seal(kind, day, from, to, count)
-	if errors.Is(err, vault.ErrForgotten) || errors.Is(err, vault.ErrExhausted) {
-		l.f.epoch = l.f.store.NewEpoch()
+	if errors.Is(err, vault.ErrForgotten) || errors.Is(err, vault.ErrExhausted) || errors.Is(err, store.ErrKeyKnown) {
+		l.f.epoch = max(l.f.store.NewEpoch(), l.f.epoch+1)
 		sealed, err = l.seal(kind, day, from, to, count)
 	}
 	if err != nil {

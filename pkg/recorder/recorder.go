@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -139,6 +140,11 @@ func (r *Recorder) openData() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make data directory %q: %w", dir, cause(err))
 	}
+	if f := r.o.ReadyFile; f != "" { // of an agent that was killed: this one is not ready yet
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the ready file %q of an earlier agent: %w", f, cause(err))
+		}
+	}
 	return nil
 }
 
@@ -258,6 +264,15 @@ func (r *Recorder) Config() *config.Config { return r.conf.Load() }
 
 // Ledger returns the ledger.
 func (r *Recorder) Ledger() *ledger.Ledger { return r.ledger }
+
+// Evidence returns what appends to the ledger for those who read: a ledger that
+// must be opened again ends the run.
+func (r *Recorder) Evidence() interface {
+	Append(ctx context.Context, e ledger.Entry) (int64, error)
+	Checkpoint() ledger.Checkpoint
+} {
+	return r.evidence
+}
 
 // Close gives everything free. It is safe to call twice, and after a failed
 // Open; after Run has returned.

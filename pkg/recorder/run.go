@@ -14,6 +14,7 @@ import (
 
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/store"
 )
 
 // stopPatience is how long a stop waits for requests under way.
@@ -49,7 +50,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	spawn("reload", func() error { r.obey(parts); return nil })
 	loop, endLoop := context.WithCancel(parts)
 	defer endLoop()
-	spawn("store", func() error { r.record(loop); return nil })
+	spawn("store", func() error { return r.record(loop) })
 
 	err := r.ready()
 	if err == nil {
@@ -65,7 +66,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 	<-radiusDone
 	endLoop()
 	<-r.loopDone
-	err = errors.Join(err, r.finish())
+	if !final(err) { // what is not stored stays in the kernel's table for the next start
+		err = errors.Join(err, r.finish())
+	}
 	patience, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
 	r.control.stop(patience)
@@ -97,37 +100,60 @@ func (r *Recorder) ready() error {
 	return nil
 }
 
-// record is the one goroutine that seals and stores. It returns when ctx ends.
-func (r *Recorder) record(ctx context.Context) {
+// record is the one goroutine that seals and stores. It returns when ctx ends,
+// and an error when this process will not store anything any more: the kernel
+// goes on recording into the pinned table, and the next start adopts that.
+func (r *Recorder) record(ctx context.Context) error {
 	defer close(r.loopDone)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case reply := <-r.flushes:
-			reply <- r.flushNow(ctx)
+			err := r.flushNow(ctx)
+			reply <- err
+			if final(err) {
+				r.publish()
+				return err
+			}
 		case <-timer.C:
 		}
-		wait, _ := r.sessions.step(false)     // a failure has raised its alarm
-		wait2, _ := r.access.step(ctx, false) // likewise
+		wait, err := r.sessions.step(false) // a failure has raised its alarm
+		wait2, err2 := r.access.step(ctx, false)
 		r.evidence.step()
 		r.look()
 		r.publish()
+		if err := errors.Join(err, err2, r.evidence.broken()); final(err) {
+			return err
+		}
 		timer.Reset(max(0, min(wait, wait2)))
 	}
 }
 
-// flushNow stores all that is due.
+// final reports whether err holds for as long as this process lives.
+func final(err error) bool {
+	for _, e := range []error{store.ErrFailed, store.ErrClosed, ledger.ErrFailed, ledger.ErrClosed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// flushNow stores all that is due when it is called. Sessions that end
+// meanwhile may be among them, but not without end: after as many as the table
+// has slots, all of the former have been met.
 func (r *Recorder) flushNow(ctx context.Context) error {
 	_, err := r.access.step(ctx, true)
-	for {
+	for range int(r.Config().Table.Slots)/r.sessions.max + 2 {
 		wait, serr := r.sessions.step(true)
 		if serr != nil || wait > 0 {
 			return errors.Join(err, serr)
 		}
 	}
+	return err
 }
 
 // Flush makes everything that has ended and been collected durable. While the
@@ -228,7 +254,7 @@ func (r *Recorder) setState(s string) {
 
 // publish copies the writers' counters to where Status finds them.
 func (r *Recorder) publish() {
-	c := counts{sessions: r.sessions.count, access: r.access.count}
+	c := counts{sessions: r.sessions.count, access: r.access.count, since: r.upkeep.since}
 	for _, a := range []*alarm{&r.sessions.alarm, &r.access.alarm} {
 		if a.err != nil && c.storeErr == nil {
 			c.storeErr, c.since = a.err, a.since

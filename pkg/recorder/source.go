@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -58,13 +59,17 @@ func (n noSource) Events() <-chan probe.Event      { return n.events }
 func (n noSource) Close() error                    { return nil }
 func (n noSource) Detach() error                   { return nil }
 
-// Clock asks the kernel itself (adjtimex(2)).
-func (n noSource) Clock() probe.ClockStatus {
+// Clock asks the kernel itself.
+func (n noSource) Clock() probe.ClockStatus { s, _ := KernelClock(); return s }
+
+// KernelClock asks the kernel how far its clock may be trusted (adjtimex(2)), by
+// the rule of probe.Probe.Clock: it is synchronised when the kernel says so and
+// bounds its error by less than the second that BEK 988/2006 allows. With an
+// error it is not synchronised.
+func KernelClock() (probe.ClockStatus, error) {
 	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	if err != nil {
-		return probe.ClockStatus{MaxErrorMicro: 1 << 31}
+	if _, err := unix.Adjtimex(&t); err != nil {
+		return probe.ClockStatus{MaxErrorMicro: 1 << 31}, fmt.Errorf("ask for the state of the clock: %w", err)
 	}
-	const timeError = 5 // TIME_ERROR: not synchronised
-	return probe.ClockStatus{Synchronised: state != timeError && t.Status&unix.STA_UNSYNC == 0, MaxErrorMicro: t.Maxerror}
+	return probe.ClockStatus{Synchronised: t.Status&unix.STA_UNSYNC == 0 && t.Maxerror < 1e6, MaxErrorMicro: t.Maxerror}, nil
 }

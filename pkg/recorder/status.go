@@ -61,7 +61,7 @@ type StoreStatus struct {
 	OK     bool      `json:"ok"`               // what is recorded is stored
 	Since  time.Time `json:"since,omitzero"`   // of the trouble
 	Text   string    `json:"text,omitempty"`   // what it is
-	State  string    `json:"state"`            // of the disk: ok, low, stopped
+	State  string    `json:"state"`            // of the disk: ok, low, stopped; or failed: it is not for want of room
 	Free   int64     `json:"free_bytes"`       // that may still be written to the disk
 	Stop   int64     `json:"stop_bytes"`       // below it nothing is written
 	Blocks uint64    `json:"blocks"`           // in the store
@@ -160,7 +160,7 @@ func (r *Recorder) Status() *Status {
 func (r *Recorder) storeStatus(seen counts) StoreStatus {
 	h := r.store.Health()
 	s := StoreStatus{
-		OK: seen.storeErr == nil && h.State != store.StateStopped, State: string(h.State), Free: h.Free, Stop: int64(r.Config().Store.MinFree),
+		OK: seen.storeErr == nil && h.State != store.StateStopped && h.State != store.StateFailed, State: string(h.State), Free: h.Free, Stop: int64(r.Config().Store.MinFree),
 		Blocks: h.Blocks, Bytes: h.Bytes, Rows: h.Rows, Keys: h.Keys,
 	}
 	if h.Blocks > 0 {
@@ -169,8 +169,10 @@ func (r *Recorder) storeStatus(seen counts) StoreStatus {
 	switch {
 	case seen.storeErr != nil:
 		s.Since, s.Text = seen.since.UTC(), seen.storeErr.Error()
+	case h.State == store.StateFailed && h.Err != nil:
+		s.Since, s.Text = seen.since.UTC(), h.Err.Error()
 	case !s.OK:
-		s.Text = "too little disk space; make room, writing then goes on by itself"
+		s.Since, s.Text = seen.since.UTC(), "too little disk space; make room, writing then goes on by itself"
 	}
 	return s
 }

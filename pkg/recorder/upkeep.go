@@ -16,6 +16,7 @@ const lookEvery = 5 * time.Second
 type upkeep struct {
 	next  time.Time
 	state store.State // of the disk when it was looked at last; "" before that
+	since time.Time   // when it was first seen in that state
 }
 
 // look gives up the data keys of days that are over, and reports a change of
@@ -40,14 +41,17 @@ func (r *Recorder) look() {
 		return
 	}
 	was := r.upkeep.state
-	r.upkeep.state = h.State
+	r.upkeep.state, r.upkeep.since = h.State, now
 	switch {
 	case h.State == store.StateOK && was != "":
-		r.log.Info("there is room on the disk again", "free_bytes", h.Free)
+		r.log.Info("the disk is well again", "free_bytes", h.Free)
 	case h.State == store.StateLow:
 		r.log.Warn("the disk is filling up; make room", "free_bytes", h.Free)
 	case h.State == store.StateStopped:
 		r.log.Error("the disk is too full to store anything; capture goes on in the table", "free_bytes", h.Free)
 		r.note(fmt.Errorf("store: %w: %d MiB free", store.ErrNoSpace, h.Free>>20))
+	case h.State == store.StateFailed:
+		r.log.Error("the store takes nothing; capture goes on in the table", "error", h.Err)
+		r.note(fmt.Errorf("store: %w", h.Err))
 	}
 }

@@ -60,7 +60,11 @@ func (w *writer) step(force bool) (time.Duration, error) {
 		return w.alarm.raise(w.now(), err), err
 	}
 	full := w.batch.Len() >= w.max
-	if w.batch.Len() == 0 || !force && !full && w.now().Sub(w.since) < w.flush {
+	if w.batch.Len() == 0 {
+		w.alarm.clear(w.now()) // what was given back would have been in it
+		return poll, nil
+	}
+	if !force && !full && w.now().Sub(w.since) < w.flush {
 		return poll, nil
 	}
 	if err := w.store(); err != nil {

@@ -126,7 +126,7 @@ func TestWhatCannotBeStoredStaysInTheTableAndIsStoredOnceLater(t *testing.T) {
 func TestAFullDiskIsAnAlarmAndNoEnd(t *testing.T) {
 	r := newRoom(t, "")
 	r.shut()
-	r.text = replaceOnce(t, r.text, `"256MiB"`, `"900000TiB"`)
+	r.text = replaceOnce(t, r.text, `"256MiB"`, `"900000TiB"`) // what must stay free, and never is
 	r.open()
 	r.table.add(seen(5, evening)...)
 	if err := r.step(); !errors.Is(err, store.ErrNoSpace) {

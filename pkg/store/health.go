@@ -31,11 +31,11 @@ func (s *Store) Health() Health {
 	if !s.closed {
 		state, free, _, err := s.guard.look()
 		if h.State, h.Free = state, free; err != nil {
-			h.Err = err
+			h.State, h.Err = StateFailed, err
 		}
 	}
 	if s.failed != nil {
-		h.State = StateStopped
+		h.State, h.Err = StateFailed, s.failed
 	}
 	h.Ballast = s.guard.held
 	for sh, b := range s.books {

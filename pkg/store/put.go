@@ -49,7 +49,7 @@ func (s *Store) writable(n int) error {
 	case s.closed:
 		return ErrClosed
 	case s.failed != nil:
-		return fmt.Errorf("%w: %w; restart the agent, then run a check of the store", ErrFailed, s.failed)
+		return fmt.Errorf("%w: %w; restart the agent, it goes on from what is on disk", ErrFailed, s.failed)
 	}
 	_, free, room, err := s.guard.look()
 	if err != nil {

@@ -52,7 +52,7 @@ func (s *Store) Scan(ctx context.Context, kind Kind, fromMs, toMs int64, fn func
 		}
 	}
 	if len(r.bad) > 0 {
-		return fmt.Errorf("scan store: %w: %d blocks could not be read, %w; run a check of the store", ErrDamaged, len(r.bad), r.bad[0])
+		return fmt.Errorf("scan store: %w: %d blocks could not be read, %w; the others were; put the files back from a backup", ErrDamaged, len(r.bad), r.bad[0])
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ const (
 	StateOK      State = "ok"
 	StateLow     State = "low"     // still writing; the disk should be looked after
 	StateStopped State = "stopped" // nothing is written until there is room
+	StateFailed  State = "failed"  // nothing is written, whatever room there is: see Health.Err
 )
 
 // minInodes is the least number of free inodes to write with, on file systems
@@ -76,9 +77,49 @@ func (g *guard) open() error {
 		return fmt.Errorf("%w on %q: %d MiB free, at least %d MiB needed to start; make room, or move the store to a larger disk",
 			ErrNoSpace, g.dir, free>>20, openNeed>>20)
 	}
-	if free < openNeed {
+	if err := g.fits(); err != nil {
+		return err
+	}
+	if free < openNeed && g.held > 0 {
 		return g.giveUp(free)
 	}
+	return g.shrink()
+}
+
+// fits refuses a ballast for which the file system has no place even when it is
+// empty: it would never be taken, and nobody would know.
+func (g *guard) fits() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(g.dir, &st); err != nil {
+		return fmt.Errorf("look at size of %q: %w", g.dir, err)
+	}
+	if st.Blocks > uint64(math.MaxInt64/st.Frsize) {
+		return nil
+	}
+	if size := int64(st.Blocks) * st.Frsize; g.ballast > 0 && (g.stop > size || g.ballast > size-g.stop) {
+		return fmt.Errorf("%w on %q: a ballast of %d MiB beside %d MiB that stay free does not fit a disk of %d MiB; set a smaller store.ballast",
+			ErrNoSpace, g.dir, g.ballast>>20, g.stop>>20, size>>20)
+	}
+	return nil
+}
+
+// shrink makes a ballast smaller that is larger than it should be now. One that
+// is too small is taken anew when there is room (look).
+func (g *guard) shrink() error {
+	if g.held <= g.ballast {
+		return nil
+	}
+	var err error
+	if g.ballast == 0 {
+		err = os.Remove(g.path())
+	} else {
+		err = os.Truncate(g.path(), g.ballast)
+	}
+	if err != nil {
+		return fmt.Errorf("make ballast smaller: %w", err)
+	}
+	g.log.Info("ballast made smaller", "from_bytes", g.held, "to_bytes", g.ballast)
+	g.held = g.ballast
 	return nil
 }
 
@@ -105,7 +146,7 @@ func (g *guard) look() (state State, free, room int64, err error) {
 		if free, err = g.space(); err != nil {
 			return StateStopped, 0, -1, err
 		}
-	case g.held == 0 && g.ballast > 0 && free >= g.low+g.ballast:
+	case g.held < g.ballast && free+g.held >= g.low+g.ballast:
 		g.take()
 		if free, err = g.space(); err != nil {
 			return StateStopped, 0, -1, err
@@ -134,7 +175,7 @@ func (g *guard) take() {
 	if err != nil {
 		_ = os.Remove(g.path())
 		g.log.Warn("no ballast: the file system does not reserve space", "err", err)
-		g.ballast = 0
+		g.ballast, g.held = 0, 0
 		return
 	}
 	g.held = g.ballast

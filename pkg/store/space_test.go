@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -299,4 +300,47 @@ func fillAgain() error {
 		return fmt.Errorf("check: %v %w", bad, err)
 	}
 	return s.Close()
+}
+
+func TestTheBallastHasTheSizeOfTheConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	size := func() int64 {
+		fi, err := os.Stat(filepath.Join(dir, "ballast"))
+		if errors.Is(err, os.ErrNotExist) {
+			return 0
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fi.Size()
+	}
+	for _, want := range []int64{8 * mib, 2 * mib, 4 * mib, 0, 3 * mib} {
+		o := testOptions()
+		o.Ballast = want
+		if want == 0 {
+			o.Ballast = -1
+		}
+		s, err := Open(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h := s.Health(); h.Ballast != want || size() != want || h.State != StateOK {
+			t.Errorf("want %d MiB: %+v, file of %d bytes", want/mib, h, size())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestABallastThatNoDiskHoldsIsRefused(t *testing.T) {
+	o := testOptions()
+	o.Ballast = 1 << 60
+	dir := t.TempDir()
+	if _, err := Open(dir, o); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "set a smaller store.ballast") {
+		t.Errorf("%v", err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("it left %v, %v", entries, err)
+	}
 }

@@ -86,7 +86,8 @@ type Store struct {
 	guard  guard
 	books  map[shelf]book
 	keys   map[keyName]bool
-	synced time.Time // when blocks/ itself was changed, as of its last fsync
+	names  *os.File  // blocks/ itself
+	synced time.Time // when it was changed, as of its last fsync
 	failed error     // why nothing is written any more
 	last   error     // for Health
 	closed bool
@@ -120,6 +121,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := s.open(fresh); err != nil {
 		if s.db != nil {
 			err = errors.Join(err, s.db.Close())
+		}
+		if s.names != nil {
+			err = errors.Join(err, s.names.Close())
 		}
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -199,6 +203,9 @@ func (s *Store) open(fresh bool) error {
 		return fmt.Errorf("open store %q: %w", s.dir, translate(err))
 	}
 	s.db = db
+	if s.names, err = os.Open(s.blocks()); err != nil {
+		return fmt.Errorf("open store %q: %w", s.dir, translate(err))
+	}
 	if err := s.readBooks(); err != nil {
 		return fmt.Errorf("open store %q: %w", s.dir, err)
 	}
@@ -258,19 +265,20 @@ func syncDir(dir string) error {
 }
 
 // syncBlocks fsyncs the directory of Badger's files when a file came or went
-// since the last time: Badger fsyncs what is in a new file, not its name.
+// since the last time: Badger fsyncs what is in a new file, not its name. Only a
+// failed fsync is an error: the directory is held open, so that a process short
+// of files or memory is none, and one that cannot be looked at is fsynced.
 func (s *Store) syncBlocks() error {
-	fi, err := os.Stat(s.blocks())
-	if err != nil {
-		return err
-	}
-	if fi.ModTime().Equal(s.synced) {
+	fi, err := s.names.Stat()
+	if err == nil && fi.ModTime().Equal(s.synced) {
 		return nil
 	}
-	if err := syncDir(s.blocks()); err != nil {
+	if err := s.names.Sync(); err != nil {
 		return err
 	}
-	s.synced = fi.ModTime()
+	if err == nil {
+		s.synced = fi.ModTime()
+	}
 	return nil
 }
 
@@ -322,7 +330,7 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = translate(s.db.Close())
 	}
-	if err = errors.Join(err, s.lock.Close()); err != nil {
+	if err = errors.Join(err, s.names.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("close store %q: %w", s.dir, err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -435,6 +436,29 @@ func TestNothingIsDoneAfterClose(t *testing.T) {
 	}
 	if h := l.s.Health(); h.State != StateStopped {
 		t.Errorf("health %+v", h)
+	}
+}
+
+func TestAfterAFailedFsyncNothingIsWrittenAndTheStateDoesNotSpeakOfSpace(t *testing.T) {
+	l := newLab(t, t.TempDir(), testOptions())
+	l.put(KindSessions, aDay, "x")
+	good := l.s.names
+	l.s.names, l.s.synced = os.NewFile(^uintptr(0)>>1, "gone"), time.Time{}
+	b := l.seal(l.place(KindSessions, aDay), []byte("y"))
+	if err := l.s.Put(b); err == nil {
+		t.Fatal("a directory that cannot be synced was taken for synced")
+	}
+	l.s.names = good
+	if err := l.s.Put(b); !errors.Is(err, ErrFailed) || strings.Contains(err.Error(), "check") {
+		t.Errorf("put: %v", err)
+	}
+	if h := l.s.Health(); h.State != StateFailed || h.Err == nil || errors.Is(h.Err, ErrNoSpace) {
+		t.Errorf("health %+v", h)
+	}
+	l.close()
+	l.open(testOptions())
+	if h := l.s.Health(); h.State == StateFailed || h.Err != nil {
+		t.Errorf("after a new start: %+v", h)
 	}
 }
 

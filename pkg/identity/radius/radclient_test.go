@@ -48,7 +48,7 @@ func TestEveryAttributeThroughRadclient(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if !strings.Contains(out, "Proxy-State = 0x0102ff\n\tProxy-State = 0x33") {
-		if answer := out[strings.Index(out, "Received"):]; strings.Index(answer, "0x0102ff") < 0 || strings.Index(answer, "0x33") < strings.Index(answer, "0x0102ff") {
+		if answer := out[strings.Index(out, "Received"):]; !strings.Contains(answer, "0x0102ff") || strings.Index(answer, "0x33") < strings.Index(answer, "0x0102ff") {
 			t.Errorf("Proxy-State is not echoed in order:\n%s", out)
 		}
 	}
