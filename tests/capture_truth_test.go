@@ -11,7 +11,6 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-
 )
 
 // truth is the list of sessions that a capture is known to hold.
