@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
@@ -125,10 +126,24 @@ func parseQuery(c *cli.Context, now time.Time) (*disclose.Query, error) {
 	if len(errs) > 0 {
 		return nil, usage("%w", errors.Join(errs...))
 	}
+	fitWindow(c, q, now)
 	if err := q.Check(now); err != nil {
 		return nil, usage("%w", err)
 	}
 	return q, nil
+}
+
+// fitWindow cuts off what cannot hold a session: the future, and what is older
+// than anything is kept. The answer names the window that it covers.
+func fitWindow(c *cli.Context, q *disclose.Query, now time.Time) {
+	if q.To > now.UnixNano() && q.From < now.UnixNano() {
+		q.To = now.UnixNano()
+		warn(c, "--to is in the future: the window ends now, at %s", session.FormatTime(q.To))
+	}
+	if oldest := q.To - int64(disclose.MaxWindow); q.From < oldest {
+		q.From = oldest
+		warn(c, "nothing is kept so long: the window begins at %s", session.FormatTime(q.From))
+	}
 }
 
 func parseAddr(flag, s string) (netip.Addr, error) {
@@ -163,7 +178,10 @@ func parseTime(flag, s string, now time.Time) (int64, error) {
 	if err != nil {
 		return 0, usage("--%s %q is not a time; write it as RFC 3339 with its zone, for example 2025-03-01T12:00:00Z", flag, s)
 	}
-	if y := t.UTC().Year(); y < 1971 || y > 2261 {
+	switch y := t.UTC().Year(); {
+	case y < 1971:
+		return time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano(), nil // as good as any time before edgelog
+	case y > 2261:
 		return 0, usage("--%s %q is out of range", flag, s)
 	}
 	return t.UnixNano(), nil

@@ -15,8 +15,8 @@ import (
 // maxText is the most bytes of a reference or subscriber.
 const maxText = 256
 
-// maxWindow is longer than anything is kept.
-const maxWindow = 400 * 24 * time.Hour
+// MaxWindow is longer than anything is kept.
+const MaxWindow = 400 * 24 * time.Hour
 
 // ErrQuery is wrapped by every error about a question itself.
 var ErrQuery = errors.New("the question cannot be asked")
@@ -59,7 +59,7 @@ func (q *Query) Check(now time.Time) error {
 		return bad("the window ends before it begins", "--from must be before --to")
 	case q.To > now.UnixNano():
 		return bad("the window ends in the future", "set --to to now or earlier")
-	case uint64(q.To)-uint64(q.From) > uint64(maxWindow):
+	case uint64(q.To)-uint64(q.From) > uint64(MaxWindow):
 		return bad("the window is longer than 400 days", "nothing is kept so long: ask for less")
 	}
 	return nil
