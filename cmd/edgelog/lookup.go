@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/disclose"
-	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
@@ -126,7 +125,7 @@ func parseQuery(c *cli.Context, now time.Time) (*disclose.Query, error) {
 	if len(errs) > 0 {
 		return nil, usage("%w", errors.Join(errs...))
 	}
-	fitWindow(c, q, now)
+	fitWindow(q, now)
 	if err := q.Check(now); err != nil {
 		return nil, usage("%w", err)
 	}
@@ -135,15 +134,11 @@ func parseQuery(c *cli.Context, now time.Time) (*disclose.Query, error) {
 
 // fitWindow cuts off what cannot hold a session: the future, and what is older
 // than anything is kept. The answer names the window that it covers.
-func fitWindow(c *cli.Context, q *disclose.Query, now time.Time) {
-	if q.To > now.UnixNano() && q.From < now.UnixNano() {
-		q.To = now.UnixNano()
-		warn(c, "--to is in the future: the window ends now, at %s", session.FormatTime(q.To))
+func fitWindow(q *disclose.Query, now time.Time) {
+	if q.From < now.UnixNano() {
+		q.To = min(q.To, now.UnixNano())
 	}
-	if oldest := q.To - int64(disclose.MaxWindow); q.From < oldest {
-		q.From = oldest
-		warn(c, "nothing is kept so long: the window begins at %s", session.FormatTime(q.From))
-	}
+	q.From = max(q.From, q.To-int64(disclose.MaxWindow))
 }
 
 func parseAddr(flag, s string) (netip.Addr, error) {
