@@ -17,7 +17,7 @@ const (
 	doubtSources = "contradicting sources"
 	doubtFrom    = "log-on not seen"
 	doubtTo      = "log-off not seen"
-	doubtInForce = "still in force"
+	doubtInForce = "still logged on"
 )
 
 // join asks the book again. Where it knows the address at other times but not

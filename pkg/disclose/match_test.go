@@ -216,7 +216,7 @@ func TestNoNameThatMayBeWrongStandsWithoutARemark(t *testing.T) {
 			[]string{"contradicting sources: anna"}, true},
 		{"two at once, the other named", "anna", []session.Binding{whole, held("bob", "10.0.0.1/32", at(-70*time.Minute), at(0))},
 			[]string{"contradicting sources: bob"}, true},
-		{"no log-off", "anna", []session.Binding{lost}, []string{"still in force"}, false},
+		{"no log-off", "anna", []session.Binding{lost}, []string{"still logged on"}, false},
 		{"a prefix around it says less", "anna", []session.Binding{whole, held("bob", "10.0.0.0/24", at(-time.Hour), at(0))}, nil, false},
 	} {
 		t.Run(c.what, func(t *testing.T) {

@@ -26,6 +26,7 @@ type pinDir struct {
 	path   string
 	layout string
 	lock   *os.File // held by the agent that owns the table
+	brief  bool     // the file system will go with this process
 }
 
 // openPinDir makes the directory, and mounts a BPF file system where there is
@@ -36,6 +37,7 @@ func openPinDir(dir, layout string) (pinDir, error) {
 		if err := mountBPFFS(dir); err != nil {
 			return p, err
 		}
+		p.brief = ownMounts()
 	}
 	if err := os.MkdirAll(p.path, 0o700); err != nil {
 		return p, explain(fmt.Sprintf("make the pin directory %q", p.path), err)
@@ -74,6 +76,14 @@ func (p pinDir) unpin(hook string, ifindex int) error {
 		return fmt.Errorf("unpin the %s link: %w", hook, err)
 	}
 	return nil
+}
+
+// ownMounts: this process does not see the mounts that the system sees, as
+// under "ip netns exec"; what it mounts goes when it ends.
+func ownMounts() bool {
+	own, err := os.Readlink("/proc/self/ns/mnt")
+	system, err2 := os.Readlink("/proc/1/ns/mnt")
+	return err == nil && err2 == nil && own != system
 }
 
 // isBPFFS looks at the nearest directory that exists.

@@ -98,6 +98,10 @@ func (p *Probe) open() (err error) {
 	if p.pins, err = openPinDir(p.opt.PinDir, layoutOf(spec)); err != nil {
 		return err
 	}
+	if p.pins.brief {
+		p.log.Warn("the pinned table will not outlive this agent: its mounts are its own, as under \"ip netns exec\"; "+
+			"mount a BPF file system for all first and name it as bpf_dir, or enter the namespace with nsenter --net", "bpf_dir", p.opt.PinDir)
+	}
 	size(spec, p.opt.Slots, p.opt.RingBytes)
 	if p.maps, p.adopted, err = p.pins.maps(spec, p.opt.Profile); err != nil {
 		return err
