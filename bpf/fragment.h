@@ -57,10 +57,16 @@ static __always_inline void fragment_complete(struct fragment *f, struct packet 
 	f->known = 1;
 }
 
+/* Signed: a fragment on another CPU may have read the clock a tick earlier. */
+static __always_inline bool fragment_in_time(const struct fragment *f, const struct packet *p)
+{
+	return (__s64)(p->now - f->first) <= (__s64)fragment_window;
+}
+
 /* A later fragment: gets the ports, or is held. */
 static __always_inline int fragment_join(struct fragment *f, struct packet *p)
 {
-	if (f->known && p->now - f->first <= fragment_window) {
+	if (f->known && fragment_in_time(f, p)) {
 		p->key = f->key;
 		p->side = f->side;
 		if (p->now > f->last)
@@ -72,9 +78,13 @@ static __always_inline int fragment_join(struct fragment *f, struct packet *p)
 		f->key = p->key;
 		f->side = p->side;
 		f->first = p->now;
+		f->last = p->now;
 		f->held = 0;
 	}
-	f->last = p->now;
+	if (p->now < f->first)
+		f->first = p->now;
+	if (p->now > f->last)
+		f->last = p->now;
 	f->held++;
 	return OUTCOME_FRAGMENT_HELD;
 }

@@ -83,12 +83,13 @@ func (u *uplink) release() {
 // over links that an earlier agent pinned.
 func (p *Probe) attach(u *uplink, dev netlink.Link) error {
 	attrs := dev.Attrs()
+	u.ifindex, u.ingress, u.egress = attrs.Index, attachment{}, attachment{}
 	raw := u.cfg.RawIP || attrs.EncapType != "ether" && attrs.EncapType != "loopback"
 	coll, err := loadPrograms(p.maps, &p.opt, knobs{uplink: u.id, rawIP: raw}, "edgelog_xdp", "edgelog_egress", "edgelog_ingress")
 	if err != nil {
 		return err
 	}
-	u.coll, u.ifindex = coll, attrs.Index
+	u.coll = coll
 	// One direction is better than none. Egress first: an answer is never seen
 	// before its question.
 	u.egress, err = p.attachEgress(u, attrs)
@@ -232,28 +233,19 @@ func (p *Probe) dropReplaced(u *uplink) {
 	}
 }
 
-// detach takes our programs off a link.
+// detach takes our programs off a link. It goes by what is pinned there, not by
+// what this process holds: a try to attach may have failed half-way.
 func (p *Probe) detach(u *uplink) error {
-	var first error
-	for hook, a := range map[string]*attachment{hookIngress: &u.ingress, hookEgress: &u.egress} {
-		var err error
-		switch {
-		case a.link != nil:
-			err = a.link.Unpin()
-			if e := a.link.Close(); err == nil {
-				err = e
-			}
-		case a.filter != nil:
-			err = p.pins.removeClsact(u.ifindex, hook)
-		}
-		if err != nil && first == nil {
-			first = fmt.Errorf("detach %s of %q: %w", hook, u.cfg.Name, err)
-		}
-		*a = attachment{}
-	}
 	u.release()
-	u.ifindex = 0
-	return first
+	index := u.ifindex
+	u.ingress, u.egress, u.ifindex = attachment{}, attachment{}, 0
+	if index == 0 {
+		return nil
+	}
+	if err := p.pins.detachFrom(index); err != nil {
+		return fmt.Errorf("detach from %q: %w", u.cfg.Name, err)
+	}
+	return nil
 }
 
 func programID(p *ebpf.Program) uint32 {

@@ -129,16 +129,22 @@ func (p pinDir) removeStale(keep func(ifindex int) bool) error {
 		if keep(n) {
 			continue
 		}
-		for _, hook := range []string{hookXDP, hookIngress, hookEgress} {
-			if err := p.unpin(hook, n); err != nil {
-				return err
-			}
-		}
-		for _, hook := range []string{hookIngress, hookEgress} {
-			if err := p.removeClsact(n, hook); err != nil {
-				return err
-			}
+		if err := p.detachFrom(n); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// detachFrom removes all that is ours from one link: pins of links that nobody
+// holds open, and filters.
+func (p pinDir) detachFrom(ifindex int) error {
+	var errs []error
+	for _, hook := range []string{hookXDP, hookIngress, hookEgress} {
+		errs = append(errs, p.unpin(hook, ifindex))
+	}
+	for _, hook := range []string{hookIngress, hookEgress} {
+		errs = append(errs, p.removeClsact(ifindex, hook))
+	}
+	return errors.Join(errs...)
 }

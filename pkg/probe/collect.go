@@ -123,16 +123,17 @@ func (c *collector) collect(b *Batch, now uint64, max int) {
 }
 
 // take adds a slot to the batch. One that the kernel changed hands of while it
-// was read is left alone: what it held is in a grave.
-func (c *collector) take(b *Batch, slot, state uint32) {
+// was read is left alone, and false returned: what it held is in a grave.
+func (c *collector) take(b *Batch, slot, state uint32) bool {
 	var s session.Session
 	r := c.t.read(slot, state, c.localOnly, &s)
 	if now := c.t.state(slot); now>>genShift != state>>genShift || now&phaseMask != state&phaseMask {
 		c.t.untake(slot)
-		return
+		return false
 	}
 	b.Sessions = append(b.Sessions, s)
 	b.refs = append(b.refs, r)
+	return true
 }
 
 func (c *collector) takeClosed(b *Batch, now uint64, max int) {
@@ -306,7 +307,9 @@ func (c *collector) takeOpen(b *Batch, max int, reason session.EndReason) (more 
 			state = closed
 		}
 		c.t.take(slot)
-		c.take(b, slot, state)
+		if !c.take(b, slot, state) {
+			continue
+		}
 		s := &b.Sessions[b.Len()-1]
 		if wasOpen && s.EndReason != session.EndFIN && s.EndReason != session.EndRST {
 			s.EndReason = reason

@@ -112,6 +112,8 @@ func TestFragmentsFindTheirSession(t *testing.T) {
 		{"the first one in the middle", each(s, last, first, middle), []string{"17 10.1.2.3:5000 > 192.0.2.9:53 0s-2s open fragments"}},
 		{"a session that began while its fragment was held", each(s, last, udp4(a4, b4, 5000, 53), first), []string{"17 10.1.2.3:5000 > 192.0.2.9:53 0s-2s open fragments"}},
 		{"no first one: recorded without ports", each(s, middle, last), []string{"17 10.1.2.3:0 > 192.0.2.9:0 0s-1s open fragments,orphan-fragments"}},
+		{"a clock read a tick earlier on another CPU", []packet{{s, first}, {s - 4*time.Millisecond, middle}},
+			[]string{"17 10.1.2.3:5000 > 192.0.2.9:53 1s-1s open fragments"}},
 		{"a fragment every twenty seconds keeps none waiting for ever",
 			[]packet{{0, last}, {20 * s, last}, {40 * s, last}, {60 * s, first}},
 			[]string{"17 10.1.2.3:5000 > 192.0.2.9:53 40s-1m0s open fragments", "17 10.1.2.3:0 > 192.0.2.9:0 0s-20s open fragments,orphan-fragments"}},

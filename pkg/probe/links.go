@@ -38,6 +38,8 @@ func watchLinks() (<-chan netlink.LinkUpdate, func(), error) {
 // those no longer named are detached. A link that is missing or cannot be
 // attached is not an error; Status says so, and it is tried again.
 func (p *Probe) SetUplinks(uplinks []Uplink) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	o := p.opt
 	o.Uplinks = uplinks
 	if err := o.check(); err != nil {
@@ -47,8 +49,6 @@ func (p *Probe) SetUplinks(uplinks []Uplink) error {
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var kept []*uplink
 	var first error
 	for _, u := range p.uplinks {
