@@ -82,7 +82,11 @@ static __always_inline struct slot *slot_at(__u32 index)
 	return b ? &b->slot[index % SLOTS_PER_BUCKET] : NULL;
 }
 
-static __always_inline __u32 *bucket_word(__u32 bucket)
+#define WORD_LOCK (1ULL << WORD_LOCK_SHIFT)
+#define WORD_OVERFLOWS (1ULL << WORD_OVERFLOW_SHIFT) /* one */
+#define WORD_OVERFLOW (WORD_LOCK - WORD_OVERFLOWS)
+
+static __always_inline __u64 *bucket_word(__u32 bucket)
 {
 	__u32 line = bucket / BUCKETS_PER_LINE;
 	struct bucket_line *l = bpf_map_lookup_elem(&bucket_words, &line);
@@ -104,20 +108,20 @@ static __always_inline __u32 next_generation(__u32 state, __u32 phase)
 /* Does any live session lie beyond this bucket on its chain? */
 static __always_inline bool bucket_overflows(__u32 bucket)
 {
-	__u32 *word = bucket_word(bucket);
+	__u64 *word = bucket_word(bucket);
 
 	return word && (READ_ONCE(*word) & WORD_OVERFLOW);
 }
 
 static __always_inline bool bucket_lock(__u32 bucket)
 {
-	__u32 *word = bucket_word(bucket);
+	__u64 *word = bucket_word(bucket);
 
 	if (!word)
 		return false;
 	ROLLED
 	for (int i = 0; i < LOCK_TRIES; i++) {
-		__u32 seen = READ_ONCE(*word);
+		__u64 seen = READ_ONCE(*word);
 
 		if (!(seen & WORD_LOCK) &&
 		    __sync_val_compare_and_swap(word, seen, seen | WORD_LOCK) == seen)
@@ -128,8 +132,8 @@ static __always_inline bool bucket_lock(__u32 bucket)
 
 static __always_inline void bucket_unlock(__u32 bucket)
 {
-	__u32 *word = bucket_word(bucket);
-	__u32 before;
+	__u64 *word = bucket_word(bucket);
+	__u64 before;
 
 	if (!word)
 		return;
@@ -163,7 +167,7 @@ __noinline int chain_find(struct packet *p, __u32 from)
 	ROLLED
 	for (__u32 i = 0; i < MAX_CHAIN; i++) {
 		__u32 bucket = chain_bucket(p->hash, i);
-		__u32 *word = bucket_word(bucket);
+		__u64 *word = bucket_word(bucket);
 		int n;
 
 		if (i >= from) {
@@ -232,7 +236,7 @@ __noinline int chain_claim(__u64 hash)
 	for (__u32 i = 0; i < MAX_CHAIN; i++) {
 		__u32 bucket = chain_bucket(hash, i);
 		int index = bucket_claim(bucket, chain_start(hash));
-		__u32 *word;
+		__u64 *word;
 
 		if (index == NOT_FOUND)
 			continue;
@@ -240,7 +244,7 @@ __noinline int chain_claim(__u64 hash)
 		for (__u32 j = 0; j < i && j < MAX_CHAIN; j++) {
 			word = bucket_word(chain_bucket(hash, j));
 			if (word)
-				__sync_fetch_and_add(word, 1);
+				__sync_fetch_and_add(word, WORD_OVERFLOWS);
 		}
 		return index;
 	}

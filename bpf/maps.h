@@ -27,9 +27,9 @@ struct {
 } sessions SEC(".maps");
 
 /*
- * Lock and overflow count of each bucket, 16 buckets a line. Written by the
- * programs; the agent lowers overflow counts when it frees a displaced slot.
- * Size set by the agent.
+ * The word of each bucket: tags, half-open bits, overflow count and lock.
+ * Written by the programs; the agent clears tags and half-open bits and lowers
+ * overflow counts when a slot is no longer found. Size set by the agent.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -48,6 +48,28 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } events SEC(".maps");
+
+/*
+ * Samples of what was refused. Written by the programs without waking the
+ * reader, read by the agent. Full: table_counters.samples_lost.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} samples SEC(".maps");
+
+/*
+ * Packets refused, by end user. Written by the programs, emptied by the agent
+ * when nothing has been refused for a while. Full: the packets of further end
+ * users are counted together, table_counters.sample_crowd of each CPU.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct end_user);
+	__type(value, __u64);
+} sample_counts SEC(".maps");
 
 /*
  * Fragments of datagrams whose other fragments may still come. Written by the

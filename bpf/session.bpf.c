@@ -116,7 +116,24 @@ static __always_inline int look_fast(void *data, void *data_end, __u64 now, __u3
 		       OUTCOME_NOT_IP;
 }
 
-static __always_inline void count(__u32 egress, __u32 more_segments, __u32 outcome)
+static __always_inline bool refused(__u32 outcome)
+{
+	return outcome == OUTCOME_TABLE_FULL || outcome == OUTCOME_HALF_OPEN ||
+	       outcome == OUTCOME_CONTENDED || outcome == OUTCOME_FRAGMENT_LOST;
+}
+
+/* Notes when it was, for the agent to say which seconds are not complete. */
+static __always_inline void count_refused(struct packet_counters *c, __u64 now)
+{
+	__u32 zero = 0;
+	struct table_meta *m = bpf_map_lookup_elem(&meta, &zero);
+
+	if (m && c->refused_first <= READ_ONCE(m->looked_at))
+		c->refused_first = now;
+	c->refused_last = now;
+}
+
+static __always_inline void count(__u32 egress, __u32 more_segments, __u32 outcome, __u64 now)
 {
 	__u32 index = uplink * 2 + egress;
 	struct packet_counters *c = bpf_map_lookup_elem(&packet_counts, &index);
@@ -128,6 +145,8 @@ static __always_inline void count(__u32 egress, __u32 more_segments, __u32 outco
 		c->more_segments += more_segments;
 	if (outcome < OUTCOMES)
 		c->outcome[outcome]++;
+	if (unlikely(refused(outcome)))
+		count_refused(c, now);
 }
 
 SEC("xdp.frags")
@@ -138,7 +157,7 @@ int edgelog_xdp(struct xdp_md *ctx)
 
 	if (unlikely(outcome == PARSE_SLOW))
 		outcome = look_slow_xdp(ctx, now);
-	count(0, 0, outcome);
+	count(0, 0, outcome, now);
 	return XDP_PASS;
 }
 
@@ -165,7 +184,7 @@ static __always_inline int look_at_skb(struct __sk_buff *skb, __u8 egress)
 
 	if (unlikely(outcome == PARSE_SLOW))
 		outcome = look_slow_skb(skb, now, tag, egress);
-	count(egress, more_segments(skb), outcome);
+	count(egress, more_segments(skb), outcome, now);
 	return GO_ON;
 }
 
@@ -217,10 +236,12 @@ int edgelog_clock(struct xdp_md *ctx)
 const enum phase *for_agent_phase __attribute__((unused));
 const enum table_version *for_agent_table_version __attribute__((unused));
 const enum state *for_agent_state __attribute__((unused));
+const enum word *for_agent_word __attribute__((unused));
 const enum flags *for_agent_flags __attribute__((unused));
 const enum border_value *for_agent_border_value __attribute__((unused));
 const enum event_kind *for_agent_event_kind __attribute__((unused));
 const enum outcome *for_agent_outcome __attribute__((unused));
+const struct sample *for_agent_sample __attribute__((unused));
 const struct event *for_agent_event __attribute__((unused));
 const struct orphan *for_agent_orphan __attribute__((unused));
 const struct clock_reading *for_agent_clock_reading __attribute__((unused));

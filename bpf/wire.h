@@ -13,11 +13,11 @@
 
 /* Raised when the hash, the chains or the meaning of a state change: no program may then share an old table. */
 enum table_version {
-	TABLE_VERSION = 2,
+	TABLE_VERSION = 3,
 };
 
 #define SLOTS_PER_BUCKET 8
-#define BUCKETS_PER_LINE 16 /* bucket words in one cache line */
+#define BUCKETS_PER_LINE 8 /* bucket words in one cache line */
 #define MAX_CHAIN 8 /* buckets that a session may be looked for in */
 #define MAX_UPLINKS 16
 #define REALM_BITS 24
@@ -78,9 +78,14 @@ enum state {
 	STATE_GEN_SHIFT = 16,
 };
 
-/* slot.flags: bits 0-7 reuse, 16-23 TCP flags sent by a, 24-31 sent by b. */
+/*
+ * slot.flags: bits 0-7 reuse, 8 established, 16-23 TCP flags sent by a, 24-31
+ * sent by b. A TCP session that is not established is half-open: it began with
+ * SYN or SYN+ACK, and every packet since had SYN or RST.
+ */
 enum flags {
 	FLAGS_REUSE_MASK = 0xff,
+	FLAGS_ESTABLISHED = 1 << 8,
 	FLAGS_A_SHIFT = 16,
 	FLAGS_B_SHIFT = 24,
 };
@@ -98,16 +103,23 @@ struct bucket {
 };
 
 /*
- * One word a bucket. Bit 31: the lock, taken only to insert or renew a session
- * whose home the bucket is. Bits 0-23: overflow, the number of live sessions
- * that were looked for a place here and went on along their chain; 0 ends a
- * search.
+ * One word a bucket, an index of its slots and the lock of those whose home it
+ * is. Bits 6n to 6n+4: the tag of slot n, bits of the hash of the session that
+ * packets can find there; 0: none. Bit 6n+5: that session is half-open and not
+ * on disk. Bits 48-62: overflow, the number of live sessions that were looked
+ * for a place here and went on along their chain; 0 ends a search. Bit 63: the
+ * lock, taken only to insert or renew.
  */
-#define WORD_LOCK (1u << 31)
-#define WORD_OVERFLOW 0xffffffu
+enum word {
+	WORD_SLOT_BITS = 6,
+	WORD_TAG = 0x1f, /* of slot 0; so is the next one */
+	WORD_HALF_OPEN = 0x20,
+	WORD_OVERFLOW_SHIFT = 48,
+	WORD_LOCK_SHIFT = 63,
+};
 
 struct bucket_line {
-	__u32 word[BUCKETS_PER_LINE];
+	__u64 word[BUCKETS_PER_LINE];
 };
 
 /* What the ring buffer carries: news, never the only copy of anything. */
@@ -139,7 +151,9 @@ enum outcome {
 	OUTCOME_FRAGMENT_HELD = 10, /* waits for its first fragment */
 	OUTCOME_FRAGMENT_LOST =
 		11, /* no room to wait: its time, or its session if it has no other packet, is lost */
-	OUTCOMES = 12,
+	OUTCOME_HALF_OPEN =
+		12, /* a new half-open session, where such ones hold their share: not recorded */
+	OUTCOMES = 13,
 };
 
 /* Per CPU, for one direction of one uplink; index = uplink * 2 + egress. */
@@ -147,6 +161,13 @@ struct packet_counters {
 	__u64 seen; /* packets, and GSO buffers on egress */
 	__u64 more_segments; /* packets on the wire beyond one for each GSO buffer */
 	__u64 outcome[OUTCOMES];
+	/*
+	 * Programs' clock of the first refusal since table_meta.looked_at, and of
+	 * the last; 0: none ever. Refusals: TABLE_FULL, HALF_OPEN, CONTENDED and
+	 * FRAGMENT_LOST.
+	 */
+	__u64 refused_first;
+	__u64 refused_last;
 };
 
 /* Per CPU, of the table. */
@@ -159,6 +180,28 @@ struct table_counters {
 	__u64 ring_sent;
 	__u64 ring_full;
 	__u64 fragments_released; /* held fragments that found their first fragment */
+	__u64 sampled; /* refused packets that were due as samples */
+	__u64 samples_lost; /* of sampled: the ring had no room */
+	__u64 sample_crowd; /* refused packets of end users for whom there was no counter */
+};
+
+#define SAMPLE_EVERY 500 /* BEK 988/2006 5 (4) */
+
+/* Whose refused packets are counted together: a local IPv4 address, or the /64 of an IPv6 one. */
+struct end_user {
+	__u64 addr[2]; /* as in key; all zero below an IPv6 /64 */
+	__u32 realm; /* as in key */
+	__u32 reserved;
+};
+
+/* Every SAMPLE_EVERY-th refused packet of an end user. */
+struct sample {
+	struct key key;
+	__u64 time; /* ns of the programs' clock */
+	__u32 state; /* bits of enum state: LOCAL_A, LOCAL_B, FRAGMENT; INITIATOR_B: endpoint b sent it */
+	__u32 flags; /* as slot.flags; reuse: which sample of this end user, modulo 256 */
+	__u32 outcome; /* why it was refused */
+	__u32 reserved;
 };
 
 /* Fragments of one datagram: sender, receiver, protocol and id (RFC 791 3.2, RFC 8200 4.5). */
@@ -220,6 +263,9 @@ struct table_meta {
 	__u64 stored; /* sessions on disk, counted by the agent */
 	__u64 orphaned; /* fragments recorded without ports, counted by the agent */
 	__u64 fragments_refused; /* fragments that crossed no border, or an exempt one */
+	__u64 looked_at; /* programs' clock, when the agent last read the packet counters */
+	__u64 samples_stored; /* samples on disk, counted by the agent */
+	__u64 samples_gone; /* samples that an agent had taken when it was killed */
 };
 
 _Static_assert(sizeof(struct key) == 40, "key");
@@ -227,8 +273,10 @@ _Static_assert(sizeof(struct slot) == 64, "a slot is one cache line");
 _Static_assert(sizeof(struct bucket) == 512, "bucket");
 _Static_assert(sizeof(struct bucket_line) == 64, "bucket words");
 _Static_assert(sizeof(struct event) == 16, "event");
-_Static_assert(sizeof(struct packet_counters) == 112, "packet counters");
-_Static_assert(sizeof(struct table_counters) == 64, "table counters");
+_Static_assert(sizeof(struct packet_counters) == 136, "packet counters");
+_Static_assert(sizeof(struct table_counters) == 88, "table counters");
+_Static_assert(sizeof(struct end_user) == 24, "end user");
+_Static_assert(sizeof(struct sample) == 64, "sample");
 _Static_assert(sizeof(struct fragment_key) == 48, "fragment key");
 _Static_assert(sizeof(struct fragment) == 64, "fragment");
 _Static_assert(sizeof(struct orphan) == 64, "orphan");

@@ -30,6 +30,20 @@ func packetCounters(m *ebpf.Map, uplink, egress uint32) (PacketCounter, error) {
 	return out, nil
 }
 
+// refusals are the outcomes of packets that should have been recorded and were not.
+var refusals = [...]string{"table_full", "half_open", "contended", "fragment_lost"}
+
+// refused counts them, by reason.
+func refused(counters ...PacketCounter) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, name := range refusals {
+		for _, c := range counters {
+			out[name] += c.Outcomes[name]
+		}
+	}
+	return out
+}
+
 // Balanced reports whether each packet seen has one outcome. While packets
 // flow each CPU may be in the middle of one.
 func (p PacketCounter) Balanced() bool {
@@ -103,6 +117,8 @@ func tableStatus(t *table, counts *ebpf.Map) (TableStatus, error) {
 	s.RingSent, s.RingFull = last.RingSent, last.RingFull
 	s.FragmentsReleased, s.FragmentsOrphaned = last.FragmentsReleased, atomic.LoadUint64(&t.meta.Orphaned)
 	s.FragmentsRefused = atomic.LoadUint64(&t.meta.FragmentsRefused)
+	s.Sampled, s.SamplesStored = last.Sampled, atomic.LoadUint64(&t.meta.SamplesStored)
+	s.SamplesLost = last.SamplesLost + atomic.LoadUint64(&t.meta.SamplesGone)
 	counted := s.Stored + s.Open + s.Closed
 	moving := uint64(runtime.NumCPU()) // each may be between a slot and its counter
 	s.Balanced = first.Started+first.Reopened <= counted+moving && counted <= last.Started+last.Reopened+moving

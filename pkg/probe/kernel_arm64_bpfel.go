@@ -27,13 +27,20 @@ type kernelBucket struct {
 
 type kernelBucketLine struct {
 	_    structs.HostLayout
-	Word [16]uint32
+	Word [8]uint64
 }
 
 type kernelClockReading struct {
 	_         structs.HostLayout
 	Ticks     uint64
 	Monotonic uint64
+}
+
+type kernelEndUser struct {
+	_        structs.HostLayout
+	Addr     [2]uint64
+	Realm    uint32
+	Reserved uint32
 }
 
 type kernelEvent struct {
@@ -55,9 +62,10 @@ const (
 type kernelFlags uint32
 
 const (
-	kernelFlagsFLAGS_REUSE_MASK kernelFlags = 255
-	kernelFlagsFLAGS_A_SHIFT    kernelFlags = 16
-	kernelFlagsFLAGS_B_SHIFT    kernelFlags = 24
+	kernelFlagsFLAGS_REUSE_MASK  kernelFlags = 255
+	kernelFlagsFLAGS_ESTABLISHED kernelFlags = 256
+	kernelFlagsFLAGS_A_SHIFT     kernelFlags = 16
+	kernelFlagsFLAGS_B_SHIFT     kernelFlags = 24
 )
 
 type kernelFragment struct {
@@ -116,14 +124,17 @@ const (
 	kernelOutcomeOUTCOME_CONTENDED     kernelOutcome = 9
 	kernelOutcomeOUTCOME_FRAGMENT_HELD kernelOutcome = 10
 	kernelOutcomeOUTCOME_FRAGMENT_LOST kernelOutcome = 11
-	kernelOutcomeOUTCOMES              kernelOutcome = 12
+	kernelOutcomeOUTCOME_HALF_OPEN     kernelOutcome = 12
+	kernelOutcomeOUTCOMES              kernelOutcome = 13
 )
 
 type kernelPacketCounters struct {
 	_            structs.HostLayout
 	Seen         uint64
 	MoreSegments uint64
-	Outcome      [12]uint64
+	Outcome      [13]uint64
+	RefusedFirst uint64
+	RefusedLast  uint64
 }
 
 type kernelPhase uint32
@@ -140,6 +151,16 @@ type kernelPrefix struct {
 	_      structs.HostLayout
 	Length uint32
 	Addr   [16]uint8
+}
+
+type kernelSample struct {
+	_        structs.HostLayout
+	Key      kernelKey
+	Time     uint64
+	State    uint32
+	Flags    uint32
+	Outcome  uint32
+	Reserved uint32
 }
 
 type kernelSlot struct {
@@ -182,6 +203,9 @@ type kernelTableCounters struct {
 	RingSent          uint64
 	RingFull          uint64
 	FragmentsReleased uint64
+	Sampled           uint64
+	SamplesLost       uint64
+	SampleCrowd       uint64
 }
 
 type kernelTableMeta struct {
@@ -193,12 +217,25 @@ type kernelTableMeta struct {
 	Stored           uint64
 	Orphaned         uint64
 	FragmentsRefused uint64
+	LookedAt         uint64
+	SamplesStored    uint64
+	SamplesGone      uint64
 }
 
 type kernelTableVersion uint32
 
 const (
-	kernelTableVersionTABLE_VERSION kernelTableVersion = 2
+	kernelTableVersionTABLE_VERSION kernelTableVersion = 3
+)
+
+type kernelWord uint32
+
+const (
+	kernelWordWORD_SLOT_BITS      kernelWord = 6
+	kernelWordWORD_TAG            kernelWord = 31
+	kernelWordWORD_HALF_OPEN      kernelWord = 32
+	kernelWordWORD_OVERFLOW_SHIFT kernelWord = 48
+	kernelWordWORD_LOCK_SHIFT     kernelWord = 63
 )
 
 // Names of all BPF objects in the ELF.
@@ -211,6 +248,8 @@ const (
 	kernelMapFragments            = "fragments"
 	kernelMapMeta                 = "meta"
 	kernelMapPacketCounts         = "packet_counts"
+	kernelMapSampleCounts         = "sample_counts"
+	kernelMapSamples              = "samples"
 	kernelMapScratch              = "scratch"
 	kernelMapSessions             = "sessions"
 	kernelMapTableCounts          = "table_counts"
@@ -230,8 +269,10 @@ const (
 	kernelVarForAgentOutcome      = "for_agent_outcome"
 	kernelVarForAgentPhase        = "for_agent_phase"
 	kernelVarForAgentPrefix       = "for_agent_prefix"
+	kernelVarForAgentSample       = "for_agent_sample"
 	kernelVarForAgentState        = "for_agent_state"
 	kernelVarForAgentTableVersion = "for_agent_table_version"
+	kernelVarForAgentWord         = "for_agent_word"
 	kernelVarFragmentWindow       = "fragment_window"
 	kernelVarHashSeed0            = "hash_seed_0"
 	kernelVarHashSeed1            = "hash_seed_1"
@@ -312,6 +353,8 @@ type kernelMapSpecs struct {
 	Fragments    *ebpf.MapSpec `ebpf:"fragments"`
 	Meta         *ebpf.MapSpec `ebpf:"meta"`
 	PacketCounts *ebpf.MapSpec `ebpf:"packet_counts"`
+	SampleCounts *ebpf.MapSpec `ebpf:"sample_counts"`
+	Samples      *ebpf.MapSpec `ebpf:"samples"`
 	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
 	Sessions     *ebpf.MapSpec `ebpf:"sessions"`
 	TableCounts  *ebpf.MapSpec `ebpf:"table_counts"`
@@ -332,8 +375,10 @@ type kernelVariableSpecs struct {
 	ForAgentOutcome      *ebpf.VariableSpec `ebpf:"for_agent_outcome"`
 	ForAgentPhase        *ebpf.VariableSpec `ebpf:"for_agent_phase"`
 	ForAgentPrefix       *ebpf.VariableSpec `ebpf:"for_agent_prefix"`
+	ForAgentSample       *ebpf.VariableSpec `ebpf:"for_agent_sample"`
 	ForAgentState        *ebpf.VariableSpec `ebpf:"for_agent_state"`
 	ForAgentTableVersion *ebpf.VariableSpec `ebpf:"for_agent_table_version"`
+	ForAgentWord         *ebpf.VariableSpec `ebpf:"for_agent_word"`
 	FragmentWindow       *ebpf.VariableSpec `ebpf:"fragment_window"`
 	HashSeed0            *ebpf.VariableSpec `ebpf:"hash_seed_0"`
 	HashSeed1            *ebpf.VariableSpec `ebpf:"hash_seed_1"`
@@ -381,6 +426,8 @@ type kernelMaps struct {
 	Fragments    *ebpf.Map `ebpf:"fragments"`
 	Meta         *ebpf.Map `ebpf:"meta"`
 	PacketCounts *ebpf.Map `ebpf:"packet_counts"`
+	SampleCounts *ebpf.Map `ebpf:"sample_counts"`
+	Samples      *ebpf.Map `ebpf:"samples"`
 	Scratch      *ebpf.Map `ebpf:"scratch"`
 	Sessions     *ebpf.Map `ebpf:"sessions"`
 	TableCounts  *ebpf.Map `ebpf:"table_counts"`
@@ -394,6 +441,8 @@ func (m *kernelMaps) Close() error {
 		m.Fragments,
 		m.Meta,
 		m.PacketCounts,
+		m.SampleCounts,
+		m.Samples,
 		m.Scratch,
 		m.Sessions,
 		m.TableCounts,
@@ -415,8 +464,10 @@ type kernelVariables struct {
 	ForAgentOutcome      *ebpf.Variable `ebpf:"for_agent_outcome"`
 	ForAgentPhase        *ebpf.Variable `ebpf:"for_agent_phase"`
 	ForAgentPrefix       *ebpf.Variable `ebpf:"for_agent_prefix"`
+	ForAgentSample       *ebpf.Variable `ebpf:"for_agent_sample"`
 	ForAgentState        *ebpf.Variable `ebpf:"for_agent_state"`
 	ForAgentTableVersion *ebpf.Variable `ebpf:"for_agent_table_version"`
+	ForAgentWord         *ebpf.Variable `ebpf:"for_agent_word"`
 	FragmentWindow       *ebpf.Variable `ebpf:"fragment_window"`
 	HashSeed0            *ebpf.Variable `ebpf:"hash_seed_0"`
 	HashSeed1            *ebpf.Variable `ebpf:"hash_seed_1"`

@@ -30,7 +30,7 @@ const fragmentWindow = 30 * time.Second
 
 // sharedMaps are pinned and used by the programs of all uplinks. "sessions" is
 // pinned last: where it is, the others are.
-var sharedMaps = []string{"bucket_words", "events", "fragments", "border", "packet_counts", "table_counts", "meta", "sessions"}
+var sharedMaps = []string{"bucket_words", "events", "samples", "sample_counts", "fragments", "border", "packet_counts", "table_counts", "meta", "sessions"}
 
 // knobs are what the programs of one uplink are loaded with, see bpf/knobs.h.
 type knobs struct {

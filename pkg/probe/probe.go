@@ -329,6 +329,7 @@ func (p *Probe) Clock() ClockStatus { return p.clock.status() }
 func (p *Probe) Status() Status {
 	st := Status{Profile: p.opt.Profile, PinDir: p.pins.path, Layout: p.pins.layout, Adopted: p.adopted, Clock: p.clock.status()}
 	balanced := true
+	var packets []PacketCounter
 	p.mu.Lock()
 	for _, u := range p.uplinks {
 		us := u.status()
@@ -339,20 +340,19 @@ func (p *Probe) Status() Status {
 			}
 			*into = c
 			balanced = balanced && c.Balanced()
-			st.Table.Full += c.Outcomes["table_full"]
-			st.Table.Contended += c.Outcomes["contended"]
+			packets = append(packets, c)
 		}
 		st.Uplinks = append(st.Uplinks, us)
 	}
 	p.mu.Unlock()
-	full, contended := st.Table.Full, st.Table.Contended
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	t, err := tableStatus(p.t, p.maps["table_counts"])
 	if err != nil {
 		p.log.Error("the table's counters could not be read", "error", err)
 	}
-	t.Full, t.Contended, t.FragmentsHeld = full, contended, uint64(p.fragsHeld)
+	t.Refused, t.FragmentsHeld = refused(packets...), uint64(p.fragsHeld)
+	t.Full, t.Contended = t.Refused["table_full"], t.Refused["contended"]
 	t.Balanced = t.Balanced && balanced && err == nil
 	st.Table = t
 	return st

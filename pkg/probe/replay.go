@@ -224,6 +224,7 @@ func (r *Replay) Status() (s ReplayStatus, err error) {
 		return s, err
 	}
 	s.Table, err = tableStatus(r.t, r.maps["table_counts"])
+	s.Table.Refused = refused(s.In, s.Out)
 	return s, err
 }
 

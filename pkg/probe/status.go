@@ -49,7 +49,11 @@ type TableStatus struct {
 	Closed   uint64 `json:"closed"`   // ended, not yet on disk
 	Lingers  uint64 `json:"lingers"`  // on disk already, slot kept for stragglers; freed when room is needed
 	Negative uint64 `json:"negative"` // remembered as not to be recorded
-	HalfOpen uint64 `json:"half_open"`
+	// HalfOpen of the open ones are TCP sessions that began with SYN or SYN+ACK
+	// and in which every packet since had SYN or RST. No more than HalfOpenLimit
+	// can be: their share of each bucket.
+	HalfOpen      uint64 `json:"half_open"`
+	HalfOpenLimit uint64 `json:"half_open_limit"`
 
 	Started   uint64 `json:"started"`   // sessions that got a slot
 	Reopened  uint64 `json:"reopened"`  // sessions already on disk that a straggler changed: they are written again
@@ -63,6 +67,16 @@ type TableStatus struct {
 	FragmentsReleased uint64 `json:"fragments_released"` // held fragments that found their first fragment
 	FragmentsOrphaned uint64 `json:"fragments_orphaned"` // held fragments recorded without ports
 	FragmentsRefused  uint64 `json:"fragments_refused"`  // held fragments that were not ours to record
+
+	// Refused counts, by reason, the packets of new sessions that got no slot
+	// and fragments that found no room to wait. Of those that the full table or
+	// the share of half-open sessions refused every 500th of each end user is
+	// Sampled; Sampled = SamplesStored + SamplesWaiting + SamplesLost.
+	Refused        map[string]uint64 `json:"refused"`
+	Sampled        uint64            `json:"sampled"`
+	SamplesStored  uint64            `json:"samples_stored"`  // on disk
+	SamplesWaiting uint64            `json:"samples_waiting"` // taken or in the ring, not yet on disk
+	SamplesLost    uint64            `json:"samples_lost"`    // the ring had no room, or the agent was killed with them
 
 	Balanced bool `json:"balanced"` // the sums above and those of each uplink hold
 }

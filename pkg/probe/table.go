@@ -18,7 +18,7 @@ import (
 // change, or are times whose loss of one tick is allowed.
 type table struct {
 	slots []kernelSlot
-	words []uint32 // lock and overflow count of each bucket
+	words []uint64 // of each bucket: tags, half-open bits, overflow count and lock
 	meta  *kernelTableMeta
 
 	mask   uint64 // buckets - 1
@@ -46,7 +46,7 @@ func mapTable(sessions, words, meta *ebpf.Map) (*table, error) {
 	}
 	buckets := sessions.MaxEntries()
 	t.slots = unsafe.Slice((*kernelSlot)(unsafe.Pointer(&slots[0])), buckets*slotsPerBucket)
-	t.words = unsafe.Slice((*uint32)(unsafe.Pointer(&lines[0])), words.MaxEntries()*bucketsPerLine)
+	t.words = unsafe.Slice((*uint64)(unsafe.Pointer(&lines[0])), words.MaxEntries()*bucketsPerLine)
 	t.meta = (*kernelTableMeta)(unsafe.Pointer(&one[0]))
 	t.mask = uint64(buckets) - 1
 	t.taken = make([]uint32, (len(t.slots)+31)/32)
@@ -130,7 +130,7 @@ func (t *table) leaveChain(slot uint32, hash uint64) {
 		if b == slot/slotsPerBucket {
 			return
 		}
-		atomic.AddUint32(&t.words[b], ^uint32(0)) // one less; never reaches the lock bit
+		atomic.AddUint64(&t.words[b], ^(wordOverflows - 1)) // one less; never reaches the lock bit
 	}
 }
 

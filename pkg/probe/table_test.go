@@ -30,7 +30,7 @@ func TestGoSeesTheKernelsStructures(t *testing.T) {
 		"slot": kernelSlot{}, "key": kernelKey{}, "bucket": kernelBucket{}, "bucket_line": kernelBucketLine{}, "event": kernelEvent{},
 		"fragment": kernelFragment{}, "fragment_key": kernelFragmentKey{}, "orphan": kernelOrphan{}, "prefix": kernelPrefix{},
 		"packet_counters": kernelPacketCounters{}, "table_counters": kernelTableCounters{}, "table_meta": kernelTableMeta{},
-		"clock_reading": kernelClockReading{},
+		"clock_reading": kernelClockReading{}, "sample": kernelSample{}, "end_user": kernelEndUser{},
 	} {
 		var s *btf.Struct
 		if err := spec.Types.TypeByName(name, &s); err != nil {
@@ -90,7 +90,7 @@ func checkTable(t testing.TB, tb *table) {
 		}
 	}
 	for b := range uint32(tb.mask + 1) {
-		if tb.words[b] != want[b] {
+		if tb.words[b] != uint64(want[b])*wordOverflows {
 			t.Fatalf("bucket %d: word %#x, %d sessions were placed beyond it", b, tb.words[b], want[b])
 		}
 	}

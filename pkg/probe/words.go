@@ -26,11 +26,16 @@ const (
 	flagsAShift = uint32(kernelFlagsFLAGS_A_SHIFT)
 	flagsBShift = uint32(kernelFlagsFLAGS_B_SHIFT)
 
+	wordSlotBits  = uint32(kernelWordWORD_SLOT_BITS)
+	wordTag       = uint64(kernelWordWORD_TAG)
+	wordHalfOpen  = uint64(kernelWordWORD_HALF_OPEN)
+	wordOverflows = uint64(1) << kernelWordWORD_OVERFLOW_SHIFT // one of them
+
 	borderLocal  = uint32(kernelBorderValueBORDER_LOCAL)
 	borderExempt = uint32(kernelBorderValueBORDER_EXEMPT)
 
 	slotsPerBucket = 8 // SLOTS_PER_BUCKET
-	bucketsPerLine = 16
+	bucketsPerLine = 8
 	maxChain       = 8
 	realmBits      = 24
 )
@@ -49,4 +54,5 @@ var outcomeNames = [...]string{
 	kernelOutcomeOUTCOME_CONTENDED:     "contended",
 	kernelOutcomeOUTCOME_FRAGMENT_HELD: "fragment_held",
 	kernelOutcomeOUTCOME_FRAGMENT_LOST: "fragment_lost",
+	kernelOutcomeOUTCOME_HALF_OPEN:     "half_open",
 }

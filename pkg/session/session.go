@@ -51,7 +51,7 @@ const (
 	SynAck    Flags = 1 << 1 // TCP that began with SYN+ACK: the peer of its sender is the initiator
 	Fragments Flags = 1 << 2 // at least one packet came in fragments
 	Orphan    Flags = 1 << 3 // fragments whose first fragment was never seen: ports are unknown and 0
-	Sample    Flags = 1 << 4 // a sample record (BEK 988/2006 § 5 stk. 4), not a whole session
+	Sampled   Flags = 1 << 4 // a sample record (BEK 988/2006 § 5 stk. 4): one packet, not a session; its sender is the initiator
 	Open      Flags = 1 << 5 // still open when it was written; a later record of the same ID has its end
 	LocalOnly Flags = 1 << 6 // profile "source": the far endpoint was never recorded and is zero
 )
