@@ -55,6 +55,9 @@ func loadTree(t *testing.T) *tree {
 		if !strings.Contains(name, "/") {
 			tree.top = append(tree.top, name)
 		}
+		if name == ".git" && !e.IsDir() {
+			return nil // of a second working tree: it names a path
+		}
 		if e.IsDir() && (name == ".git" || name == "bin") {
 			return fs.SkipDir
 		}
