@@ -11,6 +11,11 @@
 //     Subscriber.
 //  5. It is kept one year from its end, by UTC day (see Day), and destroyed.
 //
+// And of the recording itself: a Span says of a row of seconds of one uplink
+// whether they were recorded, wholly or not, and why not (Cover, CoverReasons); a
+// Timeline joins what was said of the same seconds, the worse holds, and what
+// nobody said anything of is unknown and never complete.
+//
 // The package is pure: no clocks, no files, no packets. It refuses to know how
 // anything is captured, sealed or stored, and imports nothing else of edgelog.
 package session

@@ -1,0 +1,95 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// CoverageReport is the answer to "what was recorded in this window".
+type CoverageReport struct {
+	Gateway string    `json:"gateway"`
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"` // not included
+	// Decided is the first second of which nothing can be said yet: the window
+	// is reported up to there. Zero when nothing was ever recorded.
+	Decided time.Time `json:"decided,omitzero"`
+	// StoredThrough: every session that ended before it is on the disk; what
+	// ended later may still be in the kernel's table, and is late, not lost.
+	StoredThrough time.Time    `json:"stored_through,omitzero"`
+	Spans         []Span       `json:"spans"`
+	Totals        []CoverTotal `json:"totals"`
+	// Damaged names what could not be read of the record; its seconds are unknown.
+	Damaged []string `json:"damaged,omitempty"`
+}
+
+// Report fills a window with what the timelines say of it, up to the second
+// decided. With no timeline it is unknown for an uplink without a name.
+func Report(gateway string, from, to, decided int64, lines []Timeline) *CoverageReport {
+	r := &CoverageReport{Gateway: gateway, From: time.Unix(from, 0).UTC(), To: time.Unix(to, 0).UTC()}
+	end := to
+	if decided > 0 {
+		r.Decided = time.Unix(decided, 0).UTC()
+		end = max(min(to, decided), from)
+	}
+	if len(lines) == 0 {
+		lines = []Timeline{nil}
+	}
+	for _, t := range lines {
+		name := ""
+		if len(t) > 0 {
+			name = t[0].Uplink
+		}
+		spans := t.Filled(name, from, end)
+		r.Spans = append(r.Spans, spans...)
+		r.Totals = append(r.Totals, Sum(name, spans))
+	}
+	return r
+}
+
+// Plain reports whether all that was asked for is decided and nothing has to be
+// said about it but that it is complete.
+func (r *CoverageReport) Plain() bool {
+	return len(r.Spans) > 0 && len(r.Damaged) == 0 && !slices.ContainsFunc(r.Spans, func(s Span) bool { return !s.Plain() })
+}
+
+type spanJSON struct {
+	Uplink  string    `json:"uplink"`
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`
+	Seconds int64     `json:"seconds"`
+	State   string    `json:"state"`
+	Reasons []string  `json:"reasons,omitempty"`
+	Refused uint64    `json:"refused_packets"`
+	Sampled uint64    `json:"samples"`
+	Cut     bool      `json:"counts_are_of_more,omitempty"`
+}
+
+// MarshalJSON writes times as RFC 3339 and states and reasons as names.
+func (s Span) MarshalJSON() ([]byte, error) {
+	return json.Marshal(spanJSON{
+		s.Uplink, time.Unix(s.From, 0).UTC(), time.Unix(s.To, 0).UTC(), s.Seconds(), s.State.String(), s.Reasons.Names(), s.Refused, s.Sampled, s.Cut,
+	})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (s *Span) UnmarshalJSON(b []byte) error {
+	var j spanJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	state := slices.Index(covers[:], j.State)
+	if state < 0 {
+		return fmt.Errorf("coverage state %q is not known", j.State)
+	}
+	reasons, err := ParseReasons(j.Reasons)
+	if err != nil {
+		return err
+	}
+	*s = Span{
+		Uplink: j.Uplink, From: j.From.Unix(), To: j.To.Unix(), State: Cover(state), Reasons: reasons,
+		Refused: j.Refused, Sampled: j.Sampled, Cut: j.Cut,
+	}
+	return nil
+}
