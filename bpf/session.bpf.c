@@ -7,6 +7,8 @@
  *   edgelog_egress   uplink egress, TCX or clsact
  *   edgelog_ingress  uplink ingress where XDP cannot be attached
  *   edgelog_orphan   run by the agent: fragments whose first one never came
+ *   edgelog_carry    run by the agent: a session of an older table
+ *   edgelog_carry_counts  run by the agent: packets that older programs counted
  *   edgelog_clock    run by the agent: how ticks and CLOCK_MONOTONIC go together
  */
 #include <linux/bpf.h>
@@ -30,6 +32,7 @@
 #include "emit.h"
 #include "bucket.h"
 #include "table.h"
+#include "carry.h"
 #include "fragment.h"
 
 #define GO_ON -1 /* TCX_NEXT, and TC_ACT_UNSPEC for clsact: the next program decides */
@@ -221,6 +224,47 @@ int edgelog_orphan(struct xdp_md *ctx)
 }
 
 SEC("xdp")
+int edgelog_carry(struct xdp_md *ctx)
+{
+	struct slot *old = (void *)(long)ctx->data;
+	struct packet p = {};
+
+	if ((void *)(old + 1) > (void *)(long)ctx->data_end)
+		return CARRY_CONTENDED;
+	p.key = old->key;
+	p.proto = old->key.realm_proto >> REALM_BITS;
+	p.first = old->first;
+	p.now = old->last;
+	p.hash = key_hash(&p.key);
+	return carry(&p, old->state, old->flags);
+}
+
+SEC("xdp")
+int edgelog_carry_counts(struct xdp_md *ctx)
+{
+	struct carried_counts *old = (void *)(long)ctx->data;
+	struct packet_counters *c;
+	__u32 index;
+
+	if ((void *)(old + 1) > (void *)(long)ctx->data_end)
+		return CARRY_CONTENDED;
+	index = old->index;
+	c = bpf_map_lookup_elem(&packet_counts, &index);
+	if (!c)
+		return CARRY_FULL;
+	c->seen += old->counters.seen;
+	c->more_segments += old->counters.more_segments;
+	for (int i = 0; i < OUTCOMES; i++)
+		c->outcome[i] += old->counters.outcome[i];
+	if (old->counters.refused_first &&
+	    (!c->refused_first || old->counters.refused_first < c->refused_first))
+		c->refused_first = old->counters.refused_first;
+	if (old->counters.refused_last > c->refused_last)
+		c->refused_last = old->counters.refused_last;
+	return CARRY_DONE;
+}
+
+SEC("xdp")
 int edgelog_clock(struct xdp_md *ctx)
 {
 	struct clock_reading *r = (void *)(long)ctx->data;
@@ -244,6 +288,8 @@ const enum outcome *for_agent_outcome __attribute__((unused));
 const struct sample *for_agent_sample __attribute__((unused));
 const struct event *for_agent_event __attribute__((unused));
 const struct orphan *for_agent_orphan __attribute__((unused));
+const enum carry *for_agent_carry __attribute__((unused));
+const struct carried_counts *for_agent_carried_counts __attribute__((unused));
 const struct clock_reading *for_agent_clock_reading __attribute__((unused));
 const struct prefix *for_agent_prefix __attribute__((unused));
 

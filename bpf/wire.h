@@ -10,6 +10,7 @@
 #define EDGELOG_WIRE_H
 
 #include <linux/types.h>
+#include <stddef.h>
 
 /* Raised when the hash, the chains or the meaning of a state change: no program may then share an old table. */
 enum table_version {
@@ -183,6 +184,7 @@ struct table_counters {
 	__u64 sampled; /* refused packets that were due as samples */
 	__u64 samples_lost; /* of sampled: the ring had no room */
 	__u64 sample_crowd; /* refused packets of end users for whom there was no counter */
+	__u64 carried; /* sessions that came from an older table */
 };
 
 #define SAMPLE_EVERY 500 /* BEK 988/2006 5 (4) */
@@ -237,6 +239,20 @@ struct orphan {
 	__u32 egress;
 };
 
+/* Result of the "carry" program; its input is a struct slot of the older table. */
+enum carry {
+	CARRY_DONE = 0, /* in this table, or on disk as it was */
+	CARRY_APART = 1, /* its tuple has begun anew here: to be carried as CLOSED */
+	CARRY_FULL = 2, /* no slot is free for it */
+	CARRY_CONTENDED = 3, /* did not get the lock */
+};
+
+/* Input of the "carry_counts" program: what the older programs counted. */
+struct carried_counts {
+	__u64 index; /* of packet_counts */
+	struct packet_counters counters;
+};
+
 /* Output of the "clock" program. */
 struct clock_reading {
 	__u64 ticks;
@@ -263,6 +279,8 @@ struct table_meta {
 	__u64 stored; /* sessions on disk, counted by the agent */
 	__u64 orphaned; /* fragments recorded without ports, counted by the agent */
 	__u64 fragments_refused; /* fragments that crossed no border, or an exempt one */
+	/* So far as in version 2, for ever; what tells the versions apart stays here. */
+	__u64 version; /* enum table_version; not there in version 2, which ends above */
 	__u64 looked_at; /* programs' clock, when the agent last read the packet counters */
 	__u64 samples_stored; /* samples on disk, counted by the agent */
 	__u64 samples_gone; /* samples that an agent had taken when it was killed */
@@ -274,12 +292,14 @@ _Static_assert(sizeof(struct bucket) == 512, "bucket");
 _Static_assert(sizeof(struct bucket_line) == 64, "bucket words");
 _Static_assert(sizeof(struct event) == 16, "event");
 _Static_assert(sizeof(struct packet_counters) == 136, "packet counters");
-_Static_assert(sizeof(struct table_counters) == 88, "table counters");
+_Static_assert(sizeof(struct table_counters) == 96, "table counters");
 _Static_assert(sizeof(struct end_user) == 24, "end user");
 _Static_assert(sizeof(struct sample) == 64, "sample");
 _Static_assert(sizeof(struct fragment_key) == 48, "fragment key");
 _Static_assert(sizeof(struct fragment) == 64, "fragment");
 _Static_assert(sizeof(struct orphan) == 64, "orphan");
+_Static_assert(sizeof(struct carried_counts) == sizeof(struct packet_counters) + 8, "carried");
+_Static_assert(offsetof(struct table_meta, version) == 96, "a version is found in every table");
 _Static_assert(sizeof(struct clock_reading) == 16, "clock reading");
 _Static_assert(sizeof(struct prefix) == 20, "prefix");
 

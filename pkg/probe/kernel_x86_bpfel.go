@@ -30,6 +30,21 @@ type kernelBucketLine struct {
 	Word [8]uint64
 }
 
+type kernelCarriedCounts struct {
+	_        structs.HostLayout
+	Index    uint64
+	Counters kernelPacketCounters
+}
+
+type kernelCarry uint32
+
+const (
+	kernelCarryCARRY_DONE      kernelCarry = 0
+	kernelCarryCARRY_APART     kernelCarry = 1
+	kernelCarryCARRY_FULL      kernelCarry = 2
+	kernelCarryCARRY_CONTENDED kernelCarry = 3
+)
+
 type kernelClockReading struct {
 	_         structs.HostLayout
 	Ticks     uint64
@@ -206,6 +221,7 @@ type kernelTableCounters struct {
 	Sampled           uint64
 	SamplesLost       uint64
 	SampleCrowd       uint64
+	Carried           uint64
 }
 
 type kernelTableMeta struct {
@@ -217,6 +233,7 @@ type kernelTableMeta struct {
 	Stored           uint64
 	Orphaned         uint64
 	FragmentsRefused uint64
+	Version          uint64
 	LookedAt         uint64
 	SamplesStored    uint64
 	SamplesGone      uint64
@@ -242,56 +259,60 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapBorder               = "border"
-	kernelMapBucketWords          = "bucket_words"
-	kernelMapEvents               = "events"
-	kernelMapFragments            = "fragments"
-	kernelMapMeta                 = "meta"
-	kernelMapPacketCounts         = "packet_counts"
-	kernelMapSampleCounts         = "sample_counts"
-	kernelMapSamples              = "samples"
-	kernelMapScratch              = "scratch"
-	kernelMapSessions             = "sessions"
-	kernelMapTableCounts          = "table_counts"
-	kernelProgEdgelogClock        = "edgelog_clock"
-	kernelProgEdgelogEgress       = "edgelog_egress"
-	kernelProgEdgelogIngress      = "edgelog_ingress"
-	kernelProgEdgelogOrphan       = "edgelog_orphan"
-	kernelProgEdgelogXdp          = "edgelog_xdp"
-	kernelVarBorderFilter         = "border_filter"
-	kernelVarBuckets              = "buckets"
-	kernelVarForAgentBorderValue  = "for_agent_border_value"
-	kernelVarForAgentClockReading = "for_agent_clock_reading"
-	kernelVarForAgentEvent        = "for_agent_event"
-	kernelVarForAgentEventKind    = "for_agent_event_kind"
-	kernelVarForAgentFlags        = "for_agent_flags"
-	kernelVarForAgentOrphan       = "for_agent_orphan"
-	kernelVarForAgentOutcome      = "for_agent_outcome"
-	kernelVarForAgentPhase        = "for_agent_phase"
-	kernelVarForAgentPrefix       = "for_agent_prefix"
-	kernelVarForAgentSample       = "for_agent_sample"
-	kernelVarForAgentState        = "for_agent_state"
-	kernelVarForAgentTableVersion = "for_agent_table_version"
-	kernelVarForAgentWord         = "for_agent_word"
-	kernelVarFragmentWindow       = "fragment_window"
-	kernelVarHashSeed0            = "hash_seed_0"
-	kernelVarHashSeed1            = "hash_seed_1"
-	kernelVarHashSeed2            = "hash_seed_2"
-	kernelVarHashSeed3            = "hash_seed_3"
-	kernelVarHashSeed4            = "hash_seed_4"
-	kernelVarHashSeed5            = "hash_seed_5"
-	kernelVarIdleIcmp             = "idle_icmp"
-	kernelVarIdleOther            = "idle_other"
-	kernelVarIdleTcp              = "idle_tcp"
-	kernelVarIdleUdp              = "idle_udp"
-	kernelVarOverlappingAddresses = "overlapping_addresses"
-	kernelVarProfile              = "profile"
-	kernelVarRawIp                = "raw_ip"
-	kernelVarTestClock            = "test_clock"
-	kernelVarTestClockNs          = "test_clock_ns"
-	kernelVarTickBase             = "tick_base"
-	kernelVarTickNs               = "tick_ns"
-	kernelVarUplink               = "uplink"
+	kernelMapBorder                = "border"
+	kernelMapBucketWords           = "bucket_words"
+	kernelMapEvents                = "events"
+	kernelMapFragments             = "fragments"
+	kernelMapMeta                  = "meta"
+	kernelMapPacketCounts          = "packet_counts"
+	kernelMapSampleCounts          = "sample_counts"
+	kernelMapSamples               = "samples"
+	kernelMapScratch               = "scratch"
+	kernelMapSessions              = "sessions"
+	kernelMapTableCounts           = "table_counts"
+	kernelProgEdgelogCarry         = "edgelog_carry"
+	kernelProgEdgelogCarryCounts   = "edgelog_carry_counts"
+	kernelProgEdgelogClock         = "edgelog_clock"
+	kernelProgEdgelogEgress        = "edgelog_egress"
+	kernelProgEdgelogIngress       = "edgelog_ingress"
+	kernelProgEdgelogOrphan        = "edgelog_orphan"
+	kernelProgEdgelogXdp           = "edgelog_xdp"
+	kernelVarBorderFilter          = "border_filter"
+	kernelVarBuckets               = "buckets"
+	kernelVarForAgentBorderValue   = "for_agent_border_value"
+	kernelVarForAgentCarriedCounts = "for_agent_carried_counts"
+	kernelVarForAgentCarry         = "for_agent_carry"
+	kernelVarForAgentClockReading  = "for_agent_clock_reading"
+	kernelVarForAgentEvent         = "for_agent_event"
+	kernelVarForAgentEventKind     = "for_agent_event_kind"
+	kernelVarForAgentFlags         = "for_agent_flags"
+	kernelVarForAgentOrphan        = "for_agent_orphan"
+	kernelVarForAgentOutcome       = "for_agent_outcome"
+	kernelVarForAgentPhase         = "for_agent_phase"
+	kernelVarForAgentPrefix        = "for_agent_prefix"
+	kernelVarForAgentSample        = "for_agent_sample"
+	kernelVarForAgentState         = "for_agent_state"
+	kernelVarForAgentTableVersion  = "for_agent_table_version"
+	kernelVarForAgentWord          = "for_agent_word"
+	kernelVarFragmentWindow        = "fragment_window"
+	kernelVarHashSeed0             = "hash_seed_0"
+	kernelVarHashSeed1             = "hash_seed_1"
+	kernelVarHashSeed2             = "hash_seed_2"
+	kernelVarHashSeed3             = "hash_seed_3"
+	kernelVarHashSeed4             = "hash_seed_4"
+	kernelVarHashSeed5             = "hash_seed_5"
+	kernelVarIdleIcmp              = "idle_icmp"
+	kernelVarIdleOther             = "idle_other"
+	kernelVarIdleTcp               = "idle_tcp"
+	kernelVarIdleUdp               = "idle_udp"
+	kernelVarOverlappingAddresses  = "overlapping_addresses"
+	kernelVarProfile               = "profile"
+	kernelVarRawIp                 = "raw_ip"
+	kernelVarTestClock             = "test_clock"
+	kernelVarTestClockNs           = "test_clock_ns"
+	kernelVarTickBase              = "tick_base"
+	kernelVarTickNs                = "tick_ns"
+	kernelVarUplink                = "uplink"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -336,11 +357,13 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	EdgelogClock   *ebpf.ProgramSpec `ebpf:"edgelog_clock"`
-	EdgelogEgress  *ebpf.ProgramSpec `ebpf:"edgelog_egress"`
-	EdgelogIngress *ebpf.ProgramSpec `ebpf:"edgelog_ingress"`
-	EdgelogOrphan  *ebpf.ProgramSpec `ebpf:"edgelog_orphan"`
-	EdgelogXdp     *ebpf.ProgramSpec `ebpf:"edgelog_xdp"`
+	EdgelogCarry       *ebpf.ProgramSpec `ebpf:"edgelog_carry"`
+	EdgelogCarryCounts *ebpf.ProgramSpec `ebpf:"edgelog_carry_counts"`
+	EdgelogClock       *ebpf.ProgramSpec `ebpf:"edgelog_clock"`
+	EdgelogEgress      *ebpf.ProgramSpec `ebpf:"edgelog_egress"`
+	EdgelogIngress     *ebpf.ProgramSpec `ebpf:"edgelog_ingress"`
+	EdgelogOrphan      *ebpf.ProgramSpec `ebpf:"edgelog_orphan"`
+	EdgelogXdp         *ebpf.ProgramSpec `ebpf:"edgelog_xdp"`
 }
 
 // kernelMapSpecs contains maps before they are loaded into the kernel.
@@ -364,40 +387,42 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
-	BorderFilter         *ebpf.VariableSpec `ebpf:"border_filter"`
-	Buckets              *ebpf.VariableSpec `ebpf:"buckets"`
-	ForAgentBorderValue  *ebpf.VariableSpec `ebpf:"for_agent_border_value"`
-	ForAgentClockReading *ebpf.VariableSpec `ebpf:"for_agent_clock_reading"`
-	ForAgentEvent        *ebpf.VariableSpec `ebpf:"for_agent_event"`
-	ForAgentEventKind    *ebpf.VariableSpec `ebpf:"for_agent_event_kind"`
-	ForAgentFlags        *ebpf.VariableSpec `ebpf:"for_agent_flags"`
-	ForAgentOrphan       *ebpf.VariableSpec `ebpf:"for_agent_orphan"`
-	ForAgentOutcome      *ebpf.VariableSpec `ebpf:"for_agent_outcome"`
-	ForAgentPhase        *ebpf.VariableSpec `ebpf:"for_agent_phase"`
-	ForAgentPrefix       *ebpf.VariableSpec `ebpf:"for_agent_prefix"`
-	ForAgentSample       *ebpf.VariableSpec `ebpf:"for_agent_sample"`
-	ForAgentState        *ebpf.VariableSpec `ebpf:"for_agent_state"`
-	ForAgentTableVersion *ebpf.VariableSpec `ebpf:"for_agent_table_version"`
-	ForAgentWord         *ebpf.VariableSpec `ebpf:"for_agent_word"`
-	FragmentWindow       *ebpf.VariableSpec `ebpf:"fragment_window"`
-	HashSeed0            *ebpf.VariableSpec `ebpf:"hash_seed_0"`
-	HashSeed1            *ebpf.VariableSpec `ebpf:"hash_seed_1"`
-	HashSeed2            *ebpf.VariableSpec `ebpf:"hash_seed_2"`
-	HashSeed3            *ebpf.VariableSpec `ebpf:"hash_seed_3"`
-	HashSeed4            *ebpf.VariableSpec `ebpf:"hash_seed_4"`
-	HashSeed5            *ebpf.VariableSpec `ebpf:"hash_seed_5"`
-	IdleIcmp             *ebpf.VariableSpec `ebpf:"idle_icmp"`
-	IdleOther            *ebpf.VariableSpec `ebpf:"idle_other"`
-	IdleTcp              *ebpf.VariableSpec `ebpf:"idle_tcp"`
-	IdleUdp              *ebpf.VariableSpec `ebpf:"idle_udp"`
-	OverlappingAddresses *ebpf.VariableSpec `ebpf:"overlapping_addresses"`
-	Profile              *ebpf.VariableSpec `ebpf:"profile"`
-	RawIp                *ebpf.VariableSpec `ebpf:"raw_ip"`
-	TestClock            *ebpf.VariableSpec `ebpf:"test_clock"`
-	TestClockNs          *ebpf.VariableSpec `ebpf:"test_clock_ns"`
-	TickBase             *ebpf.VariableSpec `ebpf:"tick_base"`
-	TickNs               *ebpf.VariableSpec `ebpf:"tick_ns"`
-	Uplink               *ebpf.VariableSpec `ebpf:"uplink"`
+	BorderFilter          *ebpf.VariableSpec `ebpf:"border_filter"`
+	Buckets               *ebpf.VariableSpec `ebpf:"buckets"`
+	ForAgentBorderValue   *ebpf.VariableSpec `ebpf:"for_agent_border_value"`
+	ForAgentCarriedCounts *ebpf.VariableSpec `ebpf:"for_agent_carried_counts"`
+	ForAgentCarry         *ebpf.VariableSpec `ebpf:"for_agent_carry"`
+	ForAgentClockReading  *ebpf.VariableSpec `ebpf:"for_agent_clock_reading"`
+	ForAgentEvent         *ebpf.VariableSpec `ebpf:"for_agent_event"`
+	ForAgentEventKind     *ebpf.VariableSpec `ebpf:"for_agent_event_kind"`
+	ForAgentFlags         *ebpf.VariableSpec `ebpf:"for_agent_flags"`
+	ForAgentOrphan        *ebpf.VariableSpec `ebpf:"for_agent_orphan"`
+	ForAgentOutcome       *ebpf.VariableSpec `ebpf:"for_agent_outcome"`
+	ForAgentPhase         *ebpf.VariableSpec `ebpf:"for_agent_phase"`
+	ForAgentPrefix        *ebpf.VariableSpec `ebpf:"for_agent_prefix"`
+	ForAgentSample        *ebpf.VariableSpec `ebpf:"for_agent_sample"`
+	ForAgentState         *ebpf.VariableSpec `ebpf:"for_agent_state"`
+	ForAgentTableVersion  *ebpf.VariableSpec `ebpf:"for_agent_table_version"`
+	ForAgentWord          *ebpf.VariableSpec `ebpf:"for_agent_word"`
+	FragmentWindow        *ebpf.VariableSpec `ebpf:"fragment_window"`
+	HashSeed0             *ebpf.VariableSpec `ebpf:"hash_seed_0"`
+	HashSeed1             *ebpf.VariableSpec `ebpf:"hash_seed_1"`
+	HashSeed2             *ebpf.VariableSpec `ebpf:"hash_seed_2"`
+	HashSeed3             *ebpf.VariableSpec `ebpf:"hash_seed_3"`
+	HashSeed4             *ebpf.VariableSpec `ebpf:"hash_seed_4"`
+	HashSeed5             *ebpf.VariableSpec `ebpf:"hash_seed_5"`
+	IdleIcmp              *ebpf.VariableSpec `ebpf:"idle_icmp"`
+	IdleOther             *ebpf.VariableSpec `ebpf:"idle_other"`
+	IdleTcp               *ebpf.VariableSpec `ebpf:"idle_tcp"`
+	IdleUdp               *ebpf.VariableSpec `ebpf:"idle_udp"`
+	OverlappingAddresses  *ebpf.VariableSpec `ebpf:"overlapping_addresses"`
+	Profile               *ebpf.VariableSpec `ebpf:"profile"`
+	RawIp                 *ebpf.VariableSpec `ebpf:"raw_ip"`
+	TestClock             *ebpf.VariableSpec `ebpf:"test_clock"`
+	TestClockNs           *ebpf.VariableSpec `ebpf:"test_clock_ns"`
+	TickBase              *ebpf.VariableSpec `ebpf:"tick_base"`
+	TickNs                *ebpf.VariableSpec `ebpf:"tick_ns"`
+	Uplink                *ebpf.VariableSpec `ebpf:"uplink"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -453,55 +478,61 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
-	BorderFilter         *ebpf.Variable `ebpf:"border_filter"`
-	Buckets              *ebpf.Variable `ebpf:"buckets"`
-	ForAgentBorderValue  *ebpf.Variable `ebpf:"for_agent_border_value"`
-	ForAgentClockReading *ebpf.Variable `ebpf:"for_agent_clock_reading"`
-	ForAgentEvent        *ebpf.Variable `ebpf:"for_agent_event"`
-	ForAgentEventKind    *ebpf.Variable `ebpf:"for_agent_event_kind"`
-	ForAgentFlags        *ebpf.Variable `ebpf:"for_agent_flags"`
-	ForAgentOrphan       *ebpf.Variable `ebpf:"for_agent_orphan"`
-	ForAgentOutcome      *ebpf.Variable `ebpf:"for_agent_outcome"`
-	ForAgentPhase        *ebpf.Variable `ebpf:"for_agent_phase"`
-	ForAgentPrefix       *ebpf.Variable `ebpf:"for_agent_prefix"`
-	ForAgentSample       *ebpf.Variable `ebpf:"for_agent_sample"`
-	ForAgentState        *ebpf.Variable `ebpf:"for_agent_state"`
-	ForAgentTableVersion *ebpf.Variable `ebpf:"for_agent_table_version"`
-	ForAgentWord         *ebpf.Variable `ebpf:"for_agent_word"`
-	FragmentWindow       *ebpf.Variable `ebpf:"fragment_window"`
-	HashSeed0            *ebpf.Variable `ebpf:"hash_seed_0"`
-	HashSeed1            *ebpf.Variable `ebpf:"hash_seed_1"`
-	HashSeed2            *ebpf.Variable `ebpf:"hash_seed_2"`
-	HashSeed3            *ebpf.Variable `ebpf:"hash_seed_3"`
-	HashSeed4            *ebpf.Variable `ebpf:"hash_seed_4"`
-	HashSeed5            *ebpf.Variable `ebpf:"hash_seed_5"`
-	IdleIcmp             *ebpf.Variable `ebpf:"idle_icmp"`
-	IdleOther            *ebpf.Variable `ebpf:"idle_other"`
-	IdleTcp              *ebpf.Variable `ebpf:"idle_tcp"`
-	IdleUdp              *ebpf.Variable `ebpf:"idle_udp"`
-	OverlappingAddresses *ebpf.Variable `ebpf:"overlapping_addresses"`
-	Profile              *ebpf.Variable `ebpf:"profile"`
-	RawIp                *ebpf.Variable `ebpf:"raw_ip"`
-	TestClock            *ebpf.Variable `ebpf:"test_clock"`
-	TestClockNs          *ebpf.Variable `ebpf:"test_clock_ns"`
-	TickBase             *ebpf.Variable `ebpf:"tick_base"`
-	TickNs               *ebpf.Variable `ebpf:"tick_ns"`
-	Uplink               *ebpf.Variable `ebpf:"uplink"`
+	BorderFilter          *ebpf.Variable `ebpf:"border_filter"`
+	Buckets               *ebpf.Variable `ebpf:"buckets"`
+	ForAgentBorderValue   *ebpf.Variable `ebpf:"for_agent_border_value"`
+	ForAgentCarriedCounts *ebpf.Variable `ebpf:"for_agent_carried_counts"`
+	ForAgentCarry         *ebpf.Variable `ebpf:"for_agent_carry"`
+	ForAgentClockReading  *ebpf.Variable `ebpf:"for_agent_clock_reading"`
+	ForAgentEvent         *ebpf.Variable `ebpf:"for_agent_event"`
+	ForAgentEventKind     *ebpf.Variable `ebpf:"for_agent_event_kind"`
+	ForAgentFlags         *ebpf.Variable `ebpf:"for_agent_flags"`
+	ForAgentOrphan        *ebpf.Variable `ebpf:"for_agent_orphan"`
+	ForAgentOutcome       *ebpf.Variable `ebpf:"for_agent_outcome"`
+	ForAgentPhase         *ebpf.Variable `ebpf:"for_agent_phase"`
+	ForAgentPrefix        *ebpf.Variable `ebpf:"for_agent_prefix"`
+	ForAgentSample        *ebpf.Variable `ebpf:"for_agent_sample"`
+	ForAgentState         *ebpf.Variable `ebpf:"for_agent_state"`
+	ForAgentTableVersion  *ebpf.Variable `ebpf:"for_agent_table_version"`
+	ForAgentWord          *ebpf.Variable `ebpf:"for_agent_word"`
+	FragmentWindow        *ebpf.Variable `ebpf:"fragment_window"`
+	HashSeed0             *ebpf.Variable `ebpf:"hash_seed_0"`
+	HashSeed1             *ebpf.Variable `ebpf:"hash_seed_1"`
+	HashSeed2             *ebpf.Variable `ebpf:"hash_seed_2"`
+	HashSeed3             *ebpf.Variable `ebpf:"hash_seed_3"`
+	HashSeed4             *ebpf.Variable `ebpf:"hash_seed_4"`
+	HashSeed5             *ebpf.Variable `ebpf:"hash_seed_5"`
+	IdleIcmp              *ebpf.Variable `ebpf:"idle_icmp"`
+	IdleOther             *ebpf.Variable `ebpf:"idle_other"`
+	IdleTcp               *ebpf.Variable `ebpf:"idle_tcp"`
+	IdleUdp               *ebpf.Variable `ebpf:"idle_udp"`
+	OverlappingAddresses  *ebpf.Variable `ebpf:"overlapping_addresses"`
+	Profile               *ebpf.Variable `ebpf:"profile"`
+	RawIp                 *ebpf.Variable `ebpf:"raw_ip"`
+	TestClock             *ebpf.Variable `ebpf:"test_clock"`
+	TestClockNs           *ebpf.Variable `ebpf:"test_clock_ns"`
+	TickBase              *ebpf.Variable `ebpf:"tick_base"`
+	TickNs                *ebpf.Variable `ebpf:"tick_ns"`
+	Uplink                *ebpf.Variable `ebpf:"uplink"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	EdgelogClock   *ebpf.Program `ebpf:"edgelog_clock"`
-	EdgelogEgress  *ebpf.Program `ebpf:"edgelog_egress"`
-	EdgelogIngress *ebpf.Program `ebpf:"edgelog_ingress"`
-	EdgelogOrphan  *ebpf.Program `ebpf:"edgelog_orphan"`
-	EdgelogXdp     *ebpf.Program `ebpf:"edgelog_xdp"`
+	EdgelogCarry       *ebpf.Program `ebpf:"edgelog_carry"`
+	EdgelogCarryCounts *ebpf.Program `ebpf:"edgelog_carry_counts"`
+	EdgelogClock       *ebpf.Program `ebpf:"edgelog_clock"`
+	EdgelogEgress      *ebpf.Program `ebpf:"edgelog_egress"`
+	EdgelogIngress     *ebpf.Program `ebpf:"edgelog_ingress"`
+	EdgelogOrphan      *ebpf.Program `ebpf:"edgelog_orphan"`
+	EdgelogXdp         *ebpf.Program `ebpf:"edgelog_xdp"`
 }
 
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
+		p.EdgelogCarry,
+		p.EdgelogCarryCounts,
 		p.EdgelogClock,
 		p.EdgelogEgress,
 		p.EdgelogIngress,

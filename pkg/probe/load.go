@@ -98,7 +98,7 @@ func createMaps(spec *ebpf.CollectionSpec, profile session.Profile) (map[string]
 		}
 		maps[name] = m
 	}
-	meta := kernelTableMeta{Profile: uint64(profile)}
+	meta := kernelTableMeta{Profile: uint64(profile), Version: uint64(kernelTableVersionTABLE_VERSION)}
 	for i := range meta.HashSeed {
 		var random [8]byte
 		_, _ = rand.Read(random[:]) // never fails

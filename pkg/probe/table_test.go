@@ -30,7 +30,7 @@ func TestGoSeesTheKernelsStructures(t *testing.T) {
 		"slot": kernelSlot{}, "key": kernelKey{}, "bucket": kernelBucket{}, "bucket_line": kernelBucketLine{}, "event": kernelEvent{},
 		"fragment": kernelFragment{}, "fragment_key": kernelFragmentKey{}, "orphan": kernelOrphan{}, "prefix": kernelPrefix{},
 		"packet_counters": kernelPacketCounters{}, "table_counters": kernelTableCounters{}, "table_meta": kernelTableMeta{},
-		"clock_reading": kernelClockReading{}, "sample": kernelSample{}, "end_user": kernelEndUser{},
+		"clock_reading": kernelClockReading{}, "sample": kernelSample{}, "end_user": kernelEndUser{}, "carried_counts": kernelCarriedCounts{},
 	} {
 		var s *btf.Struct
 		if err := spec.Types.TypeByName(name, &s); err != nil {
