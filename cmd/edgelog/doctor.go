@@ -139,6 +139,11 @@ func (d *doctor) checkAgent() {
 		if s.LastError != nil {
 			d.warn("agent", "last error "+stamp(s.LastError.At)+": "+s.LastError.Text, "\"edgelog status\" shows more")
 		}
+		if err := s.Balance(); err != nil {
+			d.fail("balance", err.Error(), "please report it, with the output of \"edgelog status --json\"")
+		} else {
+			d.ok("balance", plural(uint64(len(s.Sums)), "sum")+" of counters add up")
+		}
 		return
 	}
 	dir := filepath.Dir(socket)

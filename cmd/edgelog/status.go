@@ -108,15 +108,24 @@ func printStatus(w io.Writer, s *recorder.Status) {
 	fmt.Fprintf(w, "bindings   %d in force, %d not yet sealed; %s sealed in %s since start\n",
 		b.Book.InForce, b.Book.NotSealed, plural(b.Records, "record"), plural(b.Blocks, "block"))
 	fmt.Fprintf(w, "ledger     %s%s\n", plural(uint64(s.Ledger.Entries), "entry"), unless(s.Ledger.OK, ", CANNOT BE WRITTEN"))
-	for i := range s.Sums {
-		mark := "ok"
-		if !s.Sums[i].Holds() {
-			mark = "in motion or WRONG"
-		}
-		fmt.Fprintf(w, "sum        %s: %s\n", s.Sums[i].Text, mark)
-	}
+	printSums(w, s.Sums)
 	if e := s.LastError; e != nil {
 		fmt.Fprintf(w, "last error %s %s\n", stamp(e.At), e.Text)
+	}
+}
+
+// printSums prints what must add up, and shouts when it does not.
+func printSums(w io.Writer, sums []recorder.Sum) {
+	for i := range sums {
+		x := &sums[i]
+		switch fault := x.Fault(); {
+		case fault != "":
+			fmt.Fprintf(w, "sum        %s: NOT BALANCED, %s; this is a fault of edgelog: please report it\n", x.Text, fault)
+		case x.Left != x.Right:
+			fmt.Fprintf(w, "sum        %s: ok, in motion\n", x.Text)
+		default:
+			fmt.Fprintf(w, "sum        %s: ok\n", x.Text)
+		}
 	}
 }
 

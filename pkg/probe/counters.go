@@ -12,6 +12,22 @@ import (
 
 // packetCounters sums the counters of one direction of one uplink.
 func packetCounters(m *ebpf.Map, uplink, egress uint32) (PacketCounter, error) {
+	out, err := readPacketCounters(m, uplink, egress)
+	if err != nil || out.Seen == out.outcomes() {
+		return out, err
+	}
+	// Each CPU may be in the middle of a packet, and the reading takes its time:
+	// what is read in the middle lies between what came before and after.
+	between, err := readPacketCounters(m, uplink, egress)
+	if err != nil {
+		return between, err
+	}
+	after, err := readPacketCounters(m, uplink, egress)
+	between.Moving = after.Seen - out.Seen + uint64(runtime.NumCPU())
+	return between, err
+}
+
+func readPacketCounters(m *ebpf.Map, uplink, egress uint32) (PacketCounter, error) {
 	var perCPU []kernelPacketCounters
 	if err := m.Lookup(uplink*2+egress, &perCPU); err != nil {
 		return PacketCounter{}, fmt.Errorf("read the packet counters: %w", err)
@@ -47,11 +63,15 @@ func refused(counters ...PacketCounter) map[string]uint64 {
 // Balanced reports whether each packet seen has one outcome. While packets
 // flow each CPU may be in the middle of one.
 func (p PacketCounter) Balanced() bool {
-	var sum uint64
+	sum := p.outcomes()
+	return max(p.Seen, sum)-min(p.Seen, sum) <= p.Moving
+}
+
+func (p PacketCounter) outcomes() (sum uint64) {
 	for _, n := range p.Outcomes {
 		sum += n
 	}
-	return p.Seen >= sum && p.Seen-sum <= uint64(runtime.NumCPU())
+	return sum
 }
 
 // Sum prints the outcomes that occurred, as " recorded 12 + not_ip 3".
@@ -121,6 +141,9 @@ func tableStatus(t *table, counts *ebpf.Map) (TableStatus, error) {
 	s.SamplesLost = last.SamplesLost + atomic.LoadUint64(&t.meta.SamplesGone)
 	counted := s.Stored + s.Open + s.Closed
 	moving := uint64(runtime.NumCPU()) // each may be between a slot and its counter
+	if got := last.Started + last.Reopened; got != counted {
+		s.Moving = got - (first.Started + first.Reopened) + moving
+	}
 	s.Balanced = first.Started+first.Reopened <= counted+moving && counted <= last.Started+last.Reopened+moving
 	return s, nil
 }

@@ -36,9 +36,10 @@ type AttachStatus struct {
 // PacketCounter counts the packets of one direction of one uplink since the
 // table was made. Seen is the sum of all the outcomes below it.
 type PacketCounter struct {
-	Seen     uint64            `json:"seen"`     // packets, and on egress GSO buffers, that the program looked at
-	Segments uint64            `json:"segments"` // packets on the wire: a GSO buffer counts its segments
-	Outcomes map[string]uint64 `json:"outcomes"` // by reason, see bpf/wire.h; their sum is Seen
+	Seen     uint64            `json:"seen"`             // packets, and on egress GSO buffers, that the program looked at
+	Segments uint64            `json:"segments"`         // packets on the wire: a GSO buffer counts its segments
+	Outcomes map[string]uint64 `json:"outcomes"`         // by reason, see bpf/wire.h; their sum is Seen
+	Moving   uint64            `json:"moving,omitempty"` // by how much that sum may be off: packets came while it was taken
 }
 
 // TableStatus is the fill of the session table and the balance of sessions:
@@ -78,7 +79,8 @@ type TableStatus struct {
 	SamplesWaiting uint64            `json:"samples_waiting"` // taken or in the ring, not yet on disk
 	SamplesLost    uint64            `json:"samples_lost"`    // the ring had no room, or the agent was killed with them
 
-	Balanced bool `json:"balanced"` // the sums above and those of each uplink hold
+	Moving   uint64 `json:"moving,omitempty"` // by how much the sum of sessions may be off: some began while they were counted
+	Balanced bool   `json:"balanced"`         // the sums above and those of each uplink hold
 }
 
 // ClockStatus says how far times can be trusted.

@@ -37,7 +37,11 @@ type accessWriter struct {
 	count accessCount
 }
 
-type accessCount struct{ blocks, records uint64 }
+type accessCount struct {
+	blocks, records uint64
+	snapshot        uint64 // of records: all in force, at a start and once a day
+	again           uint64 // of records: they will be handed over once more
+}
 
 // PutBindings seals bindings and makes them durable. They are filed under the
 // day on which they are written, which is where a reader looks for them.
@@ -69,10 +73,16 @@ func (w *accessWriter) step(ctx context.Context, force bool) (time.Duration, err
 		return wait, nil
 	}
 	w.next = now.Add(w.every)
+	before := w.count.records
 	err := w.book.Flush(ctx)
+	if err != nil { // the book hands all of them over once more
+		w.count.again += w.count.records - before
+	}
 	if day := session.DayOf(now.UnixNano()); err == nil && (w.start || day != w.shown) {
-		if err = w.PutBindings(ctx, w.book.InForce()); err == nil {
+		force := w.book.InForce()
+		if err = w.PutBindings(ctx, force); err == nil {
 			w.shown, w.start = day, false
+			w.count.snapshot += uint64(len(force))
 		}
 	}
 	if err != nil {

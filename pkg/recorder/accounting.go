@@ -123,22 +123,9 @@ func (a *accounting) status() *RADIUSStatus {
 	if a == nil {
 		return nil
 	}
-	s := &RADIUSStatus{Stats: a.server.Stats()}
+	s := steadyStats(a.server.Stats)
 	for _, conn := range a.conns {
 		s.Listen = append(s.Listen, conn.LocalAddr().String())
 	}
-	return s
-}
-
-// sum is the balance that the server's counters must keep.
-func (s *RADIUSStatus) sum() Sum {
-	var dropped uint64
-	for _, n := range s.Dropped {
-		dropped += n
-	}
-	return Sum{
-		Text: fmt.Sprintf("accounting: received %d = answered %d + answered again %d + dropped %d + waiting %d",
-			s.Received, s.Answered, s.Repeated, dropped, s.InFlight),
-		Left: s.Received, Right: s.Answered + s.Repeated + dropped + uint64(max(s.InFlight, 0)),
-	}
+	return &s
 }

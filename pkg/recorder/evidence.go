@@ -33,7 +33,10 @@ type evidence struct {
 
 	mu      sync.Mutex
 	owed    []ledger.Entry
-	lost    int // entries beyond maxOwed
+	noted   uint64 // entries of this agent's own
+	written uint64 // of them
+	lost    uint64 // of them: beyond maxOwed
+	told    uint64 // of the lost ones, in the log
 	failing bool
 	next    time.Time // of the next try
 	final   error     // the ledger takes nothing until it is opened again
@@ -69,6 +72,7 @@ func (e *evidence) note(kind ledger.Kind, fields map[string]string) {
 		fields = map[string]string{}
 	}
 	fields["at"] = session.FormatTime(e.now().UnixNano())
+	e.noted++
 	if len(e.owed) >= maxOwed {
 		e.lost++
 		return
@@ -101,19 +105,22 @@ func (e *evidence) pay() {
 			return
 		}
 		e.owed = e.owed[1:]
+		e.written++
 	}
 	if e.failing {
 		e.failing = false
-		e.log.Info("the ledger is written again", "entries_lost", e.lost)
-		e.lost = 0
+		e.log.Info("the ledger is written again", "entries_lost", e.lost-e.told)
+		e.told = e.lost
 	}
 }
 
-// ok reports whether the last entry could be written.
-func (e *evidence) ok() bool {
+// status returns how the ledger fares.
+func (e *evidence) status() LedgerStatus {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return !e.failing
+	return LedgerStatus{
+		Entries: e.ledger.Size(), OK: !e.failing, Noted: e.noted, Written: e.written, Waiting: uint64(len(e.owed)), Lost: e.lost,
+	}
 }
 
 // probeEvent turns news of the probe into evidence.

@@ -33,6 +33,7 @@ type filer struct {
 	epoch uint64 // this start of the agent
 	enc   *block.Encoder
 	plain []byte
+	again uint64 // records that are on the disk already and will be stored once more: the rest of their load failed
 }
 
 func newFiler(gateway string, v Sealer, k Keeper) *filer {
@@ -43,6 +44,7 @@ func newFiler(gateway string, v Sealer, k Keeper) *filer {
 type load struct {
 	f      *filer
 	blocks []store.Sealed
+	rows   []uint64 // in each of them
 	bytes  int
 	next   map[series]uint32 // numbers of the blocks that are not yet stored
 }
@@ -104,7 +106,7 @@ func (l *load) add(kind store.Kind, day session.Day, from, to int64, count int) 
 	if err != nil {
 		return fmt.Errorf("seal block: %w", err)
 	}
-	l.blocks = append(l.blocks, sealed)
+	l.blocks, l.rows = append(l.blocks, sealed), append(l.rows, uint64(count))
 	l.bytes += len(sealed)
 	return nil
 }
@@ -130,16 +132,21 @@ func (l *load) seal(kind store.Kind, day session.Day, from, to int64, count int)
 // once goes in parts; when a later part fails, what the earlier ones hold is
 // stored again with the next try, and read as one (session.ID).
 func (l *load) put() error {
-	for rest := l.blocks; len(rest) > 0; {
+	var done uint64
+	for rest, rows := l.blocks, l.rows; len(rest) > 0; {
 		n, size := 1, len(rest[0])
 		for n < len(rest) && size+len(rest[n]) <= store.MaxPut {
 			size += len(rest[n])
 			n++
 		}
 		if err := l.f.store.Put(rest[:n]...); err != nil {
+			l.f.again += done
 			return err
 		}
-		rest = rest[n:]
+		for _, r := range rows[:n] {
+			done += r
+		}
+		rest, rows = rest[n:], rows[n:]
 	}
 	return nil
 }

@@ -84,8 +84,10 @@ type Recorder struct {
 	sessions *writer
 	access   *accessWriter
 	upkeep   upkeep
-	flushes  chan chan error
-	loopDone chan struct{} // closed when nothing is stored any more
+
+	rowsAtStart uint64 // records in the store when it was opened
+	flushes     chan chan error
+	loopDone    chan struct{} // closed when nothing is stored any more
 
 	reloading sync.Mutex
 
@@ -98,10 +100,13 @@ type Recorder struct {
 
 // counts is a copy of the writers' counters.
 type counts struct {
-	sessions writeCount
-	access   accessCount
-	storeErr error
-	since    time.Time
+	sessions   writeCount
+	access     accessCount
+	handedOver uint64 // by the book
+	rows       uint64 // records in the store
+	again      uint64 // of them, see filer
+	storeErr   error
+	since      time.Time
 }
 
 // Open opens everything that recording needs, in an order in which a failure
@@ -117,6 +122,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 	if err := r.open(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
+	r.publish()
 	return r, nil
 }
 
@@ -163,7 +169,7 @@ func (r *Recorder) openStore() error {
 		return err
 	}
 	r.onClose(st.Close)
-	r.store = st
+	r.store, r.rowsAtStart = st, st.Rows()
 	v, err := vault.New(c.Custodians.Recipients, vault.Options{MinRecipients: c.Custodians.Minimum, Keys: st})
 	if err != nil {
 		return fmt.Errorf("custodians: %w", err)

@@ -254,7 +254,11 @@ func (r *Recorder) setState(s string) {
 
 // publish copies the writers' counters to where Status finds them.
 func (r *Recorder) publish() {
-	c := counts{sessions: r.sessions.count, access: r.access.count, since: r.upkeep.since}
+	c := counts{
+		sessions: r.sessions.count, access: r.access.count, since: r.upkeep.since,
+		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again,
+	}
+	c.sessions.waiting = uint64(r.sessions.batch.Len())
 	for _, a := range []*alarm{&r.sessions.alarm, &r.access.alarm} {
 		if a.err != nil && c.storeErr == nil {
 			c.storeErr, c.since = a.err, a.since

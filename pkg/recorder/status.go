@@ -2,8 +2,6 @@ package recorder
 
 import (
 	"encoding/hex"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/identity"
@@ -35,25 +33,16 @@ type Status struct {
 	LastError *Trouble `json:"last_error,omitempty"`
 }
 
-// Sum is a balance of counters: Left and Right must be equal when nothing
-// moves; while packets arrive they may differ by those on their way.
-type Sum struct {
-	Text  string `json:"text"`
-	Left  uint64 `json:"left"`
-	Right uint64 `json:"right"`
-}
-
-// Holds reports whether the balance is even.
-func (s *Sum) Holds() bool { return s.Left == s.Right }
-
 // SessionStatus counts what this agent wrote since its start.
 type SessionStatus struct {
-	Stored   uint64    `json:"stored"` // records made durable
-	Named    uint64    `json:"named"`  // of those, with a subscriber
-	Blocks   uint64    `json:"blocks"`
-	Bytes    uint64    `json:"bytes"`    // sealed
-	Returned uint64    `json:"returned"` // given back to the table because they could not be stored; they are tried again
-	Last     time.Time `json:"last"`     // of the last block; zero when there was none
+	Collected uint64    `json:"collected"` // taken from the table
+	Stored    uint64    `json:"stored"`    // of those, made durable
+	Returned  uint64    `json:"returned"`  // of those, given back to the table because they could not be stored; they are tried again
+	Waiting   uint64    `json:"waiting"`   // of those, for their block
+	Named     uint64    `json:"named"`     // of those stored, with a subscriber
+	Blocks    uint64    `json:"blocks"`
+	Bytes     uint64    `json:"bytes"` // sealed
+	Last      time.Time `json:"last"`  // of the last block; zero when there was none
 }
 
 // StoreStatus is the health of the store.
@@ -70,6 +59,11 @@ type StoreStatus struct {
 	Keys   int       `json:"keys"`             // wrapped day keys
 	Oldest string    `json:"oldest,omitempty"` // day that has blocks, YYYY-MM-DD
 	Newest string    `json:"newest,omitempty"`
+
+	// The store's own count of records, beside what the agent thinks it stored.
+	Counted uint64 `json:"counted"`  // records in the store when the agent last looked
+	AtStart uint64 `json:"at_start"` // of them, there when the agent started
+	Again   uint64 `json:"again"`    // of them, stored once more since, because the rest of their load failed; read as one
 }
 
 // BindingStatus counts access records.
@@ -77,52 +71,34 @@ type BindingStatus struct {
 	Book    identity.Stats `json:"book"`
 	Blocks  uint64         `json:"blocks"`  // sealed since the start
 	Records uint64         `json:"records"` // in them: new, changed, and those in force once a day
+
+	Changed  uint64 `json:"changed"`  // of the records, new or changed
+	Snapshot uint64 `json:"snapshot"` // of the records, all in force at the start and at each change of the UTC day
+	Again    uint64 `json:"again"`    // of the records, handed over once more because others with them could not be stored
 }
 
 // RADIUSStatus is the state of the accounting server.
 type RADIUSStatus struct {
 	Listen []string `json:"listen"`
 	radius.Stats
+	Moving uint64 `json:"moving,omitempty"` // see Sum
 }
 
 // LedgerStatus is the state of the ledger.
 type LedgerStatus struct {
 	Entries int64 `json:"entries"`
 	OK      bool  `json:"ok"` // the last entry could be written
+
+	Noted   uint64 `json:"noted"`   // entries about this run of the agent
+	Written uint64 `json:"written"` // of them
+	Waiting uint64 `json:"waiting"` // of them, for a ledger that cannot be written
+	Lost    uint64 `json:"lost"`    // of them: too many waited; they are in the log
 }
 
 // Trouble is an error with its time.
 type Trouble struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
-}
-
-// sums returns the balances that a probe's counters must keep.
-func sums(p *probe.Status) []Sum {
-	t := &p.Table
-	out := []Sum{{
-		Text:  fmt.Sprintf("sessions: started %d + reopened %d = stored %d + open %d + closed %d", t.Started, t.Reopened, t.Stored, t.Open, t.Closed),
-		Left:  t.Started + t.Reopened,
-		Right: t.Stored + t.Open + t.Closed,
-	}}
-	for i := range p.Uplinks {
-		u := &p.Uplinks[i]
-		out = append(out, packetSum(u.Name+" in", &u.In), packetSum(u.Name+" out", &u.Out))
-	}
-	return out
-}
-
-func packetSum(where string, c *probe.PacketCounter) Sum {
-	s := Sum{Left: c.Seen}
-	for _, n := range c.Outcomes {
-		s.Right += n
-	}
-	parts := strings.TrimSpace(c.Sum())
-	if parts == "" {
-		parts = "0"
-	}
-	s.Text = fmt.Sprintf("packets %s: seen %d = %s", where, c.Seen, parts)
-	return s
 }
 
 // Status returns what the agent knows about itself.
@@ -135,11 +111,15 @@ func (r *Recorder) Status() *Status {
 		Version: r.o.Version, Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis,
 		Now: r.o.Now().UTC(), Started: r.started.UTC(), State: state, Config: hex.EncodeToString(c.Hash[:]),
 		Sessions: SessionStatus{
+			Collected: seen.sessions.collected, Waiting: seen.sessions.waiting,
 			Stored: seen.sessions.stored, Named: seen.sessions.named, Blocks: seen.sessions.blocks,
 			Bytes: seen.sessions.bytes, Returned: seen.sessions.returned, Last: seen.sessions.last,
 		},
-		Bindings:  BindingStatus{Book: r.book.Stats(), Blocks: seen.access.blocks, Records: seen.access.records},
-		Ledger:    LedgerStatus{Entries: r.ledger.Size(), OK: r.evidence.ok()},
+		Bindings: BindingStatus{
+			Book: r.book.Stats(), Blocks: seen.access.blocks, Records: seen.access.records,
+			Changed: seen.handedOver, Snapshot: seen.access.snapshot, Again: seen.access.again,
+		},
+		Ledger:    r.evidence.status(),
 		RADIUS:    r.radius.status(),
 		LastError: trouble,
 	}
@@ -149,11 +129,9 @@ func (r *Recorder) Status() *Status {
 	}
 	if _, none := r.src.(noSource); !none {
 		p := r.src.Status()
-		s.Probe, s.Sums = &p, sums(&p)
+		s.Probe = &p
 	}
-	if s.RADIUS != nil {
-		s.Sums = append(s.Sums, s.RADIUS.sum())
-	}
+	s.Sums = s.sums()
 	return s
 }
 
@@ -162,6 +140,7 @@ func (r *Recorder) storeStatus(seen counts) StoreStatus {
 	s := StoreStatus{
 		OK: seen.storeErr == nil && h.State != store.StateStopped && h.State != store.StateFailed, State: string(h.State), Free: h.Free, Stop: int64(r.Config().Store.MinFree),
 		Blocks: h.Blocks, Bytes: h.Bytes, Rows: h.Rows, Keys: h.Keys,
+		Counted: seen.rows, AtStart: r.rowsAtStart, Again: seen.again,
 	}
 	if h.Blocks > 0 {
 		s.Oldest, s.Newest = h.Oldest.String(), h.Newest.String()

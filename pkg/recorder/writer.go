@@ -41,8 +41,9 @@ type daySessions struct {
 
 // writeCount is what the writer did since its start.
 type writeCount struct {
-	stored, named, blocks, bytes, returned uint64
-	last                                   time.Time
+	collected, stored, named, blocks, bytes, returned uint64
+	waiting                                           uint64 // in the batch now
+	last                                              time.Time
 }
 
 // poll is how often the table is asked while nothing is due.
@@ -79,7 +80,9 @@ func (w *writer) step(force bool) (time.Duration, error) {
 
 func (w *writer) collect() error {
 	before := w.batch.Len()
-	if err := w.src.Collect(&w.batch, w.max-before); err != nil {
+	err := w.src.Collect(&w.batch, w.max-before)
+	w.count.collected += uint64(w.batch.Len() - before)
+	if err != nil {
 		w.giveBack()
 		return fmt.Errorf("collect sessions: %w", err)
 	}
@@ -175,7 +178,9 @@ func (w *writer) byDay() {
 // the first failure: what is left stays in the table.
 func (w *writer) drain() error {
 	for {
+		before := w.batch.Len()
 		more, err := w.src.CollectAll(&w.batch, w.max)
+		w.count.collected += uint64(w.batch.Len() - before)
 		if err != nil {
 			w.giveBack()
 			return fmt.Errorf("collect open sessions: %w", err)

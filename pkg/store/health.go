@@ -50,6 +50,16 @@ func (s *Store) Health() Health {
 	return h
 }
 
+// Rows returns the number of records in the store, without a look at the disk.
+func (s *Store) Rows() (n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.books {
+		n += b.rows
+	}
+	return n
+}
+
 // Due returns those of days whose time is over at now: the sessions of a day
 // are kept for retentionDays whole days after it (BEK 988/2006 § 9). With less
 // than one day of retention nothing is due: that is no value to destroy by.
