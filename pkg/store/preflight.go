@@ -13,9 +13,10 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 )
 
-// preflight looks at Badger's files before Badger does, for two things that it
-// would not survive or forgive: a table that was cut panics the process, and a
-// manifest that is gone makes it delete every table as unknown.
+// preflight looks at Badger's files before Badger does, for three things that it
+// would not survive or forgive: a table that was cut panics the process, a
+// manifest that is gone makes it delete every table as unknown, and a log of no
+// length is an error although it is only unfinished.
 func preflight(dir string, log *slog.Logger) error {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -42,6 +43,28 @@ func preflight(dir string, log *slog.Logger) error {
 	if len(bad) > 0 {
 		return fmt.Errorf("%w: %d of %d tables cannot be read, %w; put them back from a backup, nothing else has been touched",
 			ErrDamaged, len(bad), len(m.Tables), bad[0])
+	}
+	return removeEmptyLogs(dir)
+}
+
+// removeEmptyLogs removes logs that hold nothing: Badger was killed between
+// making the file and giving it a length, which it does before it writes to it.
+// It would not open such a store.
+func removeEmptyLogs(dir string) error {
+	for _, kind := range []string{"*.vlog", "*.mem"} {
+		names, err := filepath.Glob(filepath.Join(dir, kind))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			fi, err := os.Stat(name)
+			if err == nil && fi.Mode().IsRegular() && fi.Size() == 0 {
+				err = os.Remove(name)
+			}
+			if err != nil {
+				return fmt.Errorf("remove an unfinished log: %w", translate(err))
+			}
+		}
 	}
 	return nil
 }
