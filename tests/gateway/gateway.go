@@ -140,6 +140,13 @@ func (g *Gateway) Launch() (*lab.Process, error) {
 	return p, nil
 }
 
+// Use has the next start run another program, as an upgrade does.
+func (g *Gateway) Use(binary string) { g.binary = binary }
+
+// DataDir is where the agent keeps what it stores, unless it was configured
+// otherwise.
+func (g *Gateway) DataDir() string { return filepath.Join(g.Dir, "gw", "data") }
+
 // Gateway is the namespace that the agent runs in.
 func (g *Gateway) Gateway() *lab.Namespace { return g.Border.Gateway }
 

@@ -1,0 +1,137 @@
+package tests
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/tests/gateway"
+)
+
+// long says whether the long variants of the fault tests run: "make test-long".
+var long = os.Getenv("EDGELOG_LONG") != ""
+
+// times is a number for every day, or the one of the long variant.
+func times(short, inFull int) int {
+	if long {
+		return inFull
+	}
+	return short
+}
+
+// random is a source whose seed is printed; EDGELOG_SEED repeats a run.
+func random(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// busy makes a gateway whose agent is always writing.
+func busy(extra map[string]string) gateway.Options {
+	edit := quickEnds()
+	edit["flush ="] = `flush = "10ms"`
+	for k, v := range extra {
+		edit[k] = v
+	}
+	return gateway.Options{Slots: 1 << 21, Edit: edit}
+}
+
+// upgrade is the program of another release.
+func upgrade(t *testing.T) string {
+	t.Helper()
+	next := filepath.Join(t.TempDir(), "edgelog")
+	if out, err := exec.Command("go", "build", "-race", "-ldflags", "-X main.release=next", "-o", next, "../cmd/edgelog").CombinedOutput(); err != nil {
+		t.Fatalf("build edgelog: %v\n%s", err, out)
+	}
+	return next
+}
+
+// ending is a way in which an agent ends, again and again, in the middle of
+// 50,000 new sessions a second.
+type ending struct {
+	when        string
+	short, full int  // how often
+	next        bool // what is started again is the program of another release
+	end         func(ctx context.Context, g *gateway.Gateway) error
+}
+
+var endings = []ending{
+	{"killed", 12, 100, false, func(_ context.Context, g *gateway.Gateway) error { g.Kill(); return nil }},
+	{"stopped", 6, 100, false, func(ctx context.Context, g *gateway.Gateway) error { return g.Stop(ctx) }},
+	{"stopped and upgraded", 3, 50, true, func(ctx context.Context, g *gateway.Gateway) error { return g.Stop(ctx) }},
+	{"killed and upgraded", 3, 50, true, func(_ context.Context, g *gateway.Gateway) error { g.Kill(); return nil }},
+}
+
+func TestAgentsThatEndUnderFiftyThousandSessionsASecondStoreEachOnce(t *testing.T) {
+	for _, e := range endings {
+		t.Run(e.when, func(t *testing.T) {
+			rng := random(t)
+			programs := []string{binary, binary}
+			if e.next {
+				programs[1] = upgrade(t)
+			}
+			g := start(t, busy(nil))
+			ctx := limited(t)
+			p := newPour(g, 50_000, 5_000)
+			p.start()
+			n := times(e.short, e.full)
+			for i := range n {
+				if err := p.until(ctx, p.began.Load()+rng.Int64N(25_000)); err != nil {
+					t.Fatal(err)
+				}
+				if err := e.end(ctx, g); err != nil {
+					t.Fatal(err)
+				}
+				g.Use(programs[(i+1)%2])
+				if e.when == "killed" && rng.IntN(4) == 0 { // again, before it is ready
+					launched, err := g.Launch()
+					if err == nil {
+						err = p.until(ctx, p.began.Load()+rng.Int64N(20_000))
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					launched.Kill()
+				}
+				if err := g.Start(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			allOnce(ctx, t, g, p)
+			t.Logf("%s %d times", e.when, n)
+		})
+	}
+}
+
+// allOnce ends the pour, waits until all of it is stored, and reads it back.
+func allOnce(ctx context.Context, t *testing.T, g *gateway.Gateway, p *pour) {
+	t.Helper()
+	n, err := p.end()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := allStored(ctx, g, n); err != nil {
+		t.Fatal(err)
+	}
+	s, err := g.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if refused := s.Probe.Uplinks[0].In.Outcomes; refused["table_full"]+refused["contended"] > 0 {
+		t.Errorf("the table had room, but packets were refused: %v", refused)
+	}
+	if err := g.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	back := readBack(t, g, g.DataDir(), p, n)
+	if m := back.missing(); len(m) > 0 {
+		t.Errorf("%d of %d sessions are missing: %d ...", len(m), n, m[:min(len(m), 8)])
+	}
+	back.check(t, p)
+	t.Logf("%d sessions, stored by %d records", n, back.records)
+}
