@@ -9,7 +9,7 @@ build=(make git gcc libc6-dev clang-16 llvm-16 libbpf-dev linux-libc-dev)
 # What "make check" uses besides.
 check=(clang-format-16 shellcheck)
 # Real programs that tests, benchmarks and the demo run.
-lab=(iproute2 iputils-ping procps ethtool nftables conntrack jq age curl iperf3
+lab=(iproute2 e2fsprogs mount iputils-ping procps ethtool nftables conntrack jq age curl iperf3
 	dnsmasq-base bind9-dnsutils freeradius-utils tcpreplay tshark softflowd nfdump
 	argus-client argus-server python3)
 
