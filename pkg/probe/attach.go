@@ -40,6 +40,8 @@ type uplink struct {
 	coll    *ebpf.Collection
 	problem string    // why it is not attached, or not wholly
 	retry   time.Time // of the next try after a failed one
+	breaks  uint64    // times that packets may have passed unseen
+	kept    bool      // an earlier agent left it watched
 }
 
 // attachment is one direction.
@@ -83,6 +85,7 @@ func (u *uplink) release() {
 // over links that an earlier agent pinned.
 func (p *Probe) attach(u *uplink, dev netlink.Link) error {
 	attrs := dev.Attrs()
+	u.kept = u.breaks == 0 && p.watchedBefore(attrs.Index)
 	u.ifindex, u.ingress, u.egress = attrs.Index, attachment{}, attachment{}
 	raw := u.cfg.RawIP || attrs.EncapType != "ether" && attrs.EncapType != "loopback"
 	coll, err := loadPrograms(p.maps, &p.opt, knobs{uplink: u.id, rawIP: raw}, "edgelog_xdp", "edgelog_egress", "edgelog_ingress")

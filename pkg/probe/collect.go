@@ -26,6 +26,7 @@ type collector struct {
 
 	cursor    uint32 // where the sweep goes on
 	sweptAt   uint64 // programs' clock of the last step
+	reach     reach  // of what is on the disk
 	negatives bool   // forget all negative answers in the next walk
 	forgetTo  uint32 // the walk ends here
 }
@@ -217,6 +218,9 @@ func (c *collector) step(b *Batch, now uint64, max int) {
 		return // not yet a slot's worth
 	}
 	c.sweptAt = now
+	if c.reach.began == 0 {
+		c.reach.began = now
+	}
 	for range n {
 		if b.Len() >= max {
 			return
@@ -225,6 +229,7 @@ func (c *collector) step(b *Batch, now uint64, max int) {
 		c.cursor++
 		if uint64(c.cursor) == total {
 			c.cursor = 0
+			c.reach.walked(now)
 		}
 		if c.negatives && c.cursor == c.forgetTo {
 			c.negatives = false
@@ -244,6 +249,9 @@ func (c *collector) look(b *Batch, slot uint32, now uint64) {
 			c.t.free(slot, state)
 		}
 		return
+	}
+	if state&stateStored == 0 {
+		c.reach.meet(&c.t.slots[slot])
 	}
 	if c.t.isTaken(slot) {
 		return

@@ -165,6 +165,7 @@ func (p *Probe) reconcileLocked() error {
 			if p.stillAttached(u) {
 				continue
 			}
+			u.breaks++
 			p.tell(Event{Kind: "link-lost", Uplink: u.cfg.Name, Text: "a program was detached by somebody else"})
 		} else if u.ifindex != 0 && time.Now().Before(u.retry) {
 			continue
@@ -198,6 +199,7 @@ func (p *Probe) tryAttach(u *uplink, dev netlink.Link) error {
 
 // vanished leaves a link that is gone, or has another name now.
 func (p *Probe) vanished(u *uplink, why string) {
+	u.breaks++
 	if u.ifindex != 0 {
 		p.tell(Event{Kind: "link-vanished", Uplink: u.cfg.Name, Text: why})
 		if err := p.detach(u); err != nil { // it may live on under another name
@@ -210,19 +212,7 @@ func (p *Probe) vanished(u *uplink, why string) {
 
 // stillAttached asks the kernel whether both directions are as we left them.
 func (p *Probe) stillAttached(u *uplink) bool {
-	for hook, a := range map[string]*attachment{hookIngress: &u.ingress, hookEgress: &u.egress} {
-		switch {
-		case a.link != nil:
-			if linkIfindex(a.link) != u.ifindex {
-				return false
-			}
-		case a.filter != nil:
-			if len(p.pins.ourFilters(u.ifindex, hook)) == 0 {
-				return false
-			}
-		}
-	}
-	return true
+	return p.watches(u, hookIngress, &u.ingress) && p.watches(u, hookEgress, &u.egress)
 }
 
 // waitForPrograms returns when every program that ran before has ended: a

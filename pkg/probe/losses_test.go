@@ -1,0 +1,79 @@
+package probe
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// unstored returns the earliest first and last packet of a session that is not
+// on the disk, 0 when there is none.
+func unstored(t *table) (first, last uint64) {
+	for slot := range uint32(len(t.slots)) {
+		state := t.state(slot)
+		if phase := state & phaseMask; phase != phaseLive && phase != phaseClosed || state&stateStored != 0 {
+			continue
+		}
+		s := &t.slots[slot]
+		if f := atomic.LoadUint64(&s.First); first == 0 || f < first {
+			first = f
+		}
+		if l := atomic.LoadUint64(&s.Last); last == 0 || l < last {
+			last = l
+		}
+	}
+	return first, last
+}
+
+func TestWhatIsSaidToBeOnTheDiskIsThere(t *testing.T) {
+	r := live(t, MinSlots)
+	r.c.sweep = 2 * time.Second
+	flags := []string{"S", "A", "FA", "R", "PA"}
+	dice := rand.New(rand.NewPCG(1, 1))
+	var known, moved uint64
+	for at := time.Duration(0); at < 900*time.Second; at += time.Duration(dice.IntN(1500)) * time.Millisecond {
+		var frame []byte
+		switch dice.IntN(4) {
+		case 0:
+			frame = udpN(dice.Uint32N(40))
+		case 1, 2: // one tuple, begun anew again and again
+			frame = tcp4(dice.IntN(2) == 0, flags[dice.IntN(len(flags))])
+		}
+		if dice.IntN(8) == 0 { // the disk is full
+			r.now = uint64(t0 + int64(at))
+			r.c.collect(&r.batch, r.now, 1<<20)
+			r.c.release(&r.batch)
+			r.batch.Reset()
+		} else {
+			r.at(t, at, frame)
+		}
+		through, open := r.c.reach.bounds()
+		first, last := unstored(r.t)
+		if last != 0 && through > last || first != 0 && open > first {
+			t.Fatalf("at %v: a session that ended at %v is said to be stored through %v, or one that began at %v before %v",
+				at, last, through, first, open)
+		}
+		if through > known {
+			known = through
+			moved++
+		}
+	}
+	if late := time.Duration(r.now - known); moved < 100 || late > 70*time.Second {
+		t.Errorf("the bound moved %d times and is %v late", moved, late)
+	}
+}
+
+func TestABoundIsNotKnownBeforeTwoWalks(t *testing.T) {
+	r := live(t, MinSlots)
+	r.c.sweep = 2 * time.Second
+	for _, c := range []struct {
+		at    time.Duration
+		known bool
+	}{{0, false}, {time.Second, false}, {2 * time.Second, true}} {
+		r.at(t, c.at, nil)
+		if through, _ := r.c.reach.bounds(); through > 0 != c.known {
+			t.Errorf("after %v: %d", c.at, through)
+		}
+	}
+}
