@@ -24,7 +24,7 @@ build: ## build bin/edgelog, a static program
 
 generate: ## make the BPF objects and their Go bindings from bpf/
 	@scripts/setup.sh build
-	go generate ./pkg/probe
+	go generate ./pkg/probe ./tests/load
 
 check: ## format, vet, staticcheck, scripts, generated files, modules, house rules
 	@scripts/setup.sh build check

@@ -30,9 +30,10 @@ gofmt_clean() {
 }
 
 c_format_clean() {
-	clang-format-16 --style=file:bpf/.clang-format --dry-run --Werror bpf/*.[ch] tests/bench/reference/*.c ||
+	local c_files=(bpf/*.[ch] tests/bench/reference/*.c tests/load/kernel/*.c)
+	clang-format-16 --style=file:bpf/.clang-format --dry-run --Werror "${c_files[@]}" ||
 		{
-			note "run clang-format-16 --style=file:bpf/.clang-format -i bpf/*.[ch] tests/bench/reference/*.c"
+			note "run clang-format-16 --style=file:bpf/.clang-format -i ${c_files[*]}"
 			return 1
 		}
 }
@@ -60,21 +61,23 @@ generated_fresh() {
 	local copy status=0
 	copy=$(mktemp -d)
 	cp -a go.mod go.sum bpf pkg tests "$copy/"
-	rm -f "$copy"/pkg/probe/*_bpfe[lb].go "$copy"/pkg/probe/*_bpfe[lb].o
-	(cd "$copy" && go generate ./pkg/probe) >"$copy/log" 2>&1 || {
+	rm -f "$copy"/{pkg/probe,tests/load}/*_bpfe[lb]*.{go,o}
+	(cd "$copy" && go generate ./pkg/probe ./tests/load) >"$copy/log" 2>&1 || {
 		cat "$copy/log" >&2
 		status=1
 	}
-	local made
-	made=$(find "$copy/pkg/probe" -name '*_bpfe[lb].o' | wc -l)
-	if [ "$status" -eq 0 ] && [ "$made" -lt 2 ]; then
-		note "go generate ./pkg/probe made $made objects, expected one for amd64 and one for arm64"
-		status=1
-	fi
-	if [ "$status" -eq 0 ] && ! diff -rq pkg/probe "$copy/pkg/probe" >&2; then
-		note "generated files are not those that bpf/ gives: run make generate"
-		status=1
-	fi
+	local made dir
+	for dir in pkg/probe tests/load; do
+		made=$(find "$copy/$dir" -name '*_bpfe[lb].o' | wc -l)
+		if [ "$status" -eq 0 ] && [ "$made" -lt 2 ]; then
+			note "go generate ./$dir made $made objects, expected one for amd64 and one for arm64"
+			status=1
+		fi
+		if [ "$status" -eq 0 ] && ! diff -rq "$dir" "$copy/$dir" >&2; then
+			note "generated files are not those that their C sources give: run make generate"
+			status=1
+		fi
+	done
 	rm -rf "$copy"
 	return "$status"
 }
