@@ -191,7 +191,7 @@ func (e *Encoder) how(rows []bindingRow, b []session.Binding) {
 // text writes a code for each row - 0 for a text that comes here for the first
 // time, or else one more than its place in the list - and the list.
 func (e *Encoder) text(rows []bindingRow, b []session.Binding, which int) {
-	e.names.reset(0)
+	e.names.reset()
 	e.each(rows, func(r bindingRow) uint64 {
 		known := len(e.names.values)
 		n := int(e.names.number(*textsOf(&b[r.index])[which]))

@@ -1,10 +1,8 @@
 package block
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/edgelog/edgelog/pkg/session"
@@ -31,13 +29,6 @@ type far struct {
 	service uint64 // port<<8 | protocol
 }
 
-func (f far) compare(x far) int {
-	if c := f.wide.compare(x.wide); c != 0 {
-		return c
-	}
-	return cmp.Compare(f.service, x.service)
-}
-
 // shape is what remains of a session, in one number.
 type shape uint64
 
@@ -57,12 +48,20 @@ func (x shape) put(s *session.Session) {
 type Encoder struct {
 	p packer
 
-	locals  dictionary[wide]
-	fars    dictionary[far]
-	shapes  dictionary[shape]
-	names   dictionary[string]
-	rows    []row
-	sorted  []row
+	rows   []row
+	locals numbers
+	fars   numbers
+	shapes numbers
+	held   []holder // of locals
+	keys   []key    // of the rows, sorted
+	order  sorter
+
+	// Columns, in the order of keys.
+	col struct {
+		delta, duration, port, reuse []uint64
+		far, shape                   []uint32
+	}
+
 	counts  []uint32
 	nums    []uint64
 	lens    []uint64
@@ -70,15 +69,11 @@ type Encoder struct {
 	ranks   []uint32
 	codes   []byte
 	holders []uint64
+	names   dictionary[string]
 	book    []far
 	hot     int
-}
-
-// row is a session on its way into the block.
-type row struct {
-	start int64 // milliseconds
-	index uint32
-	local uint32 // entry of locals
+	heap    []uint64
+	places  []uint32
 }
 
 // NewEncoder returns an Encoder.
@@ -88,17 +83,15 @@ func NewEncoder() *Encoder { return &Encoder{p: newPacker()} }
 type dictionary[T comparable] struct {
 	index  map[T]uint32
 	values []T
-	codes  []uint32 // of the rows, in order
 }
 
-func (d *dictionary[T]) reset(rows int) {
+func (d *dictionary[T]) reset() {
 	if d.index == nil {
 		d.index = make(map[T]uint32)
 	}
 	clear(d.index)
 	clear(d.values) // lets go of strings
 	d.values = d.values[:0]
-	d.codes = grow(d.codes, rows)[:0]
 }
 
 func (d *dictionary[T]) number(v T) uint32 {
@@ -110,8 +103,6 @@ func (d *dictionary[T]) number(v T) uint32 {
 	}
 	return n
 }
-
-func (d *dictionary[T]) add(v T) { d.codes = append(d.codes, d.number(v)) }
 
 var encoders = sync.Pool{New: func() any { return NewEncoder() }}
 
@@ -136,19 +127,21 @@ func (e *Encoder) Sessions(dst []byte, h Header, s []session.Session) ([]byte, e
 		return dst, fmt.Errorf("encode %d sessions: %w", len(s), err)
 	}
 	h.Kind, h.Count = KindSessions, len(s)
-	if err := e.sort(&h, s); err != nil {
+	if err := e.read(&h, s); err != nil {
 		return dst, fmt.Errorf("encode %d sessions: %w", len(s), err)
 	}
+	e.sort(h.MinStart)
 	out, err := e.begin(dst, &h, sessionColumns[:])
 	if err != nil {
 		return dst, err
 	}
 	at := len(out)
 	e.p.out = out
-	for i, write := range [...]func([]session.Session){
-		e.local, func([]session.Session) { e.starts(h.MinStart) }, e.durations, e.localPorts, e.far, e.farBook, e.shape, e.reuse, e.subscriber,
+	for i, write := range [...]func(){
+		e.local, func() { e.p.planes(e.col.delta) }, func() { e.p.scaled(e.col.duration) }, func() { e.p.planes(e.col.port) },
+		e.far, e.farBook, e.shape, func() { e.p.planes(e.col.reuse) }, func() { e.subscriber(s) },
 	} {
-		write(s)
+		write()
 		at = e.close(len(dst), &h, len(sessionColumns), i, at)
 	}
 	out, e.p.out = e.p.out, nil
@@ -194,131 +187,30 @@ func orient(s *session.Session) (local, remote *session.Addr, localPort, remoteP
 	return &s.Initiator, &s.Responder, s.InitiatorPort, s.ResponderPort
 }
 
-// sort fills e.sorted with the rows by local address and start, e.locals with
-// the addresses in that order and their counts, and the times of h.
-func (e *Encoder) sort(h *Header, s []session.Session) error {
-	e.locals.reset(0)
-	e.rows = grow(e.rows, len(s))
-	h.MinStart, h.MaxEnd = MaxMilli, -MaxMilli
-	for i := range s {
-		start, end := milli(s[i].Start), milli(s[i].End)
-		if !inRange(start) || !inRange(end) {
-			return fmt.Errorf("%w: a time of row %d is out of range", ErrTooBig, i)
-		}
-		if len(s[i].Subscriber) > MaxText {
-			return fmt.Errorf("%w: the subscriber of row %d has %d bytes, at most %d", ErrTooBig, i, len(s[i].Subscriber), MaxText)
-		}
-		h.MinStart, h.MaxEnd = min(h.MinStart, start), max(h.MaxEnd, end)
-		local, _, _, _ := orient(&s[i])
-		e.rows[i] = row{start: start, index: uint32(i), local: e.locals.number(widen(*local))}
-	}
-	n := len(e.locals.values)
-	byAddr := grow(e.ranks, n)
-	e.ranks = byAddr
-	for i := range byAddr {
-		byAddr[i] = uint32(i)
-	}
-	slices.SortFunc(byAddr, func(a, b uint32) int { return e.locals.values[a].compare(e.locals.values[b]) })
-	e.place(byAddr)
-	return nil
-}
-
-// place sorts e.rows into e.sorted by counting, then each address by start.
-func (e *Encoder) place(byAddr []uint32) {
-	n := len(byAddr)
-	count := grow(e.counts, 2*n)
-	e.counts = count
-	clear(count)
-	for _, r := range e.rows {
-		count[r.local]++
-	}
-	next := count[n:] // where the next row of an address goes
-	sum := uint32(0)
-	e.wides, e.nums = grow(e.wides, n), grow(e.nums, n)
-	for i, l := range byAddr {
-		next[l] = sum
-		sum += count[l]
-		e.wides[i] = e.locals.values[l]
-		e.nums[i] = uint64(count[l])
-	}
-	e.sorted = grow(e.sorted, len(e.rows))
-	for _, r := range e.rows {
-		e.sorted[next[r.local]] = r
-		next[r.local]++
-	}
-	for _, l := range byAddr {
-		run := e.sorted[next[l]-count[l] : next[l]]
-		slices.SortFunc(run, func(a, b row) int {
-			if c := cmp.Compare(a.start, b.start); c != 0 {
-				return c
-			}
-			return cmp.Compare(a.index, b.index)
-		})
-	}
-}
-
-func (e *Encoder) local([]session.Session) {
+func (e *Encoder) local() {
 	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.wides)))
-	counts := e.nums
-	e.holders = e.p.addrs(e.wides, e.holders)
-	e.p.planes(counts)
+	e.lens = e.p.addrs(e.wides, e.lens)
+	e.p.planes(e.nums)
 }
 
-func (e *Encoder) starts(first int64) {
-	v := grow(e.nums, len(e.sorted))
-	e.nums = v
-	last, local := first, uint32(0)
-	for i, r := range e.sorted {
-		if i == 0 || r.local != local {
-			last, local = first, r.local
+// shape writes what sorts of session there are, in the order in which they
+// first come, and of which sort each row is.
+func (e *Encoder) shape() {
+	e.nums = e.nums[:0]
+	e.ranks = grow(e.ranks, len(e.shapes.values))
+	clear(e.ranks)
+	for i, x := range e.col.shape {
+		if e.ranks[x] == 0 {
+			e.nums = append(e.nums, e.shapes.values[x].hi)
+			e.ranks[x] = uint32(len(e.nums)) // number + 1
 		}
-		v[i] = uint64(r.start - last)
-		last = r.start
+		e.col.shape[i] = e.ranks[x] - 1
 	}
-	e.p.planes(v)
-}
-
-func (e *Encoder) durations(s []session.Session) {
-	for i, r := range e.sorted {
-		e.nums[i] = uint64(milli(s[r.index].End) - r.start) // an end before the start wraps, and wraps back
-	}
-	e.p.scaled(e.nums)
-}
-
-func (e *Encoder) localPorts(s []session.Session) {
-	for i, r := range e.sorted {
-		_, _, port, _ := orient(&s[r.index])
-		e.nums[i] = uint64(port)
-	}
+	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.nums)))
 	e.p.planes(e.nums)
-}
-
-func (e *Encoder) reuse(s []session.Session) {
-	for i, r := range e.sorted {
-		e.nums[i] = uint64(s[r.index].Reuse)
-	}
-	e.p.planes(e.nums)
-}
-
-func (e *Encoder) shape(s []session.Session) {
-	e.shapes.reset(len(s))
-	for _, r := range e.sorted {
-		e.shapes.add(shapeOf(&s[r.index]))
-	}
-	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.shapes.values)))
-	e.nums = grow(e.nums, len(e.shapes.values))
-	for i, x := range e.shapes.values {
+	e.nums = grow(e.nums, len(e.col.shape))
+	for i, x := range e.col.shape {
 		e.nums[i] = uint64(x)
 	}
 	e.p.planes(e.nums)
-	e.nums = widenCodes(e.nums, e.shapes.codes)
-	e.p.planes(e.nums)
-}
-
-func widenCodes(dst []uint64, codes []uint32) []uint64 {
-	dst = grow(dst, len(codes))
-	for i, c := range codes {
-		dst[i] = uint64(c)
-	}
-	return dst
 }

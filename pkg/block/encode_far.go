@@ -1,7 +1,6 @@
 package block
 
 import (
-	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -18,67 +17,105 @@ const (
 
 // far writes which remote side each row has. Entries 0..hot-1 of the book are
 // the busiest, busiest first; the others follow sorted.
-func (e *Encoder) far(s []session.Session) {
-	e.fars.reset(len(s))
-	for _, r := range e.sorted {
-		x := &s[r.index]
-		_, remote, _, port := orient(x)
-		e.fars.add(far{widen(*remote), uint64(port)<<8 | uint64(x.Proto)})
-	}
-	hot := e.rankFars()
-	e.codes = grow(e.codes, len(s))
+func (e *Encoder) far() {
+	hot := uint32(e.rankFars())
+	e.codes = grow(e.codes, len(e.col.far))
 	cold := e.nums[:0]
-	for i, c := range e.fars.codes {
+	for i, c := range e.col.far {
 		rank := e.ranks[c]
-		if rank < uint32(hot) {
+		if rank < hot {
 			e.codes[i] = byte(rank)
 			continue
 		}
 		e.codes[i] = coldCode
-		cold = append(cold, uint64(rank)-uint64(hot))
+		cold = append(cold, uint64(rank-hot))
 	}
 	e.nums = cold
 	e.p.stream(e.codes)
 	e.p.planes(cold)
 }
 
-// rankFars reorders the values of e.fars as the book has them, sets e.ranks to
-// the new number of each old one, and returns how many are hot.
+// rankFars puts the values of e.fars into e.book, sets e.ranks to the place of
+// each, and returns how many are hot.
 func (e *Encoder) rankFars() int {
-	n := len(e.fars.values)
-	count := grow(e.counts, 2*n)
-	e.counts = count
-	clear(count)
-	for _, c := range e.fars.codes {
-		count[c]++
+	order := e.order.sort(e.fars.values)
+	n := len(order)
+	e.counts = grow(e.counts, n)
+	clear(e.counts)
+	for _, c := range e.col.far {
+		e.counts[c]++
 	}
-	order := count[n:]
-	for i := range order {
-		order[i] = uint32(i)
-	}
-	byValue := func(a, b uint32) int { return e.fars.values[a].compare(e.fars.values[b]) }
-	slices.SortFunc(order, func(a, b uint32) int {
-		if c := cmp.Compare(count[b], count[a]); c != 0 {
-			return c
-		}
-		return byValue(a, b)
-	})
-	hot := min(n, maxHot)
-	slices.SortFunc(order[hot:], byValue)
 	e.ranks = grow(e.ranks, n)
+	clear(e.ranks)
 	e.book = e.book[:0]
-	for rank, old := range order {
-		e.ranks[old] = uint32(rank)
-		e.book = append(e.book, e.fars.values[old])
+	for _, place := range e.busiest(order) {
+		c := order[place]
+		e.book = append(e.book, e.fars.values[c])
+		e.ranks[c] = uint32(len(e.book)) // + 1, to tell them from the others
 	}
-	e.hot = hot
-	return hot
+	e.hot = len(e.book)
+	for _, c := range order {
+		if e.ranks[c] == 0 {
+			e.book = append(e.book, e.fars.values[c])
+			e.ranks[c] = uint32(len(e.book))
+		}
+	}
+	for c := range e.ranks {
+		e.ranks[c]--
+	}
+	return e.hot
+}
+
+// busiest returns the places in order of the maxHot entries that most rows
+// have, the busiest first, and of equal ones the first first. It keeps them in
+// a heap with the next one to go on top.
+func (e *Encoder) busiest(order []uint32) []uint32 {
+	h := e.heap[:0]
+	for place, c := range order {
+		x := uint64(e.counts[c])<<32 | uint64(^uint32(place))
+		if len(h) < maxHot {
+			h = append(h, x)
+			if len(h) == maxHot {
+				slices.Sort(h) // a sorted list is a heap
+			}
+		} else if x > h[0] {
+			h[0] = x
+			sink(h)
+		}
+	}
+	slices.Sort(h)
+	slices.Reverse(h)
+	e.heap = h
+	places := grow(e.places, len(h))
+	e.places = places
+	for i, x := range h {
+		places[i] = ^uint32(x)
+	}
+	return places
+}
+
+// sink moves the top of a heap down to where it belongs.
+func sink(h []uint64) {
+	for i := 0; ; {
+		least := 2*i + 1
+		if least >= len(h) {
+			return
+		}
+		if least+1 < len(h) && h[least+1] < h[least] {
+			least++
+		}
+		if h[i] <= h[least] {
+			return
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
 }
 
 // farBook writes the entries that far points to: how many there are and how
 // many of them are hot; the addresses of the hot ones as they stand, then of
 // the others sorted; then ports and protocols of all.
-func (e *Encoder) farBook([]session.Session) {
+func (e *Encoder) farBook() {
 	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.book)))
 	e.p.out = binary.AppendUvarint(e.p.out, uint64(e.hot))
 	e.nums = grow(e.nums, e.hot)
@@ -112,8 +149,8 @@ func (e *Encoder) farBook([]session.Session) {
 // have one subscriber through the whole block: each address gets one code; the
 // rows of an address with codeVaries get one each, in a second list.
 func (e *Encoder) subscriber(s []session.Session) {
-	e.names.reset(0)
-	holders, varying := e.holders[:0], e.lens[:0]
+	e.names.reset()
+	varying := e.lens[:0]
 	code := func(name string) uint64 {
 		known := len(e.names.values)
 		n := e.names.number(name)
@@ -122,26 +159,25 @@ func (e *Encoder) subscriber(s []session.Session) {
 		}
 		return uint64(n) + codeFirst
 	}
-	for at := 0; at < len(e.sorted); {
-		first := s[e.sorted[at].index].Subscriber
-		end, varies := at+1, false
-		for ; end < len(e.sorted) && e.sorted[end].local == e.sorted[at].local; end++ {
-			varies = varies || s[e.sorted[end].index].Subscriber != first
-		}
-		if !varies {
-			holders = append(holders, code(first))
-		} else {
-			holders = append(holders, codeVaries)
-			for _, r := range e.sorted[at:end] {
-				varying = append(varying, code(s[r.index].Subscriber))
+	at := 0
+	for i, l := range e.holders { // each number gives way to a code
+		who := &e.held[l]
+		if !who.varies {
+			e.holders[i] = code(who.subscriber)
+			for at < len(e.keys) && uint64(e.keys[at].local) == l {
+				at++
 			}
+			continue
 		}
-		at = end
+		e.holders[i] = codeVaries
+		for ; at < len(e.keys) && uint64(e.keys[at].local) == l; at++ {
+			varying = append(varying, code(s[e.keys[at].index].Subscriber))
+		}
 	}
-	e.holders, e.lens = holders, varying
+	e.lens = varying
 	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.names.values)))
 	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(varying)))
-	e.p.planes(holders)
+	e.p.planes(e.holders)
 	e.p.planes(varying)
 	e.lens = e.p.texts(e.names.values, varying)
 }

@@ -27,6 +27,7 @@ type mix struct {
 	start time.Time
 	span  time.Duration
 	n     int
+	names []string // one string a subscriber, as a book of bindings has it
 }
 
 const (
@@ -38,8 +39,12 @@ const (
 // subscribers with one record a minute and 40 % more at the busy hour.
 func newMix(seed uint64, n int, span time.Duration) *mix {
 	r := rand.New(rand.NewPCG(seed, 2))
+	names := make([]string, mixSubscribers)
+	for i := range names {
+		names[i] = fmt.Sprintf("cust%06d@example.net", 100000+scatter(uint64(i))%800000)
+	}
 	return &mix{
-		r: r, n: n, span: span,
+		r: r, n: n, span: span, names: names,
 		subs:  rand.NewZipf(r, 1.1, 200, mixSubscribers-1),
 		hosts: rand.NewZipf(r, 1.15, 8, mixServers-1),
 		start: time.Date(2026, 11, 21, 18, 0, 0, 0, time.UTC),
@@ -94,7 +99,7 @@ func (m *mix) session() session.Session {
 	six := m.r.Float64() < 0.4
 	s := session.Session{
 		Initiator: m.local(sub, six), InitiatorPort: m.ephemeral(), Local: session.SideInitiator,
-		Subscriber: fmt.Sprintf("cust%06d@example.net", 100000+scatter(sub)%800000), EndReason: session.EndIdle, Proto: session.UDP,
+		Subscriber: m.names[sub], EndReason: session.EndIdle, Proto: session.UDP,
 	}
 	var lasts time.Duration
 	switch p := m.r.Float64(); {
@@ -152,7 +157,7 @@ func (m *mix) bindings() []session.Binding {
 		b := session.Binding{
 			Prefix: Exactly(m.local(sub, false).Netip()), LastPort: 65535,
 			From: from.UnixNano(), To: from.Add(m.lognormal(3600e3, 1)).Truncate(time.Second).UnixNano(),
-			Subscriber: fmt.Sprintf("cust%06d@example.net", 100000+scatter(sub)%800000),
+			Subscriber: m.names[sub],
 			Line:       fmt.Sprintf("bng1 eth 0/%d/%d:%d", sub%8, sub%48, 100+sub%3900),
 			Equipment:  fmt.Sprintf("02:%02x:%02x:00:00:01", byte(sub>>8), byte(sub)),
 			Place:      "bng1", Source: session.SourceRADIUS, SourceName: "bng1.example.net", SourceKey: fmt.Sprintf("%016X", m.r.Uint64()),
