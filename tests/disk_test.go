@@ -14,17 +14,17 @@ import (
 	"github.com/edgelog/edgelog/tests/gateway"
 )
 
-// disk is a small file system of its own that can be filled to its last byte.
-type disk struct {
+// smallDisk is a small file system of its own that can be filled to its last byte.
+type smallDisk struct {
 	dir    string
 	filler string
 }
 
 // openOnDisk makes a gateway that keeps its data on such a disk.
-func openOnDisk(t *testing.T) (*gateway.Gateway, *disk) {
+func openOnDisk(t *testing.T) (*gateway.Gateway, *smallDisk) {
 	t.Helper()
 	g := open(t, 0, gateway.Options{Edit: quickEnds()})
-	d := &disk{dir: filepath.Join(g.Lab.Dir(), "disk")}
+	d := &smallDisk{dir: filepath.Join(g.Lab.Dir(), "disk")}
 	d.filler = filepath.Join(d.dir, "filler")
 	err := os.Mkdir(d.dir, 0o700)
 	if err == nil {
@@ -45,7 +45,7 @@ func openOnDisk(t *testing.T) (*gateway.Gateway, *disk) {
 }
 
 // fill takes all the space that is left but so many bytes.
-func (d *disk) fill(left int64) error {
+func (d *smallDisk) fill(left int64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.dir, &st); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (d *disk) fill(left int64) error {
 	return errors.Join(err, f.Close())
 }
 
-func (d *disk) free() error { return os.Remove(d.filler) }
+func (d *smallDisk) free() error { return os.Remove(d.filler) }
 
 // alarmed waits until the agent says that it cannot store.
 func alarmed(ctx context.Context, t *testing.T, g *gateway.Gateway) {

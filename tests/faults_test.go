@@ -102,19 +102,19 @@ func TestAgentsThatEndUnderFiftyThousandSessionsASecondStoreEachOnce(t *testing.
 					t.Fatal(err)
 				}
 			}
-			allOnce(ctx, t, g, p)
+			all, err := p.end()
+			if err != nil {
+				t.Fatal(err)
+			}
+			allOnce(ctx, t, g, p, g.DataDir(), all)
 			t.Logf("%s %d times", e.when, n)
 		})
 	}
 }
 
-// allOnce ends the pour, waits until all of it is stored, and reads it back.
-func allOnce(ctx context.Context, t *testing.T, g *gateway.Gateway, p *pour) {
+// allOnce waits until all that a pour has sent is stored, and reads it back.
+func allOnce(ctx context.Context, t *testing.T, g *gateway.Gateway, p *pour, dataDir string, n int) {
 	t.Helper()
-	n, err := p.end()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if _, err := allStored(ctx, g, n); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func allOnce(ctx context.Context, t *testing.T, g *gateway.Gateway, p *pour) {
 	if err := g.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
-	back := readBack(t, g, g.DataDir(), p, n)
+	back := readBack(t, g, dataDir, p, n)
 	if m := back.missing(); len(m) > 0 {
 		t.Errorf("%d of %d sessions are missing: %d ...", len(m), n, m[:min(len(m), 8)])
 	}

@@ -50,6 +50,10 @@ type Disk struct {
 	stalled  bool
 	waiting  bool // a request does, for the stall to end
 	dead     bool
+	left     int    // writes until the power goes
+	cut      func() // has it go
+	off      chan struct{}
+	lost     int
 	flushes  uint64
 	writes   uint64
 
@@ -123,26 +127,44 @@ func (d *Disk) Stall() (goOn func()) {
 	}
 }
 
-// CutPower ends the disk's answers: everything fails from now on. It returns
-// how many writes were under way to the medium, and how many of them got there.
-func (d *Disk) CutPower(rng *rand.Rand) (unsynced, kept int) {
+// CutPower ends the disk's answers once it has answered so many more writes, 0
+// for at once: everything fails from then on. What was not flushed is kept,
+// torn or lost, as rng says. The channel is closed when it has happened.
+func (d *Disk) CutPower(rng *rand.Rand, writes int) (off <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.off = make(chan struct{})
+	d.cut = func() { d.powerless(rng) }
+	if d.left = writes; writes == 0 {
+		d.cut()
+	}
+	return d.off
+}
+
+func (d *Disk) powerless(rng *rand.Rand) {
 	d.dead, d.stalled = true, false
 	d.room.Broadcast()
-	unsynced = len(d.unsynced)
+	d.lost = 0
 	for _, w := range d.unsynced {
 		switch rng.IntN(3) {
-		case 0: // lost
+		case 0:
+			d.lost++
 			continue
 		case 1: // torn
-			w.data = w.data[:len(w.data)/sector*rng.IntN(sector)/sector*sector]
+			d.lost++
+			w.data = w.data[:rng.IntN(len(w.data)/sector+1)*sector]
 		}
 		copy(d.durable[w.at:], w.data)
-		kept++
 	}
 	d.unsynced = nil
-	return unsynced, kept
+	close(d.off)
+}
+
+// Lost returns how many writes the last cut took, in whole or in part.
+func (d *Disk) Lost() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lost
 }
 
 // Power lets go of what was mounted, when the programs that used it are gone,
@@ -158,7 +180,7 @@ func (d *Disk) Power() error {
 			copy(d.live[from:to], d.durable[from:to])
 		}
 	}
-	d.dead = false
+	d.dead, d.left = false, 0
 	d.mu.Unlock()
 	return d.mount()
 }
@@ -244,6 +266,11 @@ func (d *Disk) write(at int64, data []byte) unix.Errno {
 	}
 	d.unsynced = append(d.unsynced, written{at, append([]byte(nil), data...)})
 	d.writes++
+	if d.left > 0 {
+		if d.left--; d.left == 0 {
+			d.cut()
+		}
+	}
 	return 0
 }
 

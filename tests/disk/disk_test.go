@@ -61,7 +61,7 @@ func TestWhatWasFlushedOutlivesAPowerCutAndWhatWasNotDoesNot(t *testing.T) {
 		if err := put(t, loose, want, false); err != nil {
 			t.Fatal(err)
 		}
-		d.CutPower(rng)
+		d.CutPower(rng, 0)
 		if err := put(t, filepath.Join(d.Dir(), "late"), want, true); err == nil {
 			t.Fatal("a disk without power says that it has flushed")
 		}

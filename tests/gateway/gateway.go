@@ -113,7 +113,12 @@ func (g *Gateway) Reconfigure(edits map[string]string) error {
 	if err := g.edit(edits); err != nil || g.agent == nil {
 		return err
 	}
-	return g.agent.Signal(syscall.SIGHUP)
+	select {
+	case <-g.agent.Done():
+		return nil
+	default:
+		return g.agent.Signal(syscall.SIGHUP)
+	}
 }
 
 // Start runs the agent and waits until it is ready.
