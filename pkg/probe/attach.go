@@ -52,6 +52,7 @@ type attachment struct {
 	link    link.Link          // XDP and TCX
 	filter  *netlink.BpfFilter // clsact
 	pin     string
+	kept    bool // it was there already: nothing passed unseen before this agent
 }
 
 func (u *uplink) status() UplinkStatus {
@@ -59,7 +60,7 @@ func (u *uplink) status() UplinkStatus {
 		if a.mode == "" {
 			a.mode = modeNone
 		}
-		return AttachStatus{a.mode, a.program, a.note}
+		return AttachStatus{a.mode, a.program, a.note, a.kept}
 	}
 	return UplinkStatus{
 		Name: u.cfg.Name, Ifindex: u.ifindex, Up: u.up,
@@ -198,12 +199,20 @@ func (p *Probe) attachTCX(program *ebpf.Program, attrs *netlink.LinkAttrs, hook 
 	return p.pinNew(l, program, attrs, hook, modeTCX)
 }
 
+// takeOver replaces the program of a link in the very link, and moves its pin
+// here if it is another layout's. An agent that is killed in between finds the
+// link again in either place.
 func (p *Probe) takeOver(l link.Link, program *ebpf.Program, attrs *netlink.LinkAttrs, hook, mode string) (attachment, error) {
-	if err := l.Update(program); err != nil {
+	path := p.pins.linkPath(hook, attrs.Index)
+	err := l.Update(program)
+	if err == nil {
+		err = l.Pin(path)
+	}
+	if err != nil {
 		_ = l.Close() // pinned: stays as it is
 		return attachment{}, explain(fmt.Sprintf("replace the %s program of %q", hook, attrs.Name), err)
 	}
-	return attachment{mode: mode, program: programID(program), link: l, pin: p.pins.linkPath(hook, attrs.Index)}, nil
+	return attachment{mode: mode, program: programID(program), link: l, pin: path, kept: true}, nil
 }
 
 func (p *Probe) pinNew(l link.Link, program *ebpf.Program, attrs *netlink.LinkAttrs, hook, mode string) (attachment, error) {
@@ -219,13 +228,14 @@ func (p *Probe) pinNew(l link.Link, program *ebpf.Program, attrs *netlink.LinkAt
 // way than the one now in use, after the new way works.
 func (p *Probe) dropReplaced(u *uplink) {
 	for _, hook := range []string{hookXDP, hookIngress, hookEgress} {
-		path := p.pins.linkPath(hook, u.ifindex)
-		if path == u.ingress.pin || path == u.egress.pin {
-			continue
-		}
-		if l := p.pins.pinnedLink(hook, u.ifindex); l != nil {
-			_ = l.Unpin() // ours, and replaced
-			_ = l.Close()
+		for _, dir := range p.pins.dirs() {
+			path := linkPath(dir, hook, u.ifindex)
+			if path == u.ingress.pin || path == u.egress.pin {
+				continue
+			}
+			if err := unpinLink(path); err != nil {
+				p.log.Warn("a replaced link could not be removed", "uplink", u.cfg.Name, "error", err)
+			}
 		}
 	}
 	if u.egress.mode != modeClsact {

@@ -44,7 +44,7 @@ func (p pinDir) attachClsact(program *ebpf.Program, attrs *netlink.LinkAttrs, ho
 	if err != nil {
 		return attachment{}, explain(what, err)
 	}
-	priority, behind := p.filterPriority(all)
+	priority, behind, kept := p.filterPriority(all)
 	if behind {
 		note = strings.TrimPrefix(note+"; filters of others come first and may hide packets from it", "; ")
 	}
@@ -58,23 +58,24 @@ func (p pinDir) attachClsact(program *ebpf.Program, attrs *netlink.LinkAttrs, ho
 	if err := netlink.FilterReplace(f); err != nil {
 		return attachment{}, explain(what, err)
 	}
-	return attachment{mode: modeClsact, note: note, program: programID(program), filter: f}, nil
+	return attachment{mode: modeClsact, note: note, program: programID(program), filter: f, kept: kept}, nil
 }
 
 // filterPriority is that of the filter we have already, else the first one
-// that nobody uses; behind says that filters of others come before it.
-func (p pinDir) filterPriority(all []netlink.Filter) (priority uint16, behind bool) {
+// that nobody uses; behind says that filters of others come before it, kept
+// that we have one.
+func (p pinDir) filterPriority(all []netlink.Filter) (priority uint16, behind, kept bool) {
 	used := map[uint16]bool{}
 	for _, f := range all {
 		if b, ok := f.(*netlink.BpfFilter); ok && b.Name == p.filterName() {
-			return b.Priority, false
+			return b.Priority, false, true
 		}
 		used[f.Attrs().Priority] = true
 	}
 	for priority = 1; used[priority]; priority++ {
 		behind = true
 	}
-	return priority, behind
+	return priority, behind, false
 }
 
 // filters lists one direction of a link; none when it has no clsact qdisc.

@@ -133,7 +133,7 @@ func tableStatus(t *table, counts *ebpf.Map) (TableStatus, error) {
 	if err != nil {
 		return TableStatus{}, err
 	}
-	s.Started, s.Reopened = last.Started, last.Reopened
+	s.Started, s.Reopened, s.Carried = last.Started, last.Reopened, last.Carried
 	s.RingSent, s.RingFull = last.RingSent, last.RingFull
 	s.FragmentsReleased, s.FragmentsOrphaned = last.FragmentsReleased, atomic.LoadUint64(&t.meta.Orphaned)
 	s.FragmentsRefused = atomic.LoadUint64(&t.meta.FragmentsRefused)
@@ -141,9 +141,10 @@ func tableStatus(t *table, counts *ebpf.Map) (TableStatus, error) {
 	s.SamplesLost = last.SamplesLost + atomic.LoadUint64(&t.meta.SamplesGone)
 	counted := s.Stored + s.Open + s.Closed
 	moving := uint64(runtime.NumCPU()) // each may be between a slot and its counter
-	if got := last.Started + last.Reopened; got != counted {
-		s.Moving = got - (first.Started + first.Reopened) + moving
+	before, after := first.Started+first.Reopened+first.Carried, last.Started+last.Reopened+last.Carried
+	if after != counted {
+		s.Moving = after - before + moving
 	}
-	s.Balanced = first.Started+first.Reopened <= counted+moving && counted <= last.Started+last.Reopened+moving
+	s.Balanced = before <= counted+moving && counted <= after+moving
 	return s, nil
 }

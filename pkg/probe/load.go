@@ -48,6 +48,10 @@ func loadSpec() (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
+// layoutSalt makes programs that differ in nothing else have different layouts,
+// for tests of upgrades: go build -ldflags "-X github.com/edgelog/edgelog/pkg/probe.layoutSalt=next".
+var layoutSalt string
+
 // layoutOf names the shape of everything that is pinned: maps, key and value
 // types with all their fields, and the version of what they mean. Objects with
 // the same name can share a table.
@@ -59,7 +63,7 @@ func layoutOf(spec *ebpf.CollectionSpec) string {
 		describe(h, m.Key)
 		describe(h, m.Value)
 	}
-	fmt.Fprintf(h, "version %d\n", kernelTableVersionTABLE_VERSION)
+	fmt.Fprintf(h, "version %d\n%s", tableVersion, layoutSalt)
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
@@ -88,7 +92,9 @@ func size(spec *ebpf.CollectionSpec, slots, ring uint32) {
 }
 
 // createMaps makes a fresh table with a hash that nobody outside can foresee.
-func createMaps(spec *ebpf.CollectionSpec, profile session.Profile) (map[string]*ebpf.Map, error) {
+// It has the clock of an older one, if there is one, so that the times in both
+// are the same.
+func createMaps(spec *ebpf.CollectionSpec, profile session.Profile, like *older) (map[string]*ebpf.Map, error) {
 	maps := map[string]*ebpf.Map{}
 	for _, name := range sharedMaps {
 		m, err := ebpf.NewMap(spec.Maps[name])
@@ -98,13 +104,25 @@ func createMaps(spec *ebpf.CollectionSpec, profile session.Profile) (map[string]
 		}
 		maps[name] = m
 	}
-	meta := kernelTableMeta{Profile: uint64(profile), Version: uint64(kernelTableVersionTABLE_VERSION)}
+	meta := kernelTableMeta{Profile: uint64(profile), Version: tableVersion}
 	for i := range meta.HashSeed {
 		var random [8]byte
 		_, _ = rand.Read(random[:]) // never fails
 		meta.HashSeed[i] = binary.NativeEndian.Uint64(random[:]) | 1
 	}
-	if err := setTicks(maps, meta); err != nil {
+	var err error
+	if like == nil {
+		err = setTicks(maps, meta)
+	} else {
+		meta.TickNs, meta.TickBase = like.meta[metaTickNs], like.meta[metaTickBase]
+		if like.version > 2 {
+			meta.LookedAt = like.meta[metaLookedAt]
+		}
+		if err = maps["meta"].Put(uint32(0), meta); err != nil {
+			err = explain("write the table's meta data", err)
+		}
+	}
+	if err != nil {
 		closeMaps(maps)
 		return nil, err
 	}

@@ -51,12 +51,14 @@ type Options struct {
 	// OverlappingAddresses makes VLAN ids part of a session's key.
 	OverlappingAddresses bool
 
-	Slots     uint32 // of the table, a power of two; an adopted table keeps its own size
+	Slots     uint32 // of the table, a power of two; a pinned table of another size is brought over
 	RingBytes uint32 // of the event ring, a power of two and at least a page
 	Timeouts  Timeouts
 	Sweep     time.Duration // how long one walk through the whole table takes
 	Grace     time.Duration // from closing a slot to reading it
 	Logger    *slog.Logger
+
+	step func() error // tests: called where a kill of the agent could follow, see carrier
 }
 
 // DefaultOptions returns the values for what is not set.

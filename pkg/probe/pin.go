@@ -20,11 +20,13 @@ import (
 
 const standardBPFFS = "/sys/fs/bpf"
 
-// pinDir is the directory of pinned objects of one layout: <dir>/<layout>. Of
-// another layout nothing here is ever touched.
+// pinDir is the directory of pinned objects of one layout: <dir>/<layout>. In
+// those of other layouts beside it only links are touched here: they are taken
+// over, or removed where nothing is to be watched any more.
 type pinDir struct {
 	path   string
 	layout string
+	others []string // directories of older tables
 	lock   *os.File // held by the agent that owns the table
 	brief  bool     // the file system will go with this process
 }
@@ -42,38 +44,68 @@ func openPinDir(dir, layout string) (pinDir, error) {
 	if err := os.MkdirAll(p.path, 0o700); err != nil {
 		return p, explain(fmt.Sprintf("make the pin directory %q", p.path), err)
 	}
+	return p, p.takeLock()
+}
+
+// takeLock keeps other agents away for as long as this process lives.
+func (p *pinDir) takeLock() error {
 	f, err := os.Open(p.path)
 	if err != nil {
-		return p, fmt.Errorf("open the pin directory: %w", err)
+		return fmt.Errorf("open the pin directory: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close() // not ours
-		return p, fmt.Errorf("lock the pin directory %q: %w: another agent uses it; stop it first, or set another bpf_dir", p.path, err)
+		return fmt.Errorf("lock the pin directory %q: %w: another agent uses it; stop it first, or set another bpf_dir", p.path, err)
 	}
 	p.lock = f
-	return p, nil
+	return nil
 }
 
-// attachedTo lists the links that pins in this directory are attached to.
+// dirs are our own directory and those of older tables.
+func (p pinDir) dirs() []string { return append([]string{p.path}, p.others...) }
+
+// attachedTo lists the links that pins in these directories are attached to.
 func (p pinDir) attachedTo() []int {
 	var out []int
-	entries, err := os.ReadDir(p.path)
-	if err != nil {
-		return nil // nothing is there
-	}
-	for _, e := range entries {
-		_, number, found := strings.Cut(e.Name(), "_")
-		if n, err := strconv.Atoi(number); found && err == nil && !slices.Contains(out, n) {
-			out = append(out, n)
+	for _, dir := range p.dirs() {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // nothing is there
+		}
+		for _, e := range entries {
+			if _, n, ok := linkPin(e.Name()); ok && !slices.Contains(out, n) {
+				out = append(out, n)
+			}
 		}
 	}
 	return out
 }
 
-// unpin removes a pinned link, and with it the attachment, if there is one.
+// linkPin reads the name of a link's pin.
+func linkPin(name string) (hook string, ifindex int, ok bool) {
+	hook, number, _ := strings.Cut(name, "_")
+	n, err := strconv.Atoi(number)
+	return hook, n, err == nil && slices.Contains([]string{hookXDP, hookIngress, hookEgress}, hook)
+}
+
+// unpin detaches pinned links of a device, if there are any, and removes them.
+// Removing alone would detach them too, but some time later.
 func (p pinDir) unpin(hook string, ifindex int) error {
-	if err := os.Remove(p.linkPath(hook, ifindex)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("unpin the %s link: %w", hook, err)
+	for _, dir := range p.dirs() {
+		if err := unpinLink(linkPath(dir, hook, ifindex)); err != nil {
+			return fmt.Errorf("unpin the %s link: %w", hook, err)
+		}
+	}
+	return nil
+}
+
+func unpinLink(path string) error {
+	if l, err := link.LoadPinnedLink(path, nil); err == nil {
+		_ = l.Detach() // of a device that is gone it is detached already
+		_ = l.Close()
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }
@@ -115,13 +147,14 @@ func mountBPFFS(dir string) error {
 	return nil
 }
 
-// maps opens the pinned maps, or creates and pins them.
-func (p pinDir) maps(spec *ebpf.CollectionSpec, profile session.Profile) (maps map[string]*ebpf.Map, adopted bool, err error) {
+// maps opens the pinned maps, or creates and pins them; like is an older table
+// whose clock a new one shall have, or nil.
+func (p pinDir) maps(spec *ebpf.CollectionSpec, profile session.Profile, like *older) (maps map[string]*ebpf.Map, adopted bool, err error) {
 	if _, err := os.Stat(filepath.Join(p.path, "sessions")); err == nil {
 		maps, err := p.adopt(spec, profile)
 		return maps, true, err
 	}
-	if maps, err = createMaps(spec, profile); err != nil {
+	if maps, err = createMaps(spec, profile, like); err != nil {
 		return nil, false, err
 	}
 	for _, name := range sharedMaps { // "sessions" last
@@ -153,7 +186,14 @@ func (p pinDir) adopt(spec *ebpf.CollectionSpec, profile session.Profile) (map[s
 			return nil, fmt.Errorf("the pinned map %q in %q is not edgelog's: move it away", name, p.path)
 		}
 	}
-	if err := sameProfile(maps["meta"], profile); err != nil {
+	var meta kernelTableMeta
+	err := maps["meta"].Lookup(uint32(0), &meta)
+	if err != nil {
+		err = explain("read the table's meta data", err)
+	} else {
+		err = sameProfile(session.Profile(meta.Profile), profile)
+	}
+	if err != nil {
 		closeMaps(maps)
 		return nil, err
 	}
@@ -162,26 +202,32 @@ func (p pinDir) adopt(spec *ebpf.CollectionSpec, profile session.Profile) (map[s
 
 // sameProfile refuses a table that was filled under another profile: what it
 // holds may be more, or less, than this one permits.
-func sameProfile(m *ebpf.Map, profile session.Profile) error {
-	var meta kernelTableMeta
-	if err := m.Lookup(uint32(0), &meta); err != nil {
-		return explain("read the table's meta data", err)
-	}
-	if old := session.Profile(meta.Profile); old != profile {
+func sameProfile(old, profile session.Profile) error {
+	if old != profile {
 		return fmt.Errorf("%w: the pinned table was filled with profile %q, not %q: run the agent once more with profile = %q and on_stop = \"drain\", stop it, and change the profile then",
 			ErrOptions, old, profile, old)
 	}
 	return nil
 }
 
-func (p pinDir) linkPath(hook string, ifindex int) string {
-	return filepath.Join(p.path, fmt.Sprintf("%s_%d", hook, ifindex)) // names of links may hold dots, pins may not
+func (p pinDir) linkPath(hook string, ifindex int) string { return linkPath(p.path, hook, ifindex) }
+
+func linkPath(dir, hook string, ifindex int) string {
+	return filepath.Join(dir, fmt.Sprintf("%s_%d", hook, ifindex)) // names of links may hold dots, pins may not
 }
 
-// pinnedLink opens a link of an earlier agent; nil when there is none, or when
-// its device is gone or another one.
+// pinnedLink opens a link of an earlier agent, wherever it is pinned; nil when
+// there is none, or when its device is gone or another one.
 func (p pinDir) pinnedLink(hook string, ifindex int) link.Link {
-	path := p.linkPath(hook, ifindex)
+	for _, dir := range p.dirs() {
+		if l := pinnedLink(linkPath(dir, hook, ifindex), ifindex); l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+func pinnedLink(path string, ifindex int) link.Link {
 	l, err := link.LoadPinnedLink(path, nil)
 	if err != nil {
 		return nil
@@ -209,7 +255,8 @@ func linkIfindex(l link.Link) int {
 	return 0
 }
 
-// remove unpins everything of this layout.
+// remove unpins everything that agents pin. What others put there stays, and
+// is an error.
 func (p pinDir) remove() error {
 	entries, err := os.ReadDir(p.path)
 	if err != nil {
@@ -220,7 +267,15 @@ func (p pinDir) remove() error {
 		return cmp.Compare(slices.Index(sharedMaps, b.Name()), slices.Index(sharedMaps, a.Name()))
 	})
 	for _, e := range entries {
-		if err := os.Remove(filepath.Join(p.path, e.Name())); err != nil {
+		path := filepath.Join(p.path, e.Name())
+		_, _, isLink := linkPin(e.Name())
+		switch {
+		case isLink:
+			err = unpinLink(path)
+		case slices.Contains(sharedMaps, e.Name()):
+			err = os.Remove(path)
+		}
+		if err != nil {
 			return fmt.Errorf("unpin %q: %w", e.Name(), err)
 		}
 	}

@@ -62,6 +62,9 @@ type Probe struct {
 	fragsAt   uint64
 	fragsHeld int
 	helpers   *ebpf.Collection
+	older     []*older // tables that are brought into ours
+	carrier   carrier
+	carriedAt uint64 // programs' clock of the last try
 	drained   bool
 	ticksOff  bool
 	freed     bool
@@ -102,12 +105,8 @@ func (p *Probe) open() (err error) {
 		p.log.Warn("the pinned table will not outlive this agent: its mounts are its own, as under \"ip netns exec\"; "+
 			"mount a BPF file system for all first and name it as bpf_dir, or enter the namespace with nsenter --net", "bpf_dir", p.opt.PinDir)
 	}
-	size(spec, p.opt.Slots, p.opt.RingBytes)
-	if p.maps, p.adopted, err = p.pins.maps(spec, p.opt.Profile); err != nil {
+	if err := p.openTables(spec); err != nil {
 		return err
-	}
-	if have := p.maps["sessions"].MaxEntries() * slotsPerBucket; have != p.opt.Slots {
-		p.log.Warn("the adopted table keeps its size; stop with on_stop = \"drain\" to change it", "slots", have, "configured", p.opt.Slots)
 	}
 	if err := setBorder(p.maps["border"], p.opt.Local, p.opt.Exempt); err != nil {
 		return err
@@ -128,7 +127,13 @@ func (p *Probe) open() (err error) {
 		negatives: p.adopted, // the prefixes may be others now
 	}
 	p.frags = fragmentKeeper{m: p.maps["fragments"], orphan: p.helpers.Programs["edgelog_orphan"], meta: p.t.meta, window: fragmentWindow}
-	return p.SetUplinks(p.opt.Uplinks)
+	if err := p.openCarrier(); err != nil {
+		return err
+	}
+	if err := p.SetUplinks(p.opt.Uplinks); err != nil {
+		return err
+	}
+	return p.carryAtStart()
 }
 
 // Run measures the clock and keeps the uplinks attached until ctx ends.
@@ -198,6 +203,7 @@ func (p *Probe) Events() <-chan Event { return p.events }
 // Collect adds to b up to max sessions that are due to be recorded. It never
 // waits. The batch must be given to Stored or Release.
 func (p *Probe) Collect(b *Batch, max int) error {
+	p.carryAgain()
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	now := programsNow()
@@ -268,12 +274,18 @@ func (p *Probe) CollectAll(b *Batch, max int) (more bool, err error) {
 	if err := p.drain(); err != nil {
 		return false, err
 	}
+	if err := p.carryOver(); err != nil {
+		return false, err
+	}
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	from := b.Len()
 	more = p.c.takeOpen(b, from+max, session.EndShutdown)
 	p.toUTC(b.Sessions[from:])
-	return more, nil
+	if len(p.older) > 0 && !more && b.Len() == from {
+		return false, fmt.Errorf("%d sessions of an older table find no room in the empty one: please report it", p.waiting())
+	}
+	return more || len(p.older) > 0, nil
 }
 
 // drain detaches all programs, once, and waits until none runs any more.
@@ -354,7 +366,7 @@ func (p *Probe) Status() Status {
 	t.Refused, t.FragmentsHeld = refused(packets...), uint64(p.fragsHeld)
 	t.Full, t.Contended = t.Refused["table_full"], t.Refused["contended"]
 	t.Balanced = t.Balanced && balanced && err == nil
-	st.Table = t
+	st.Table, st.Waiting = t, p.waiting()
 	return st
 }
 
@@ -387,6 +399,11 @@ func (p *Probe) freeMemory() error {
 	if p.helpers != nil {
 		p.helpers.Close()
 	}
+	if p.carrier.programs != nil {
+		p.carrier.programs.Close()
+	}
+	closeOlder(p.older)
+	p.older = nil
 	if p.t != nil {
 		p.t.close()
 	}

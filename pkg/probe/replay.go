@@ -78,7 +78,7 @@ func openReplay(opt ReplayOptions, ring uint32, testClock bool) (*Replay, error)
 	}
 	size(spec, o.Slots, o.RingBytes)
 	r := &Replay{opt: opt, out: make([]byte, 1<<17)}
-	if r.maps, err = createMaps(spec, o.Profile); err != nil {
+	if r.maps, err = createMaps(spec, o.Profile, nil); err != nil {
 		return nil, err
 	}
 	if err := r.load(&o, testClock); err != nil {

@@ -8,10 +8,13 @@ type Status struct {
 	Profile session.Profile `json:"-"`
 	PinDir  string          `json:"pin_dir"` // directory of the pinned maps and links
 	Layout  string          `json:"layout"`  // hash of the table layout; part of PinDir
-	Adopted bool            `json:"adopted"` // the table of an earlier agent was taken over at start
-	Uplinks []UplinkStatus  `json:"uplinks"`
-	Table   TableStatus     `json:"table"`
-	Clock   ClockStatus     `json:"clock"`
+	Adopted bool            `json:"adopted"` // the table of an earlier agent was taken over at start, or what it held
+	// Waiting sessions of an older table found no room in this one yet; they
+	// are kept where they are until they do.
+	Waiting uint64         `json:"waiting"`
+	Uplinks []UplinkStatus `json:"uplinks"`
+	Table   TableStatus    `json:"table"`
+	Clock   ClockStatus    `json:"clock"`
 }
 
 // UplinkStatus is the state of one uplink.
@@ -31,6 +34,7 @@ type AttachStatus struct {
 	Mode    string `json:"mode"` // xdp, xdp-generic, tcx, clsact or none
 	Program uint32 `json:"program_id"`
 	Note    string `json:"note,omitempty"` // why a less preferred mode is in use
+	Kept    bool   `json:"kept"`           // the attachment of an earlier agent was taken over: no packet passed unseen in between
 }
 
 // PacketCounter counts the packets of one direction of one uplink since the
@@ -43,7 +47,8 @@ type PacketCounter struct {
 }
 
 // TableStatus is the fill of the session table and the balance of sessions:
-// Started + Reopened = Stored + Open + Closed, at any moment when nothing moves.
+// Started + Reopened + Carried = Stored + Open + Closed, at any moment when
+// nothing moves. All of it began with this table.
 type TableStatus struct {
 	Slots    uint64 `json:"slots"`
 	Open     uint64 `json:"open"`     // sessions going on, not yet on disk
@@ -58,6 +63,7 @@ type TableStatus struct {
 
 	Started   uint64 `json:"started"`   // sessions that got a slot
 	Reopened  uint64 `json:"reopened"`  // sessions already on disk that a straggler changed: they are written again
+	Carried   uint64 `json:"carried"`   // sessions that came from an older table, of another layout or size
 	Stored    uint64 `json:"stored"`    // sessions written to disk, rewriting of reopened ones included
 	Full      uint64 `json:"full"`      // packets of new sessions that found no free slot
 	Contended uint64 `json:"contended"` // packets of new sessions that gave up waiting for the bucket's lock

@@ -97,8 +97,8 @@ func (s *Status) sums() []Sum {
 func probeSums(p *probe.Status) []Sum {
 	t := &p.Table
 	out := []Sum{{
-		Text:  fmt.Sprintf("sessions: started %d + reopened %d = stored %d + open %d + closed %d", t.Started, t.Reopened, t.Stored, t.Open, t.Closed),
-		Left:  t.Started + t.Reopened,
+		Text:  fmt.Sprintf("sessions: started %d + reopened %d + carried %d = stored %d + open %d + closed %d", t.Started, t.Reopened, t.Carried, t.Stored, t.Open, t.Closed),
+		Left:  t.Started + t.Reopened + t.Carried,
 		Right: t.Stored + t.Open + t.Closed, Moving: t.Moving,
 	}, {
 		Text:  fmt.Sprintf("samples: taken %d = stored %d + waiting %d + lost %d", t.Sampled, t.SamplesStored, t.SamplesWaiting, t.SamplesLost),
