@@ -140,14 +140,20 @@ func dirsIn(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-func TestASessionThatSpansAnUpgradeIsOne(t *testing.T) {
+const otherUDP = "17 10.1.2.3:7 > 192.0.2.9:9 "
+
+// spanning are sessions that are seen by the old programs, and by the new ones
+// before the old table is brought over.
+func spanning() []struct {
+	name        string
+	before, now []packet
+	want        []string
+} {
 	s := time.Second
 	out, back := false, true
-	pins := bpffs(t)
-	const otherUDP = "17 10.1.2.3:7 > 192.0.2.9:9 "
-	for i, c := range []struct {
+	return []struct {
 		name        string
-		before, now []packet // seen by the old programs, and by the new before the old table is brought over
+		before, now []packet
 		want        []string
 	}{
 		{"with no packet meanwhile", each(s, tcp4(out, "S"), tcp4(back, "SA")), nil, []string{tcpAB + "0s-1s shutdown"}},
@@ -174,14 +180,19 @@ func TestASessionThatSpansAnUpgradeIsOne(t *testing.T) {
 			[]string{otherUDP + "0s-10s shutdown"}},
 		{"with fragments whose first one comes after", []packet{{0, fragment4(a4, b4, 9, 17, append(udp(5000, 53), make([]byte, 52)...), 24, 64, false)}},
 			[]packet{{s, udp4(a4, b4, 7, 9)}}, []string{"17 10.1.2.3:0 > 192.0.2.9:0 0s-0s shutdown fragments,orphan-fragments", otherUDP + "1s-1s shutdown"}},
-	} {
+	}
+}
+
+func TestASessionThatSpansAnUpgradeIsOne(t *testing.T) {
+	pins := bpffs(t)
+	for i, c := range spanning() {
 		t.Run(c.name, func(t *testing.T) {
 			dir := filepath.Join(pins, fmt.Sprint(i))
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
 			o := gatewayOptions(t, dir)
-			from := programsNow() - uint64(15*s)
+			from := programsNow() - uint64(15*second)
 			old := mustOpen(t, "old", o)
 			passes(t, old, from, c.before...)
 			if err := old.Close(); err != nil {
