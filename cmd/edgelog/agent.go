@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/disclose"
 	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/metrics"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/pkg/store"
@@ -90,9 +92,21 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 	o := recorder.DefaultOptions()
 	o.Config, o.Version, o.Logger, o.ReadyFile = conf, version(), log, c.String("ready-file")
 	o.Hangup, o.Load = hup, func() (*config.Config, error) { return config.Load(conf.Path) }
+	var scrapes *metrics.Server
+	if at := conf.Metrics.Listen; at.IsValid() { // before anything is attached: an address that is wrong stops the start
+		s, err := metrics.Listen(at, metrics.Options{Logger: log})
+		if err != nil {
+			return agentFailure(err)
+		}
+		defer s.Close() //nolint:errcheck // Serve has closed it
+		scrapes = s
+	}
 	rec, err := recorder.Open(ctx, o)
 	if err != nil {
 		return agentFailure(err)
+	}
+	if scrapes != nil {
+		rec.With("metrics", func(ctx context.Context) error { return scrapes.Serve(ctx, rec.Status) })
 	}
 	openGate(rec, log)
 	return agentFailure(errors.Join(rec.Run(ctx), rec.Close()))

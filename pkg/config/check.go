@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -18,6 +19,16 @@ func (c *Config) check(r *reader) {
 	c.checkTable(r)
 	c.checkRADIUS(r)
 	c.checkCustodians(r)
+	c.checkMetrics(r)
+}
+
+// checkMetrics lets no other machine read the metrics by mistake: they name no
+// person, but say how much is recorded, and how much is missed.
+func (c *Config) checkMetrics(r *reader) {
+	if at := c.Metrics.Listen; at.IsValid() && !at.Addr().Unmap().IsLoopback() && !c.Metrics.Expose {
+		r.add("metrics.listen", quoted(at.String())+" can be reached from other machines",
+			`listen on "127.0.0.1:`+strconv.Itoa(int(at.Port()))+`", or say expose = true if anybody who reaches it may know how much is recorded and missed`)
+	}
 }
 
 func (c *Config) checkNames(r *reader) {

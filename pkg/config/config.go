@@ -48,6 +48,7 @@ type Config struct {
 	Custodians Custodians
 	Store      Store
 	Agent      Agent
+	Metrics    Metrics
 }
 
 // Border says what lies inside it.
@@ -104,6 +105,12 @@ type Store struct {
 // Agent configures the agent's life.
 type Agent struct {
 	OnStop OnStop
+}
+
+// Metrics configures what Prometheus may scrape.
+type Metrics struct {
+	Listen netip.AddrPort // TCP; not valid: nowhere
+	Expose bool           // Listen may be reached by other machines
 }
 
 // OnStop says what a graceful stop does with sessions that are still open.
@@ -253,6 +260,11 @@ func (c *Config) readRest(t *table) {
 	ag.word("on_stop", &stop, string(Keep), string(Drain))
 	c.Agent.OnStop = OnStop(stop)
 	ag.done()
+
+	me := t.sub("metrics")
+	me.address("listen", &c.Metrics.Listen)
+	me.flag("expose", &c.Metrics.Expose)
+	me.done()
 }
 
 type namedDuration struct {

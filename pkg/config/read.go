@@ -246,6 +246,34 @@ func (t *table) listen(key string, into *[]netip.AddrPort) {
 	}
 }
 
+// address reads one address and port; "" leaves *into alone.
+func (t *table) address(key string, into *netip.AddrPort) {
+	var s string
+	t.str(key, &s)
+	if s == "" {
+		return
+	}
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil {
+		t.r.add(t.key(key), quoted(s)+" is not an address and port", `write for example "127.0.0.1:9477" or "[::1]:9477"`)
+		return
+	}
+	*into = ap
+}
+
+func (t *table) flag(key string, into *bool) {
+	v, ok := t.get(key)
+	if !ok {
+		return
+	}
+	b, isBool := v.(bool)
+	if !isBool {
+		t.wrong(key, "true or false", v)
+		return
+	}
+	*into = b
+}
+
 func (t *table) whole(key string, low, high int64) (int64, bool) {
 	v, ok := t.get(key)
 	if !ok {

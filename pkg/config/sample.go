@@ -158,6 +158,12 @@ ballast = "256MiB"
 block_sessions = 65536
 flush = "1s"
 
+[metrics]
+# Where Prometheus may scrape counters, for example "127.0.0.1:9477", under /metrics. They name no person. Empty: nowhere.
+listen = ""
+# Let other machines read them too, when listen is not a loopback address.
+expose = false
+
 [agent]
 # keep:  stopping the agent leaves the programs recording into the table; the next start goes on from there.
 # drain: stopping stores everything, open sessions too, and removes the programs.

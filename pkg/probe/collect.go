@@ -27,6 +27,7 @@ type collector struct {
 	cursor    uint32 // where the sweep goes on
 	sweptAt   uint64 // programs' clock of the last step
 	reach     reach  // of what is on the disk
+	lag       lag
 	negatives bool   // forget all negative answers in the next walk
 	forgetTo  uint32 // the walk ends here
 }
@@ -230,6 +231,7 @@ func (c *collector) step(b *Batch, now uint64, max int) {
 		if uint64(c.cursor) == total {
 			c.cursor = 0
 			c.reach.walked(now)
+			c.lag.walked(now)
 		}
 		if c.negatives && c.cursor == c.forgetTo {
 			c.negatives = false

@@ -126,6 +126,7 @@ func (p *Probe) open() (err error) {
 		window: fragmentWindow, sweep: p.opt.Sweep, grace: p.opt.Grace,
 		negatives: p.adopted, // the prefixes may be others now
 	}
+	p.c.lag.open()
 	p.frags = fragmentKeeper{m: p.maps["fragments"], orphan: p.helpers.Programs["edgelog_orphan"], meta: p.t.meta, window: fragmentWindow}
 	if err := p.openCarrier(); err != nil {
 		return err
@@ -234,7 +235,7 @@ func (p *Probe) toUTC(sessions []session.Session) {
 
 // readNews takes all events that are in the ring.
 func (p *Probe) readNews() error {
-	for range maxNews {
+	for i := range maxNews {
 		err := p.ring.ReadInto(&p.record)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil
@@ -243,7 +244,11 @@ func (p *Probe) readNews() error {
 			return fmt.Errorf("read the event ring: %w", err)
 		}
 		if len(p.record.RawSample) >= int(unsafe.Sizeof(kernelEvent{})) {
-			p.c.news((*kernelEvent)(unsafe.Pointer(&p.record.RawSample[0])))
+			e := (*kernelEvent)(unsafe.Pointer(&p.record.RawSample[0]))
+			if i == 0 {
+				p.c.lag.heard(programsNow(), e.Time)
+			}
+			p.c.news(e)
 		}
 	}
 	return nil
@@ -340,6 +345,7 @@ func (p *Probe) Clock() ClockStatus { return p.clock.status() }
 // Status returns where the probe is attached and counters that add up.
 func (p *Probe) Status() Status {
 	st := Status{Profile: p.opt.Profile, PinDir: p.pins.path, Layout: p.pins.layout, Adopted: p.adopted, Clock: p.clock.status()}
+	st.Lag, st.EventsLost = p.c.lag.status(), p.lost.Load()
 	balanced := true
 	var packets []PacketCounter
 	p.mu.Lock()

@@ -1,6 +1,9 @@
 package probe
 
-import "github.com/edgelog/edgelog/pkg/session"
+import (
+	"github.com/edgelog/edgelog/pkg/measure"
+	"github.com/edgelog/edgelog/pkg/session"
+)
 
 // Status is what the probe knows about itself, for "edgelog status". It holds
 // no address and no session.
@@ -15,6 +18,16 @@ type Status struct {
 	Uplinks []UplinkStatus `json:"uplinks"`
 	Table   TableStatus    `json:"table"`
 	Clock   ClockStatus    `json:"clock"`
+	Lag     LagStatus      `json:"lag"`
+
+	EventsLost uint64 `json:"events_lost"` // attachments, losses and clock steps that are in the log and not in the ledger
+}
+
+// LagStatus says how far the agent is behind the kernel, in seconds.
+type LagStatus struct {
+	WalkAge float64         `json:"walk_age_s"` // since the last whole walk through the table ended; 0: none has yet
+	Walk    measure.Reading `json:"walk_s"`     // from the end of one whole walk to that of the next
+	News    measure.Reading `json:"news_s"`     // how long the oldest event of each reading waited in the ring
 }
 
 // UplinkStatus is the state of one uplink.

@@ -46,7 +46,7 @@ func (r *Recorder) openAccounting() error {
 	for _, at := range c.Listen {
 		conn, err := ListenAccounting(at)
 		if err != nil {
-			return fmt.Errorf("listen for RADIUS accounting on %q: %w; is another server using the port?", at, cause(err))
+			return fmt.Errorf("listen for RADIUS accounting on %q: %w", at, ListenError(err))
 		}
 		a.conns = append(a.conns, conn)
 		if err := conn.SetReadBuffer(socketBuffer); err != nil {

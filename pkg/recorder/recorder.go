@@ -89,6 +89,7 @@ type Recorder struct {
 	flushes     chan chan error
 	loopDone    chan struct{} // closed when nothing is stored any more
 
+	parts     []part // see With
 	reloading sync.Mutex
 
 	mu      sync.Mutex // guards what Status reads
@@ -221,7 +222,7 @@ func (r *Recorder) openBook() error {
 	r.book, r.access.book = book, book
 	r.sessions = &writer{
 		names: book, shelf: shelf, head: r.header, max: c.Store.BlockSessions, flush: c.Store.Flush, now: r.o.Now,
-		alarm: r.alarm("sessions"),
+		alarm: r.alarm("sessions"), timing: newTiming(),
 	}
 	return nil
 }

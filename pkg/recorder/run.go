@@ -48,6 +48,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 	spawn("RADIUS accounting", func() error { defer close(radiusDone); return r.radius.run(radius) })
 	spawn("events", func() error { r.follow(parts); return nil })
 	spawn("reload", func() error { r.obey(parts); return nil })
+	for _, p := range r.parts {
+		spawn(p.what, func() error { r.play(parts, p); return nil })
+	}
 	loop, endLoop := context.WithCancel(parts)
 	defer endLoop()
 	spawn("store", func() error { return r.record(loop) })

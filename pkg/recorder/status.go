@@ -6,6 +6,7 @@ import (
 
 	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/identity/radius"
+	"github.com/edgelog/edgelog/pkg/measure"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/store"
 )
@@ -43,6 +44,10 @@ type SessionStatus struct {
 	Blocks    uint64    `json:"blocks"`
 	Bytes     uint64    `json:"bytes"` // sealed
 	Last      time.Time `json:"last"`  // of the last block; zero when there was none
+
+	BatchSizes measure.Reading `json:"batch_sessions"` // sessions stored at once
+	Delay      measure.Reading `json:"delay_s"`        // seconds from taking the first session of a batch from the table to durable
+	Age        measure.Reading `json:"age_s"`          // seconds from the last packet of the oldest session of a batch to durable; the silence that ended it included
 }
 
 // StoreStatus is the health of the store.
@@ -59,6 +64,8 @@ type StoreStatus struct {
 	Keys   int       `json:"keys"`             // wrapped day keys
 	Oldest string    `json:"oldest,omitempty"` // day that has blocks, YYYY-MM-DD
 	Newest string    `json:"newest,omitempty"`
+
+	Commit measure.Reading `json:"commit_s"` // seconds that each write took until it was durable
 
 	// The store's own count of records, beside what the agent thinks it stored.
 	Counted uint64 `json:"counted"`  // records in the store when the agent last looked
@@ -114,6 +121,7 @@ func (r *Recorder) Status() *Status {
 			Collected: seen.sessions.collected, Waiting: seen.sessions.waiting,
 			Stored: seen.sessions.stored, Named: seen.sessions.named, Blocks: seen.sessions.blocks,
 			Bytes: seen.sessions.bytes, Returned: seen.sessions.returned, Last: seen.sessions.last,
+			BatchSizes: r.sessions.sizes.Read(), Delay: r.sessions.delay.Read(), Age: r.sessions.age.Read(),
 		},
 		Bindings: BindingStatus{
 			Book: r.book.Stats(), Blocks: seen.access.blocks, Records: seen.access.records,
@@ -139,7 +147,7 @@ func (r *Recorder) storeStatus(seen counts) StoreStatus {
 	h := r.store.Health()
 	s := StoreStatus{
 		OK: seen.storeErr == nil && h.State != store.StateStopped && h.State != store.StateFailed, State: string(h.State), Free: h.Free, Stop: int64(r.Config().Store.MinFree),
-		Blocks: h.Blocks, Bytes: h.Bytes, Rows: h.Rows, Keys: h.Keys,
+		Blocks: h.Blocks, Bytes: h.Bytes, Rows: h.Rows, Keys: h.Keys, Commit: h.Commit,
 		Counted: seen.rows, AtStart: r.rowsAtStart, Again: seen.again,
 	}
 	if h.Blocks > 0 {

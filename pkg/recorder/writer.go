@@ -2,10 +2,12 @@ package recorder
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/measure"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -32,6 +34,22 @@ type writer struct {
 
 	alarm alarm
 	count writeCount
+	timing
+}
+
+// timing is what the writer measures, once for each batch.
+type timing struct {
+	sizes *measure.Histogram // sessions
+	delay *measure.Histogram // seconds from the table to durable
+	age   *measure.Histogram // seconds from the end of the oldest session to durable
+}
+
+func newTiming() timing {
+	return timing{
+		sizes: measure.New(1, 10, 100, 1000, 4096, 16384, 32768, 65536, 131072),
+		delay: measure.New(0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60),
+		age:   measure.New(1, 2, 5, 10, 30, 60, 65, 120, 300, 310, 600, 1800, 3600),
+	}
 }
 
 type daySessions struct {
@@ -95,7 +113,7 @@ func (w *writer) collect() error {
 // store makes the batch durable and tells the table; or, when that fails,
 // gives it back.
 func (w *writer) store() error {
-	named := w.join()
+	named, oldest := w.join()
 	l, err := w.seal()
 	if err == nil {
 		err = l.put()
@@ -105,11 +123,14 @@ func (w *writer) store() error {
 		return fmt.Errorf("store sessions: %w", err)
 	}
 	w.count.stored += uint64(w.batch.Len())
+	w.sizes.Observe(float64(w.batch.Len()))
 	w.src.Stored(&w.batch)
 	w.count.named += named
 	w.count.blocks += uint64(len(l.blocks))
 	w.count.bytes += uint64(l.bytes)
 	w.count.last = w.now()
+	w.delay.Seconds(w.count.last.Sub(w.since))
+	w.age.Seconds(w.count.last.Sub(time.Unix(0, oldest)))
 	w.batch.Reset()
 	return nil
 }
@@ -120,10 +141,13 @@ func (w *writer) giveBack() {
 	w.batch.Reset()
 }
 
-// join puts a subscriber beside each session, as far as is known now.
-func (w *writer) join() (named uint64) {
+// join puts a subscriber beside each session, as far as is known now, and
+// returns when the oldest one ended.
+func (w *writer) join() (named uint64, oldest int64) {
+	oldest = math.MaxInt64
 	for i := range w.batch.Sessions {
 		s := &w.batch.Sessions[i]
+		oldest = min(oldest, s.End)
 		a, port, ok := s.LocalEnd()
 		if !ok {
 			continue
@@ -133,7 +157,7 @@ func (w *writer) join() (named uint64) {
 			named++
 		}
 	}
-	return named
+	return named, oldest
 }
 
 // seal makes one or more sealed blocks for each UTC day on which sessions
@@ -181,6 +205,9 @@ func (w *writer) drain() error {
 		before := w.batch.Len()
 		more, err := w.src.CollectAll(&w.batch, w.max)
 		w.count.collected += uint64(w.batch.Len() - before)
+		if before == 0 {
+			w.since = w.now()
+		}
 		if err != nil {
 			w.giveBack()
 			return fmt.Errorf("collect open sessions: %w", err)

@@ -5,19 +5,21 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edgelog/edgelog/pkg/measure"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
 // Health is how the store is.
 type Health struct {
 	State   State
-	Free    int64  // bytes that may still be written to the file system
-	Ballast int64  // bytes held back
-	Err     error  // the last error of writing, nil after a success
-	Blocks  uint64 // number of blocks
-	Bytes   uint64 // their size, sealed
-	Rows    uint64 // records in them
-	Keys    int    // number of wrapped keys
+	Free    int64           // bytes that may still be written to the file system
+	Ballast int64           // bytes held back
+	Err     error           // the last error of writing, nil after a success
+	Blocks  uint64          // number of blocks
+	Bytes   uint64          // their size, sealed
+	Rows    uint64          // records in them
+	Keys    int             // number of wrapped keys
+	Commit  measure.Reading // seconds from a Put, once it had the disk to itself, to durable
 
 	Oldest, Newest session.Day // days that have blocks; both 0 when Blocks is 0
 }
@@ -27,7 +29,7 @@ type Health struct {
 func (s *Store) Health() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := Health{State: StateStopped, Err: s.last, Keys: len(s.keys)}
+	h := Health{State: StateStopped, Err: s.last, Keys: len(s.keys), Commit: s.commit.Read()}
 	if !s.closed {
 		state, free, _, err := s.guard.look()
 		if h.State, h.Free = state, free; err != nil {

@@ -31,9 +31,11 @@ func (s *Store) Put(blocks ...Sealed) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	begin := s.o.Now()
 	if err := s.put(blocks); err != nil {
 		return s.note(fmt.Errorf("put %d blocks: %w", len(blocks), err))
 	}
+	s.commit.Seconds(s.o.Now().Sub(begin))
 	return nil
 }
 

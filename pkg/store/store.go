@@ -14,6 +14,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/measure"
 )
 
 // Errors by which callers decide. Every error of this package wraps one of
@@ -92,7 +94,8 @@ type Store struct {
 	last   error     // for Health
 	closed bool
 
-	readers sync.WaitGroup // added to under mu, and not once closed is set
+	commit  *measure.Histogram // seconds of each Put that succeeded
+	readers sync.WaitGroup     // added to under mu, and not once closed is set
 }
 
 // Open opens the store in dir. The error wraps ErrMissing, ErrNotStore,
@@ -115,7 +118,8 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		dir: dir, o: o, lock: lock, books: map[shelf]book{}, keys: map[keyName]bool{},
+		commit: measure.New(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+		dir:    dir, o: o, lock: lock, books: map[shelf]book{}, keys: map[keyName]bool{},
 		guard: guard{dir: dir, stop: o.MinFree, low: o.LowFree, ballast: o.Ballast, log: o.Log},
 	}
 	if err := s.open(fresh); err != nil {

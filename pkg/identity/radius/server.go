@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/measure"
 )
 
 // Book keeps events. Apply returns when they are durable; *identity.Book is
@@ -100,6 +101,7 @@ type Server struct {
 // New returns a server that gives its events to book.
 func New(book Book, list []Client, opts Options) (*Server, error) {
 	s := &Server{book: book, opts: opts.withDefaults(), troubles: troubles{said: map[string]time.Time{}}}
+	s.count.delay = measure.New(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 	s.cache = newCache(s.opts.CacheSize, s.opts.CacheAge)
 	s.jobs.New = func() any { return new(job) }
 	if err := s.SetClients(list); err != nil {
@@ -315,6 +317,7 @@ func (s *Server) keep(ctx context.Context, conn net.PacketConn, jobs []*job, eve
 		case mine == nil:
 			j.answer = response(j.data(), &j.req, j.client.Secret)
 			s.cache.answered(j.key, j.answer)
+			s.count.delay.Seconds(s.opts.Clock().Sub(j.at))
 			s.send(conn, j, j.answer, false)
 		default:
 			s.logFailure(mine)

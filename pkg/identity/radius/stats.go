@@ -1,6 +1,10 @@
 package radius
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/edgelog/edgelog/pkg/measure"
+)
 
 // reason says why a datagram got no answer. The words are printed in status
 // and stay what they are.
@@ -66,6 +70,7 @@ type counters struct {
 	inFlight                             atomic.Int64
 	dropped                              [reasons]atomic.Uint64
 	remarks                              [remarks]atomic.Uint64
+	delay                                *measure.Histogram
 }
 
 // Stats counts datagrams since New. At any moment when nothing moves
@@ -79,6 +84,7 @@ type Stats struct {
 	Status   uint64            `json:"status_server"` // of Answered, to Status-Server
 	Remarks  map[string]uint64 `json:"remarks"`       // about requests that were answered
 	Clients  []ClientStats     `json:"clients"`
+	Delay    measure.Reading   `json:"delay_s"` // seconds from the arrival of a request to its first answer: its event is durable
 }
 
 // ClientStats counts datagrams of one client.
@@ -96,7 +102,7 @@ func (s *Server) Stats() Stats {
 	out := Stats{
 		Received: c.received.Load(), Answered: c.answered.Load(), Repeated: c.repeated.Load(),
 		InFlight: c.inFlight.Load(), Status: c.status.Load(),
-		Dropped: make(map[string]uint64), Remarks: make(map[string]uint64),
+		Dropped: make(map[string]uint64), Remarks: make(map[string]uint64), Delay: c.delay.Read(),
 	}
 	for i := range c.dropped {
 		out.Dropped[reasonWords[i]] = c.dropped[i].Load()
