@@ -54,3 +54,4 @@ install: build ## install the program and the systemd unit under DESTDIR and PRE
 	install -d -m 0755 $(DESTDIR)$(UNITDIR)
 	sed 's,/usr/local/sbin/,$(PREFIX)/sbin/,' scripts/edgelog.service > $(DESTDIR)$(UNITDIR)/edgelog.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/edgelog.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/edgelog scripts/grafana/edgelog.json scripts/prometheus/edgelog.rules.yml

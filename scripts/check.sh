@@ -82,12 +82,22 @@ generated_fresh() {
 	return "$status"
 }
 
+# rules_clean checks the alert rules, and that each fires when it should.
+rules_clean() {
+	command -v promtool >/dev/null || {
+		note "no promtool here: the alert rules are not checked"
+		return 0
+	}
+	(cd scripts/prometheus && promtool check rules edgelog.rules.yml && promtool test rules edgelog.rules.test.yml) >&2
+}
+
 run "gofmt" gofmt_clean
 run "go vet" go vet ./...
 run "staticcheck" go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 run "clang-format" c_format_clean
 run "shellcheck" scripts_clean
 run "systemd unit" unit_clean
+run "alert rules" rules_clean
 run "generated files" generated_fresh
 run "go mod tidy" go mod tidy -diff
 run "house rules" go test -count=1 ./tests -run 'House|Rooms|Libraries|TopLevel|ShortEnough|Habits|Speaks|Licence'

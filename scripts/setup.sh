@@ -7,11 +7,11 @@ set -euo pipefail
 # What "make build" and "make generate" use.
 build=(make git gcc libc6-dev clang-16 llvm-16 libbpf-dev linux-libc-dev)
 # What "make check" uses besides.
-check=(clang-format-16 shellcheck)
+check=(clang-format-16 shellcheck prometheus)
 # Real programs that tests, benchmarks and the demo run.
 lab=(iproute2 e2fsprogs mount iputils-ping procps ethtool nftables conntrack jq age curl iperf3
 	dnsmasq-base bind9-dnsutils freeradius-utils tcpreplay tshark softflowd nfdump
-	argus-client argus-server python3)
+	argus-client argus-server python3 prometheus)
 
 # The compiler that go.mod asks for, and the first that can fetch it by itself.
 go_wanted=1.26

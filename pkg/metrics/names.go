@@ -147,6 +147,8 @@ var bindingNames = []name{
 	{path: "radius.clients[].bad_authenticator", kind: counter, metric: "edgelog_radius_client_bad_authenticator_total", help: "Requests with a wrong authenticator: most likely a wrong secret.", labels: clientLabel},
 	{path: "radius.clients[].clock_behind_ns", metric: "edgelog_radius_client_clock_behind_seconds", help: "By how much the client's clock is behind; negative: ahead; 0: within 5 s.", labels: clientLabel, scale: nano},
 
+	{path: "custodians.keys", metric: "edgelog_custodians", help: "Custodians whose keys open what is recorded."},
+	{path: "custodians.minimum", metric: "edgelog_custodians_minimum", help: "The agent does not start with fewer."},
 	{path: "ledger.entries", metric: "edgelog_ledger_entries", help: "Entries of the ledger."},
 	{path: "ledger.ok", metric: "edgelog_ledger_ok", help: "1 when the last entry could be written."},
 	{path: "ledger.noted", kind: counter, metric: "edgelog_ledger_noted_total", help: "Entries about this run of the agent."},

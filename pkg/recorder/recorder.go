@@ -85,6 +85,7 @@ type Recorder struct {
 	access   *accessWriter
 	upkeep   upkeep
 
+	custodians  int    // different keys
 	rowsAtStart uint64 // records in the store when it was opened
 	flushes     chan chan error
 	loopDone    chan struct{} // closed when nothing is stored any more
@@ -187,6 +188,7 @@ func (r *Recorder) openLedger() error {
 	if err != nil {
 		return fmt.Errorf("read custodians.recipients: %w", err)
 	}
+	r.custodians = to.Len()
 	l, err := ledger.Open(filepath.Join(c.DataDir, "ledger"), ledger.Options{
 		Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: to.SealTo,
 	})

@@ -31,6 +31,8 @@ type Status struct {
 	RADIUS   *RADIUSStatus `json:"radius,omitempty"` // nil: no listener is configured
 	Ledger   LedgerStatus  `json:"ledger"`
 
+	Custodians CustodianStatus `json:"custodians"`
+
 	LastError *Trouble `json:"last_error,omitempty"`
 }
 
@@ -102,6 +104,13 @@ type LedgerStatus struct {
 	Lost    uint64 `json:"lost"`    // of them: too many waited; they are in the log
 }
 
+// CustodianStatus says how many can open what is recorded. With the last of
+// their private keys all of it is lost.
+type CustodianStatus struct {
+	Keys    int `json:"keys"`    // different public keys
+	Minimum int `json:"minimum"` // that the configuration asks for
+}
+
 // Trouble is an error with its time.
 type Trouble struct {
 	At   time.Time `json:"at"`
@@ -128,7 +137,8 @@ func (r *Recorder) Status() *Status {
 			Changed: seen.handedOver, Snapshot: seen.access.snapshot, Again: seen.access.again,
 		},
 		Ledger:    r.evidence.status(),
-		RADIUS:    r.radius.status(),
+		RADIUS:     r.radius.status(),
+		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError: trouble,
 	}
 	s.Store = r.storeStatus(seen)
