@@ -39,7 +39,10 @@ var uplinkLabel, clientLabel = []string{"uplink"}, []string{"client"}
 // derived.
 var names = []name{
 	{path: "probe.adopted", metric: "edgelog_table_adopted", help: "1 when this start took over the session table of an earlier one."},
+	{path: "probe.waiting", metric: "edgelog_table_old_sessions_waiting", help: "Sessions of an older table that found no room in this one yet."},
 	{path: "probe.uplinks[].up", metric: "edgelog_uplink_up", help: "1 when the interface is up.", labels: uplinkLabel},
+	{path: "probe.uplinks[].ingress.kept", metric: "edgelog_uplink_kept", help: "1 when this start took over an attachment: no packet passed unseen in between.", labels: uplinkLabel, fixed: direction("in")},
+	{path: "probe.uplinks[].egress.kept", metric: "edgelog_uplink_kept", labels: uplinkLabel, fixed: direction("out")},
 	{path: "probe.uplinks[].in.seen", kind: counter, metric: "edgelog_packets_seen_total",
 		help: "Packets, on egress GSO buffers, that the programs looked at since the table was made.", labels: uplinkLabel, fixed: direction("in")},
 	{path: "probe.uplinks[].out.seen", kind: counter, metric: "edgelog_packets_seen_total", labels: uplinkLabel, fixed: direction("out")},
@@ -59,6 +62,7 @@ var names = []name{
 	{path: "probe.table.half_open_limit", metric: "edgelog_table_half_open_limit_sessions", help: "No more than so many half-open sessions get a slot."},
 	{path: "probe.table.started", kind: counter, metric: "edgelog_sessions_started_total", help: "Sessions that got a slot since the table was made."},
 	{path: "probe.table.reopened", kind: counter, metric: "edgelog_sessions_reopened_total", help: "Sessions on disk that a straggler changed: they are written again."},
+	{path: "probe.table.carried", kind: counter, metric: "edgelog_sessions_carried_total", help: "Sessions that came from an older table, of another layout or size."},
 	{path: "probe.table.stored", metric: "edgelog_table_stored_sessions", help: "Sessions of this table that are on disk; one less when a straggler reopens one at once."},
 	{path: "probe.table.refused{}", kind: counter, metric: "edgelog_packets_refused_total",
 		help: "Packets of sessions that are not recorded although they should be, by reason.", labels: []string{"reason"}},

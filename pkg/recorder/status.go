@@ -136,10 +136,10 @@ func (r *Recorder) Status() *Status {
 			Book: r.book.Stats(), Blocks: seen.access.blocks, Records: seen.access.records,
 			Changed: seen.handedOver, Snapshot: seen.access.snapshot, Again: seen.access.again,
 		},
-		Ledger:    r.evidence.status(),
+		Ledger:     r.evidence.status(),
 		RADIUS:     r.radius.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
-		LastError: trouble,
+		LastError:  trouble,
 	}
 	s.Store = r.storeStatus(seen)
 	if !s.Store.OK && state == "recording" {
