@@ -153,7 +153,9 @@ func (c *Coverage) Add(spans []session.Span, m CoverageMark) error {
 	if len(parts) > 0 {
 		home = slices.Max(slices.Collect(maps.Keys(parts)))
 	} else if !c.marked {
-		return nil // nothing was ever said
+		for _, u := range m.Uplinks {
+			home = max(home, session.Day(u.Until/daySeconds))
+		}
 	}
 	for _, day := range slices.Sorted(maps.Keys(parts)) {
 		if day == home {
