@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -234,9 +235,45 @@ func BenchmarkSweep(b *testing.B) {
 			}
 			var batch Batch
 			for b.Loop() {
-				r.c.collect(&batch, now+1, 1<<30)
+				now++ // else the walk is not due
+				r.c.collect(&batch, now, 1<<30)
 			}
 			b.ReportMetric(float64(slots)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mslots/s")
 		})
 	}
+}
+
+// BenchmarkCollect: what has ended is read out of a table in which every fourth
+// slot is due, given out in batches, and marked as stored, as in a rush.
+func BenchmarkCollect(b *testing.B) {
+	const slots, due = 1 << 22, 1 << 20
+	r, err := openReplay(ReplayOptions{Slots: slots}, 4096, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	r.c.timeouts.Linger = time.Nanosecond
+	now := programsNow()
+	var batch Batch
+	for b.Loop() {
+		b.StopTimer()
+		for i := range due {
+			s := &r.t.slots[i*slots/due]
+			s.State, s.Flags, s.First, s.Last = phaseLive, rst<<flagsAShift, now, now
+			s.Key.AddrA[1] = uint64(i) << 32
+		}
+		r.c.settled = queue[settled]{}
+		b.StartTimer()
+		for n := 0; n < due; {
+			now++
+			r.c.collect(&batch, now, 1<<16)
+			if batch.Len() == 0 {
+				b.Fatalf("%d of %d found", n, due)
+			}
+			n += batch.Len()
+			r.c.stored(&batch, now)
+			batch.Reset()
+		}
+	}
+	b.ReportMetric(due*float64(b.N)/b.Elapsed().Seconds(), "sessions/s")
 }

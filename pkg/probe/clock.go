@@ -151,15 +151,22 @@ func (c *clock) measure() (step time.Duration, err error) {
 }
 
 // utc converts a time of the programs' clock to UTC, ns since 1970.
-func (c *clock) utc(mono uint64) int64 {
+func (c *clock) utc(mono uint64) int64 { return utc(c.history(), mono) }
+
+// history returns the offsets, which nobody changes any more.
+func (c *clock) history() []segment {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	for i := len(c.segments) - 1; i > 0; i-- {
-		if c.segments[i].From <= mono {
-			return int64(mono) + c.segments[i].Offset
+	return c.segments
+}
+
+func utc(segments []segment, mono uint64) int64 {
+	for i := len(segments) - 1; i > 0; i-- {
+		if segments[i].From <= mono {
+			return int64(mono) + segments[i].Offset
 		}
 	}
-	return int64(mono) + c.segments[0].Offset
+	return int64(mono) + segments[0].Offset
 }
 
 // programsNow reads the clock that the programs read.

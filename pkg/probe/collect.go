@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 // them afterwards. It is driven by one goroutine with the programs' clock.
 //
 // A slot waits in at most one of its queues, and is marked "taken" from then
-// until Stored or Release, so that no sweep takes it twice.
+// until Stored or Release, so that no sweep takes it twice. In a rush only the
+// sweep finds slots: see rush.
 type collector struct {
 	t         *table
 	localOnly bool // profile "source": the far endpoint is not there
@@ -20,9 +22,10 @@ type collector struct {
 	sweep     time.Duration
 	grace     time.Duration
 
-	lingering queue // LIVE, closed by FIN or RST: wait for stragglers
-	closed    queue // CLOSED: wait until no program can still write to them
-	settled   []settled
+	lingering queue[waiting] // LIVE, closed by FIN or RST: wait for stragglers
+	closed    queue[waiting] // CLOSED: wait until no program can still write to them
+	settled   queue[settled]
+	rush      rush
 
 	cursor    uint32 // where the sweep goes on
 	sweptAt   uint64 // programs' clock of the last step
@@ -30,48 +33,6 @@ type collector struct {
 	lag       lag
 	negatives bool   // forget all negative answers in the next walk
 	forgetTo  uint32 // the walk ends here
-}
-
-// waiting is a slot in a queue, with the state it had and the time it came.
-type waiting struct {
-	slot, state uint32
-	since       uint64
-}
-
-// queue is first in, first out; all entries wait equally long, so that the
-// first is always due first.
-type queue struct {
-	entries []waiting
-	head    int
-}
-
-func (q *queue) push(w waiting) { q.entries = append(q.entries, w) }
-
-func (q *queue) len() int { return len(q.entries) - q.head }
-
-// due returns the first entry if it came at or before the given time.
-func (q *queue) due(until uint64) (waiting, bool) {
-	if q.head == len(q.entries) {
-		q.entries, q.head = q.entries[:0], 0
-		return waiting{}, false
-	}
-	w := q.entries[q.head]
-	if int64(w.since-until) > 0 {
-		return waiting{}, false
-	}
-	q.head++
-	if q.head > 1<<16 && q.head*2 > len(q.entries) {
-		n := copy(q.entries, q.entries[q.head:])
-		q.entries, q.head = q.entries[:n], 0
-	}
-	return w, true
-}
-
-// settled is a slot that was marked STORED: looked at once more after the
-// grace, because a program may have been about to write when it was marked.
-type settled struct {
-	ref
-	since uint64
 }
 
 func (c *collector) idle(p uint8) time.Duration {
@@ -127,20 +88,21 @@ func (c *collector) collect(b *Batch, now uint64, max int) {
 // take adds a slot to the batch. One that the kernel changed hands of while it
 // was read is left alone, and false returned: what it held is in a grave.
 func (c *collector) take(b *Batch, slot, state uint32) bool {
-	var s session.Session
-	r := c.t.read(slot, state, c.localOnly, &s)
+	n := len(b.Sessions)
+	b.Sessions = slices.Grow(b.Sessions, 1)[:n+1]
+	r := c.t.read(slot, state, c.localOnly, &b.Sessions[n])
 	if now := c.t.state(slot); now>>genShift != state>>genShift || now&phaseMask != state&phaseMask {
 		c.t.untake(slot)
+		b.Sessions = b.Sessions[:n]
 		return false
 	}
-	b.Sessions = append(b.Sessions, s)
 	b.refs = append(b.refs, r)
 	return true
 }
 
 func (c *collector) takeClosed(b *Batch, now uint64, max int) {
 	for b.Len() < max {
-		w, ok := c.closed.due(before(now, c.grace))
+		w, ok := due(&c.closed, before(now, c.grace))
 		if !ok {
 			return
 		}
@@ -151,7 +113,7 @@ func (c *collector) takeClosed(b *Batch, now uint64, max int) {
 
 func (c *collector) takeLingering(b *Batch, now uint64, max int) {
 	for b.Len() < max {
-		w, ok := c.lingering.due(before(now, c.timeouts.Linger))
+		w, ok := due(&c.lingering, before(now, c.timeouts.Linger))
 		if !ok {
 			return
 		}
@@ -181,15 +143,20 @@ func (c *collector) early(s *kernelSlot, state uint32, quiet time.Duration) bool
 // recheck looks again at slots marked STORED a grace ago: one that changed
 // after all is opened again, and so will be recorded again.
 func (c *collector) recheck(now uint64) {
+	list := c.settled.entries[c.settled.head:]
 	n := 0
-	for _, s := range c.settled {
-		if int64(s.since-before(now, c.grace)) > 0 {
-			break
-		}
+	for n < len(list) && int64(list[n].since-before(now, c.grace)) <= 0 {
 		n++
-		c.reopenIfChanged(s.ref)
 	}
-	c.settled = append(c.settled[:0], c.settled[n:]...)
+	for part := range slices.Chunk(list[:n], touched) {
+		for i := range part {
+			c.t.touch(part[i].slot)
+		}
+		for i := range part {
+			c.reopenIfChanged(part[i].ref)
+		}
+	}
+	c.settled.drop(n)
 }
 
 func (c *collector) reopenIfChanged(r ref) {
@@ -207,14 +174,14 @@ func (c *collector) reopenIfChanged(r ref) {
 }
 
 // step walks on through the table: as far as the time since the last step
-// asks for, so that one whole walk takes c.sweep.
+// asks for, so that one whole walk takes c.sweep, or as long as a rush allows.
 func (c *collector) step(b *Batch, now uint64, max int) {
 	total := uint64(len(c.t.slots))
-	passed := now - c.sweptAt
-	if c.sweptAt == 0 || passed > uint64(c.sweep) {
-		passed = uint64(c.sweep)
+	passed, whole := now-c.sweptAt, uint64(c.pace(now))
+	if c.sweptAt == 0 || passed > whole {
+		passed = whole
 	}
-	n := total * passed / uint64(c.sweep)
+	n := total * passed / whole
 	if n == 0 {
 		return // not yet a slot's worth
 	}
@@ -223,7 +190,7 @@ func (c *collector) step(b *Batch, now uint64, max int) {
 		c.reach.began = now
 	}
 	for range n {
-		if b.Len() >= max {
+		if b.Len() >= max || c.closed.len() >= maxClosed {
 			return
 		}
 		c.look(b, c.cursor, now)
@@ -331,31 +298,37 @@ func (c *collector) takeOpen(b *Batch, max int, reason session.EndReason) (more 
 // flushQueues gives back all that waits, for takeOpen to find, and looks a
 // last time at what was marked STORED.
 func (c *collector) flushQueues() {
-	for _, s := range c.settled {
-		c.reopenIfChanged(s.ref)
+	for c.settled.len() > 0 {
+		r := c.settled.entries[c.settled.head].ref
+		c.settled.drop(1)
+		c.reopenIfChanged(r)
 	}
-	c.settled = c.settled[:0]
-	for _, q := range []*queue{&c.lingering, &c.closed} {
-		for q.len() > 0 {
-			w := q.entries[q.head]
-			q.head++
+	for _, q := range []*queue[waiting]{&c.lingering, &c.closed} {
+		for _, w := range q.entries[q.head:] {
 			c.t.untake(w.slot)
 		}
+		q.drop(q.len())
 	}
 }
 
 // stored frees or marks the slots of a batch that is durable.
 func (c *collector) stored(b *Batch, now uint64) {
-	for _, r := range b.refs {
-		c.t.untake(r.slot)
-		if r.state&phaseMask == phaseClosed {
-			if c.t.free(r.slot, r.state) {
-				atomic.AddUint64(&c.t.meta.Stored, 1)
-			}
-			continue
+	var freed uint64
+	for part := range slices.Chunk(b.refs, touched) {
+		for i := range part {
+			c.t.touch(part[i].slot)
 		}
-		c.markStored(r, now)
+		for i := range part {
+			r := &part[i]
+			c.t.untake(r.slot)
+			if r.state&phaseMask != phaseClosed {
+				c.markStored(*r, now)
+			} else if c.t.free(r.slot, r.state) {
+				freed++
+			}
+		}
 	}
+	atomic.AddUint64(&c.t.meta.Stored, freed)
 }
 
 // markStored marks a LIVE slot as on disk, unless it has begun anew meanwhile:
@@ -378,7 +351,7 @@ func (c *collector) markStored(r ref, now uint64) {
 		if c.t.swap(r.slot, state, state|stateStored) {
 			atomic.AddUint64(&c.t.meta.Stored, 1)
 			r.state = state | stateStored
-			c.settled = append(c.settled, settled{r, now})
+			c.settled.push(settled{r, now})
 			return
 		}
 	}

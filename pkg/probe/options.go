@@ -54,7 +54,7 @@ type Options struct {
 	Slots     uint32 // of the table, a power of two; a pinned table of another size is brought over
 	RingBytes uint32 // of the event ring, a power of two and at least a page
 	Timeouts  Timeouts
-	Sweep     time.Duration // how long one walk through the whole table takes
+	Sweep     time.Duration // how long one walk through the whole table takes; of a large one it takes longer, and less in a rush
 	Grace     time.Duration // from closing a slot to reading it
 	Logger    *slog.Logger
 

@@ -2,18 +2,15 @@ package probe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -56,8 +53,7 @@ type Probe struct {
 	cmu       sync.Mutex // guards the collector
 	t         *table
 	c         collector
-	ring      *ringbuf.Reader
-	record    ringbuf.Record
+	ring      *ring
 	frags     fragmentKeeper
 	fragsAt   uint64
 	fragsHeld int
@@ -117,16 +113,20 @@ func (p *Probe) open() (err error) {
 	if p.t, err = mapTable(p.maps["sessions"], p.maps["bucket_words"], p.maps["meta"]); err != nil {
 		return err
 	}
-	if p.ring, err = ringbuf.NewReader(p.maps["events"]); err != nil {
+	if p.ring, err = openRing(p.maps["events"]); err != nil {
 		return fmt.Errorf("open the event ring: %w", err)
 	}
-	p.ring.SetDeadline(time.Unix(0, 1)) // always past: events come without a wake-up, so reading never waits
 	p.c = collector{
 		t: p.t, localOnly: p.opt.Profile == session.ProfileSource, timeouts: p.opt.Timeouts,
-		window: fragmentWindow, sweep: p.opt.Sweep, grace: p.opt.Grace,
+		window: fragmentWindow, grace: p.opt.Grace,
+		sweep:     max(p.opt.Sweep, walkEvery(len(p.t.slots), idleParts)),
+		rush:      rush{every: max(shortest, walkEvery(len(p.t.slots), rushParts))},
 		negatives: p.adopted, // the prefixes may be others now
 	}
 	p.c.lag.open()
+	if p.adopted {
+		p.c.sign(programsNow()) // of what happened while nobody looked
+	}
 	p.frags = fragmentKeeper{m: p.maps["fragments"], orphan: p.helpers.Programs["edgelog_orphan"], meta: p.t.meta, window: fragmentWindow}
 	if err := p.openCarrier(); err != nil {
 		return err
@@ -208,9 +208,7 @@ func (p *Probe) Collect(b *Batch, max int) error {
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	now := programsNow()
-	if err := p.readNews(); err != nil {
-		return err
-	}
+	p.readNews(now)
 	if silence(now, p.fragsAt) >= fragmentPeriod {
 		p.fragsAt = now
 		held, err := p.frags.expire(now, false)
@@ -226,32 +224,27 @@ func (p *Probe) Collect(b *Batch, max int) error {
 }
 
 func (p *Probe) toUTC(sessions []session.Session) {
+	segments := p.clock.history()
 	for i := range sessions {
 		s := &sessions[i]
-		s.Start, s.End = p.clock.utc(uint64(s.Start)), p.clock.utc(uint64(s.End))
+		s.Start, s.End = utc(segments, uint64(s.Start)), utc(segments, uint64(s.End))
 		s.End = max(s.End, s.Start) // the clock was set back in between
 	}
 }
 
 // readNews takes all events that are in the ring.
-func (p *Probe) readNews() error {
-	for i := range maxNews {
-		err := p.ring.ReadInto(&p.record)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read the event ring: %w", err)
-		}
-		if len(p.record.RawSample) >= int(unsafe.Sizeof(kernelEvent{})) {
-			e := (*kernelEvent)(unsafe.Pointer(&p.record.RawSample[0]))
-			if i == 0 {
-				p.c.lag.heard(programsNow(), e.Time)
-			}
-			p.c.news(e)
-		}
+func (p *Probe) readNews(now uint64) {
+	if e := p.ring.first(); e != nil {
+		p.c.lag.heard(now, e.Time)
 	}
-	return nil
+	each := p.c.news
+	if p.ring.waiting() > calm*(recordHeader+uint64(unsafe.Sizeof(kernelEvent{}))) {
+		each = nil
+		p.c.sign(now)
+	}
+	if p.ring.take(maxNews, each) {
+		p.c.sign(now)
+	}
 }
 
 // Stored says that the batch is durable: its slots are freed, or kept for
@@ -307,9 +300,7 @@ func (p *Probe) drain() error {
 	if _, err := p.frags.expire(programsNow(), true); err != nil {
 		return err
 	}
-	if err := p.readNews(); err != nil {
-		return err
-	}
+	p.readNews(programsNow())
 	p.c.flushQueues()
 	p.drained = true
 	return nil
@@ -395,12 +386,11 @@ func (p *Probe) freeMemory() error {
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	p.freed = true
-	var err error
 	if p.pins.lock != nil {
 		_ = p.pins.lock.Close() // gives the lock back
 	}
 	if p.ring != nil {
-		err = p.ring.Close()
+		p.ring.close()
 	}
 	if p.helpers != nil {
 		p.helpers.Close()
@@ -414,9 +404,6 @@ func (p *Probe) freeMemory() error {
 		p.t.close()
 	}
 	closeMaps(p.maps)
-	if err != nil {
-		return fmt.Errorf("close the event ring: %w", err)
-	}
 	return nil
 }
 
