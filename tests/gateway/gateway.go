@@ -233,7 +233,8 @@ func (g *Gateway) Sessions(ctx context.Context, args ...string) (lines []string,
 type Status struct {
 	State string `json:"state"`
 	Probe struct {
-		Adopted bool `json:"adopted"`
+		Adopted bool   `json:"adopted"`
+		Waiting uint64 `json:"waiting"`
 		Uplinks []struct {
 			Name    string  `json:"name"`
 			Ifindex int     `json:"ifindex"`
@@ -244,11 +245,11 @@ type Status struct {
 			Out     Counter `json:"out"`
 		} `json:"uplinks"`
 		Table struct {
-			Open, Closed, Lingers, Started, Reopened, Stored uint64
-			RingSent                                         uint64 `json:"ring_sent"`
-			RingFull                                         uint64 `json:"ring_full"`
-			HalfOpen                                         uint64 `json:"half_open"`
-			Balanced                                         bool
+			Open, Closed, Lingers, Started, Reopened, Carried, Stored uint64
+			RingSent                                                  uint64 `json:"ring_sent"`
+			RingFull                                                  uint64 `json:"ring_full"`
+			HalfOpen                                                  uint64 `json:"half_open"`
+			Balanced                                                  bool
 		} `json:"table"`
 	} `json:"probe"`
 	Sessions struct {
@@ -269,6 +270,7 @@ type Hook struct {
 	Mode    string `json:"mode"`
 	Program uint32 `json:"program_id"`
 	Note    string `json:"note"`
+	Kept    bool   `json:"kept"`
 }
 
 // Counter counts the packets of one direction.
