@@ -154,7 +154,7 @@ func spansOnce(t *testing.T, g *gateway.Gateway, calls []*longCall) {
 			continue
 		}
 		c.check(t, list[0])
-		if end := list[0].End; end.Before(c.lastWrite.Add(-tick-time.Millisecond)) {
+		if end := list[0].End; end.Before(c.lastWrite.Add(-tick - time.Millisecond)) {
 			t.Errorf("%s: its end is stored as %s, but it spoke at %s", c.tuple(), end, c.lastWrite.UTC())
 		}
 	}
