@@ -23,12 +23,12 @@ func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
 		Usage: "check this machine and the configuration, and say what to do",
-		Flags: []cli.Flag{configFlag()},
+		Flags: []cli.Flag{configFlag(), &cli.BoolFlag{Name: "fix", Usage: "remove what dead agents and versions left in the kernel, if nothing depends on it"}},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			d := &doctor{ctx: c.Context, w: c.App.Writer}
+			d := &doctor{ctx: c.Context, w: c.App.Writer, fix: c.Bool("fix")}
 			d.examine(c.String("config"))
 			return d.verdict()
 		},
@@ -39,6 +39,7 @@ func doctorCommand() *cli.Command {
 type doctor struct {
 	ctx          context.Context
 	w            io.Writer
+	fix          bool
 	warned, bad  int
 	conf         *config.Config // nil when it is not valid
 	agentRunning bool
@@ -86,6 +87,7 @@ func (d *doctor) examine(path string) {
 	}
 	d.checkAgent()
 	d.checkUplinks()
+	d.checkLeftovers()
 	d.checkDisk()
 	d.checkKeys()
 	d.checkRADIUS()
@@ -172,6 +174,30 @@ func (d *doctor) checkUplinks() {
 		d.found(probe.CheckUplink(probe.Uplink{Name: u.Name, Attach: u.Attach}))
 	}
 	d.found(probe.CheckPinDir(d.conf.BPFDir))
+}
+
+// checkLeftovers lists what dead agents left in the kernel, or removes it.
+func (d *doctor) checkLeftovers() {
+	left, err := probe.Leftovers(d.conf.BPFDir, d.agentRunning)
+	if err != nil {
+		d.warn("leftovers", err.Error(), "run this as root")
+		return
+	}
+	for i := range left {
+		l := &left[i]
+		switch {
+		case l.Remedy != "":
+			d.warn("leftover "+l.What, l.Text, l.Remedy)
+		case !d.fix:
+			d.warn("leftover "+l.What, l.Text, "edgelog doctor --config "+d.conf.Path+" --fix")
+		default:
+			if err := l.Remove(); err != nil {
+				d.warn("leftover "+l.What, err.Error(), "")
+				continue
+			}
+			d.ok("leftover "+l.What, "removed: "+l.Text)
+		}
+	}
 }
 
 // found prints what the probe found.

@@ -106,7 +106,8 @@ func loadCheck() Check {
 	return Check{Name: "edgelog's programs", OK: true, Detail: "accepted by the verifier"}
 }
 
-// CheckPinDir examines the BPF file system and what earlier agents left in it.
+// CheckPinDir examines the BPF file system, and whether there is a table for
+// the next agent. Leftovers finds what others left.
 func CheckPinDir(dir string) []Check {
 	c := Check{Name: "BPF file system", OK: true, Detail: dir}
 	if !isBPFFS(dir) {
@@ -127,17 +128,11 @@ func CheckPinDir(dir string) []Check {
 		return append(out, Check{Name: "pinned objects", Detail: err.Error(), Remedy: "run as root"})
 	}
 	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
 		if e.Name() == ours {
-			out = append(out, Check{Name: "pinned table", OK: true, Detail: path + ": of this version"})
-			continue
+			return append(out, Check{Name: "pinned table", OK: true, Detail: filepath.Join(dir, ours) + ": of this version"})
 		}
-		out = append(out, Check{
-			Name: "pinned objects", OK: true, Warn: true, Detail: path + ": not of this version",
-			Remedy: "if no other edgelog runs, what it holds can be given up with: rm -r " + path,
-		})
 	}
-	return out
+	return append(out, Check{Name: "pinned table", OK: true, Detail: "none of this version yet"})
 }
 
 // CheckUplink examines one link.

@@ -144,8 +144,14 @@ func (p *pinDir) findOlder(profile session.Profile) (all []*older, err error) {
 			closeOlder(all)
 			return nil, err
 		}
-		o, err := openOlder(dir, profile)
+		o, err := openOlder(dir)
+		if err == nil && o.t != nil {
+			err = sameProfile(session.Profile(o.meta[metaProfile]), profile)
+		}
 		if err != nil {
+			if o != nil {
+				o.free()
+			}
 			_ = dir.lock.Close() // gives it back
 			closeOlder(all)
 			return nil, err
@@ -166,17 +172,21 @@ func closeOlder(all []*older) {
 }
 
 func (o *older) close() {
+	o.free()
+	_ = o.dir.lock.Close() // gives it back
+}
+
+func (o *older) free() {
 	if o.t != nil {
 		o.t.close()
 		o.t = nil
 	}
 	closeMaps(o.maps)
 	o.maps = nil
-	_ = o.dir.lock.Close() // gives it back
 }
 
 // openOlder looks at what is pinned in dir; without a table, o.t is nil.
-func openOlder(dir pinDir, profile session.Profile) (*older, error) {
+func openOlder(dir pinDir) (*older, error) {
 	o := &older{dir: dir}
 	if _, err := os.Stat(filepath.Join(dir.path, "sessions")); errors.Is(err, fs.ErrNotExist) {
 		return o, nil
@@ -186,7 +196,7 @@ func openOlder(dir pinDir, profile session.Profile) (*older, error) {
 		return nil, err
 	}
 	o.maps = maps
-	if err := o.understand(profile); err != nil {
+	if err := o.understand(); err != nil {
 		closeMaps(maps)
 		return nil, err
 	}
@@ -194,7 +204,7 @@ func openOlder(dir pinDir, profile session.Profile) (*older, error) {
 }
 
 // understand finds out what the opened maps are.
-func (o *older) understand(profile session.Profile) (err error) {
+func (o *older) understand() (err error) {
 	dir := o.dir
 	if o.meta, err = readMeta(o.maps["meta"]); err != nil {
 		return fmt.Errorf("%w in %q", err, dir.path)
@@ -206,9 +216,6 @@ func (o *older) understand(profile session.Profile) (err error) {
 	var known bool
 	if o.format, known = formats[o.version]; !known || !sameSlots(o.maps["sessions"]) {
 		return fmt.Errorf("the pinned table in %q is not edgelog's, or of a version (%d) that was never released: move it away", dir.path, o.version)
-	}
-	if err := sameProfile(session.Profile(o.meta[metaProfile]), profile); err != nil {
-		return err
 	}
 	o.t = &table{}
 	slots, err := o.t.mmap(o.maps["sessions"])
