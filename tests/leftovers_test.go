@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,10 +94,7 @@ func TestTheDoctorRemovesWhatDeadVersionsLeftAndNothingElse(t *testing.T) {
 			t.Errorf("a pin of another program: %v", err)
 		}
 	}
-	if err := os.Remove(filepath.Join(old, "theirs")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(filepath.Join(old, "xdp_1")); err != nil {
+	if err := errors.Join(os.Remove(filepath.Join(old, "theirs")), os.Remove(filepath.Join(old, "xdp_1"))); err != nil {
 		t.Fatal(err)
 	}
 	lists(t, doctor(t, g, "--fix"), 1, "removed: "+old+": an older table that holds nothing")

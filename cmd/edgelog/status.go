@@ -145,6 +145,9 @@ func printProbe(w io.Writer, p *probe.Status) {
 	if t.Full > 0 || t.Contended > 0 {
 		fmt.Fprintf(w, "           NOT RECORDED: %d packets found the table full, %d gave up waiting\n", t.Full, t.Contended)
 	}
+	if p.Waiting > 0 {
+		fmt.Fprintf(w, "           %d sessions of an older table wait for room in this one\n", p.Waiting)
+	}
 	fmt.Fprintf(w, "news       %d through the ring, %d found by the sweep because the ring was full\n", t.RingSent, t.RingFull)
 	k := &p.Clock
 	state := "synchronised"

@@ -16,7 +16,13 @@
 //     and reopen it, and the kernel may give it to a new session.
 //
 // The agent may be killed at any of these moments: the table and the links are
-// pinned, the next agent adopts them and goes on.
+// pinned, the next agent adopts them and goes on. One whose tables have another
+// layout, or are to have another size, puts its programs in the place of the
+// old ones, in the very links, and brings what the old table holds into its own
+// while that records already: see carrier.
+//
+// Pins lie in <bpf_dir>/<layout>. A table says its version (table_meta): an
+// older one is known by it, a newer one is refused and left as it is.
 //
 // Package probe refuses to change a packet, to detach a program that is not
 // its own, and to know who a session belongs to.
