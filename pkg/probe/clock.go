@@ -33,6 +33,8 @@ type clock struct {
 	spread   int64 // of the last measurement, ns
 	steps    uint64
 	lastStep time.Duration
+	seenMu   sync.Mutex // guards seen
+	seen     ClockStatus
 	read     func() (mono uint64, utc int64, spread int64)
 }
 
@@ -47,9 +49,9 @@ type clockHistory struct {
 	Segments []segment `json:"segments"`
 }
 
-// openClock reads the history of this boot from dir, or begins one.
-func openClock(dir string) (*clock, error) {
-	c := &clock{read: readClocks}
+// openClock reads the history of this boot from dir, or begins one. now is UTC.
+func openClock(dir string, now func() time.Time) (*clock, error) {
+	c := &clock{read: func() (uint64, int64, int64) { return readClocks(now) }}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, fmt.Errorf("read the boot id: %w", err)
@@ -96,15 +98,15 @@ func (c *clock) save(segments []segment) error {
 }
 
 // readClocks reads both clocks; spread bounds how far apart the readings are.
-func readClocks() (mono uint64, utc int64, spread int64) {
+func readClocks(now func() time.Time) (mono uint64, utc int64, spread int64) {
 	spread = 1 << 62
 	for range 5 {
-		var a, r, b unix.Timespec
+		var a, b unix.Timespec
 		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &a) // cannot fail for these clocks
-		_ = unix.ClockGettime(unix.CLOCK_REALTIME, &r)
+		r := now().UnixNano()
 		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &b)
 		if d := b.Nano() - a.Nano(); d < spread {
-			mono, utc, spread = uint64(a.Nano()+d/2), r.Nano(), d
+			mono, utc, spread = uint64(a.Nano()+d/2), r, d
 		}
 	}
 	return mono, utc, spread
@@ -181,13 +183,18 @@ func programsNow() uint64 {
 func (c *clock) status() ClockStatus {
 	var tx unix.Timex
 	_, err := unix.Adjtimex(&tx)
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	s := ClockStatus{
-		MaxErrorMicro: tx.Maxerror,
-		Steps:         c.steps, LastStep: c.lastStep.Seconds(),
-		OffsetNanos: c.segments[len(c.segments)-1].Offset, Uncertainty: c.spread,
+	locked := c.mu.TryRLock() // not while the disk keeps a new offset waiting
+	c.seenMu.Lock()
+	defer c.seenMu.Unlock()
+	if locked {
+		c.seen = ClockStatus{
+			Steps: c.steps, LastStep: c.lastStep.Seconds(),
+			OffsetNanos: c.segments[len(c.segments)-1].Offset, Uncertainty: c.spread,
+		}
+		c.mu.RUnlock()
 	}
+	s := c.seen
+	s.MaxErrorMicro = tx.Maxerror
 	s.Synchronised = err == nil && tx.Status&unix.STA_UNSYNC == 0 && tx.Maxerror < 1e6
 	return s
 }

@@ -85,7 +85,7 @@ func TestADamagedHistoryIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, clockFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openClock(dir); err == nil || !strings.Contains(err.Error(), "move it away") {
+	if _, err := openClock(dir, time.Now); err == nil || !strings.Contains(err.Error(), "move it away") {
 		t.Errorf("%v", err)
 	}
 }

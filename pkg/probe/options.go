@@ -57,6 +57,8 @@ type Options struct {
 	Sweep     time.Duration // how long one walk through the whole table takes; of a large one it takes longer, and less in a rush
 	Grace     time.Duration // from closing a slot to reading it
 	Logger    *slog.Logger
+	// Now is UTC, which CLOCK_MONOTONIC is measured against all the time.
+	Now func() time.Time
 
 	step func() error // tests: called where a kill of the agent could follow, see carrier
 }
@@ -73,6 +75,7 @@ func DefaultOptions() Options {
 		},
 		Sweep: 2 * time.Second,
 		Grace: 100 * time.Millisecond,
+		Now:   time.Now,
 	}
 }
 
@@ -95,6 +98,9 @@ func (o Options) withDefaults() Options {
 	set(&o.Grace, d.Grace)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = d.Now
 	}
 	return o
 }

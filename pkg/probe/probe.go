@@ -87,7 +87,7 @@ func Open(opt Options) (*Probe, error) {
 }
 
 func (p *Probe) open() (err error) {
-	if p.clock, err = openClock(p.opt.StateDir); err != nil {
+	if p.clock, err = openClock(p.opt.StateDir, p.opt.Now); err != nil {
 		return err
 	}
 	spec, err := loadSpec()
@@ -144,16 +144,15 @@ func (p *Probe) Run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	clock := time.NewTicker(clockPeriod)
-	defer clock.Stop()
+	var clock sync.WaitGroup
+	defer clock.Wait()
+	clock.Go(func() { p.watchClock(ctx) }) // ends with ctx; apart, because it writes to the disk
 	check := time.NewTicker(reconcilePeriod)
 	defer check.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-clock.C:
-			p.measureClock()
 		case _, ok := <-changes:
 			if !ok { // the socket overflowed or failed: the periodic check goes on
 				changes = nil
@@ -162,6 +161,20 @@ func (p *Probe) Run(ctx context.Context) error {
 			p.reconcile()
 		case <-check.C:
 			p.reconcile()
+		}
+	}
+}
+
+// watchClock measures the clock until ctx ends.
+func (p *Probe) watchClock(ctx context.Context) {
+	every := time.NewTicker(clockPeriod)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+			p.measureClock()
 		}
 	}
 }

@@ -40,6 +40,9 @@ type evidence struct {
 	failing bool
 	next    time.Time // of the next try
 	final   error     // the ledger takes nothing until it is opened again
+
+	seenMu sync.Mutex // guards seen
+	seen   LedgerStatus
 }
 
 // Append puts an entry of somebody else's into the ledger, now or not at all.
@@ -114,13 +117,20 @@ func (e *evidence) pay() {
 	}
 }
 
-// status returns how the ledger fares.
+// status returns how the ledger fares. While the disk keeps an entry waiting it
+// does not wait with it, but returns what was so before.
 func (e *evidence) status() LedgerStatus {
-	e.mu.Lock()
+	locked := e.mu.TryLock()
+	e.seenMu.Lock()
+	defer e.seenMu.Unlock()
+	if !locked {
+		return e.seen
+	}
 	defer e.mu.Unlock()
-	return LedgerStatus{
+	e.seen = LedgerStatus{
 		Entries: e.ledger.Size(), OK: !e.failing, Noted: e.noted, Written: e.written, Waiting: uint64(len(e.owed)), Lost: e.lost,
 	}
+	return e.seen
 }
 
 // probeEvent turns news of the probe into evidence.

@@ -84,7 +84,6 @@ type Recorder struct {
 	sessions *writer
 	access   *accessWriter
 	upkeep   upkeep
-	cover    *coverage
 
 	custodians  int    // different keys
 	rowsAtStart uint64 // records in the store when it was opened
@@ -132,7 +131,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 // open is the order of a start.
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
-		r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource, r.openCoverage,
+		r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -253,7 +252,7 @@ func (r *Recorder) openSource() error {
 				UDP: c.Timeouts.UDP, ICMP: c.Timeouts.ICMP, TCP: c.Timeouts.TCP, Other: c.Timeouts.Other,
 				HalfOpen: c.Timeouts.HalfOpen, Linger: c.Timeouts.Linger,
 			},
-			Logger: r.log,
+			Logger: r.log, Now: r.o.Now,
 		})
 		if err != nil {
 			return err

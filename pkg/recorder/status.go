@@ -23,14 +23,13 @@ type Status struct {
 	State      string    `json:"state"` // starting, recording, not storing, stopping
 	Config     string    `json:"configuration"`
 
-	Probe    *probe.Status   `json:"probe,omitempty"` // nil: no uplink is configured
-	Sums     []Sum           `json:"sums"`
-	Sessions SessionStatus   `json:"sessions"`
-	Store    StoreStatus     `json:"store"`
-	Bindings BindingStatus   `json:"bindings"`
-	RADIUS   *RADIUSStatus   `json:"radius,omitempty"` // nil: no listener is configured
-	Ledger   LedgerStatus    `json:"ledger"`
-	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
+	Probe    *probe.Status `json:"probe,omitempty"` // nil: no uplink is configured
+	Sums     []Sum         `json:"sums"`
+	Sessions SessionStatus `json:"sessions"`
+	Store    StoreStatus   `json:"store"`
+	Bindings BindingStatus `json:"bindings"`
+	RADIUS   *RADIUSStatus `json:"radius,omitempty"` // nil: no listener is configured
+	Ledger   LedgerStatus  `json:"ledger"`
 
 	Custodians CustodianStatus `json:"custodians"`
 
@@ -58,7 +57,7 @@ type StoreStatus struct {
 	OK     bool      `json:"ok"`               // what is recorded is stored
 	Since  time.Time `json:"since,omitzero"`   // of the trouble
 	Text   string    `json:"text,omitempty"`   // what it is
-	State  string    `json:"state"`            // of the disk: ok, low, stopped; or failed: it is not for want of room
+	State  string    `json:"state"`            // of the disk: ok, low, stopped; stalled: it does not answer; failed: it is not for want of room
 	Free   int64     `json:"free_bytes"`       // that may still be written to the disk
 	Stop   int64     `json:"stop_bytes"`       // below it nothing is written
 	Blocks uint64    `json:"blocks"`           // in the store
@@ -139,7 +138,6 @@ func (r *Recorder) Status() *Status {
 		},
 		Ledger:     r.evidence.status(),
 		RADIUS:     r.radius.status(),
-		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError:  trouble,
 	}
@@ -154,6 +152,10 @@ func (r *Recorder) Status() *Status {
 	s.Sums = s.sums()
 	return s
 }
+
+// stalledAfter is how long one write may take before the store is said not to
+// store: far more than a disk that is only slow.
+const stalledAfter = 5 * time.Second
 
 func (r *Recorder) storeStatus(seen counts) StoreStatus {
 	h := r.store.Health()
@@ -170,6 +172,9 @@ func (r *Recorder) storeStatus(seen counts) StoreStatus {
 		s.Since, s.Text = seen.since.UTC(), seen.storeErr.Error()
 	case h.State == store.StateFailed && h.Err != nil:
 		s.Since, s.Text = seen.since.UTC(), h.Err.Error()
+	case !h.Busy.IsZero() && r.o.Now().Sub(h.Busy) >= stalledAfter:
+		s.OK, s.State, s.Since = false, "stalled", h.Busy.UTC()
+		s.Text = "the disk has not answered since then; capture goes on in the table"
 	case !s.OK:
 		s.Since, s.Text = seen.since.UTC(), "too little disk space; make room, writing then goes on by itself"
 	}

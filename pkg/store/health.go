@@ -12,23 +12,47 @@ import (
 // Health is how the store is.
 type Health struct {
 	State   State
-	Free    int64           // bytes that may still be written to the file system
-	Ballast int64           // bytes held back
-	Err     error           // the last error of writing, nil after a success
-	Blocks  uint64          // number of blocks
-	Bytes   uint64          // their size, sealed
-	Rows    uint64          // records in them
-	Keys    int             // number of wrapped keys
-	Commit  measure.Reading // seconds from a Put, once it had the disk to itself, to durable
+	Free    int64  // bytes that may still be written to the file system
+	Ballast int64  // bytes held back
+	Err     error  // the last error of writing, nil after a success
+	Blocks  uint64 // number of blocks
+	Bytes   uint64 // their size, sealed
+	Rows    uint64 // records in them
+	Keys    int    // number of wrapped keys
+
+	// Busy is since when a Put has been under way, zero when none is. The rest
+	// is as it was before then.
+	Busy   time.Time
+	Commit measure.Reading // seconds from a Put, once it had the disk to itself, to durable
 
 	Oldest, Newest session.Day // days that have blocks; both 0 when Blocks is 0
 }
 
 // Health measures the free space and returns how the store is. Calling it now
-// and then gives the ballast up and takes it again when nothing is put.
+// and then gives the ballast up and takes it again when nothing is put. While
+// the disk keeps a Put waiting it does not wait with it, but returns what was
+// so before, and since when that is.
 func (s *Store) Health() Health {
-	s.mu.Lock()
+	if !s.mu.TryLock() {
+		s.seenMu.Lock()
+		defer s.seenMu.Unlock()
+		h := s.seen
+		h.Busy = s.busy
+		return h
+	}
 	defer s.mu.Unlock()
+	return s.health()
+}
+
+// began notes when a Put began, the zero time when it has ended. s.mu is held.
+func (s *Store) began(at time.Time) {
+	s.seenMu.Lock()
+	defer s.seenMu.Unlock()
+	s.busy = at
+}
+
+// health is Health. s.mu is held.
+func (s *Store) health() Health {
 	h := Health{State: StateStopped, Err: s.last, Keys: len(s.keys), Commit: s.commit.Read()}
 	if !s.closed {
 		state, free, _, err := s.guard.look()
@@ -49,6 +73,9 @@ func (s *Store) Health() Health {
 		h.Bytes += b.bytes
 		h.Rows += b.rows
 	}
+	s.seenMu.Lock()
+	defer s.seenMu.Unlock()
+	s.seen = h
 	return h
 }
 

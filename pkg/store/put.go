@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -32,6 +33,8 @@ func (s *Store) Put(blocks ...Sealed) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	begin := s.o.Now()
+	s.began(s.o.Now())
+	defer s.began(time.Time{})
 	if err := s.put(blocks); err != nil {
 		return s.note(fmt.Errorf("put %d blocks: %w", len(blocks), err))
 	}

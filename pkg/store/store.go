@@ -94,6 +94,10 @@ type Store struct {
 	last   error     // for Health
 	closed bool
 
+	seenMu sync.Mutex // guards what Health says while mu is held for long
+	seen   Health     // what it said last
+	busy   time.Time  // when the Put under way began; zero: none is
+
 	commit  *measure.Histogram // seconds of each Put that succeeded
 	readers sync.WaitGroup     // added to under mu, and not once closed is set
 }
@@ -226,6 +230,7 @@ func (s *Store) open(fresh bool) error {
 	if _, _, _, err := s.guard.look(); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
+	s.health() // for the first who asks while something is put
 	return nil
 }
 
