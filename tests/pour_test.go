@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -96,7 +97,9 @@ func (p *pour) burst(n int) error {
 	if n <= 0 {
 		return nil
 	}
-	if err := p.attached(); err != nil {
+	if err := p.attached(); errors.Is(err, errNobodyLooks) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	from := int(p.began.Load())
@@ -123,11 +126,18 @@ func (p *pour) send(i int, flags byte) error {
 	return err
 }
 
+// errNobodyLooks: there is no uplink, or nothing on it, and so no packet that
+// could be recorded.
+var errNobodyLooks = errors.New("no program is on the uplink")
+
 // attached opens the program that sees the uplink's packets now.
 func (p *pour) attached() error {
 	var id int
 	err := p.g.Gateway().Do(func() error {
 		l, err := netlink.LinkByName(p.g.Uplink)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -136,8 +146,11 @@ func (p *pour) attached() error {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case id == 0:
+		return errNobodyLooks
 	}
 	if p.program != nil {
 		if info, err := p.program.Info(); err == nil {
@@ -146,8 +159,13 @@ func (p *pour) attached() error {
 			}
 		}
 		_ = p.program.Close() // it was replaced
+		p.program = nil
 	}
-	if p.program, err = ebpf.NewProgramFromID(ebpf.ProgramID(id)); err != nil {
+	p.program, err = ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if errors.Is(err, os.ErrNotExist) { // it went at this moment
+		return errNobodyLooks
+	}
+	if err != nil {
 		return fmt.Errorf("open the program on %q: %w", p.g.Uplink, err)
 	}
 	return nil
