@@ -39,11 +39,9 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 	@scripts/setup.sh build
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## measure, each figure as a ratio to a reference of the same run; needs root
-	@scripts/setup.sh build lab
-	go test -run '^$$' -bench 'Established|New|Sweep' -benchtime 1x -timeout 30m ./pkg/probe
-	go test -run '^$$' -bench AgentToDisk -benchtime 1x ./tests/bench
-	go test -run '^$$' -bench . -benchtime 1s ./pkg/block ./pkg/identity ./pkg/recorder ./pkg/store ./pkg/ledger
+bench: ## measure all, or PART=datapath,e2e,…; a table, and bench.json for programs; needs root
+	@scripts/setup.sh build lab bench
+	go run ./tests/bench -part '$(PART)' -out bench.json
 
 demo: build ## record real traffic of two subscribers in network namespaces, and read it back; needs root
 	@scripts/setup.sh lab

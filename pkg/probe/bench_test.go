@@ -218,7 +218,7 @@ func (g *rig) clearFlows(tb testing.TB) {
 
 // BenchmarkSweep: one walk of the agent through a table with open sessions.
 func BenchmarkSweep(b *testing.B) {
-	for _, slots := range []uint32{1 << 20, 1 << 22} {
+	for _, slots := range []uint32{1 << 20, 1 << 22, 1 << 24} {
 		b.Run(fmt.Sprintf("slots=%d", slots), func(b *testing.B) {
 			r, err := openReplay(ReplayOptions{Slots: slots}, 4096, false)
 			if err != nil {

@@ -41,16 +41,19 @@ const (
 	filterPriority = 1000
 )
 
-// receive makes an end of a veth pair take frames of ndo_xdp_xmit: it does so
-// when it has an XDP program or GRO.
-func receive(n *lab.Namespace, name string) error {
+// setGRO turns GRO on or off. An end of a veth pair takes frames of
+// ndo_xdp_xmit when it has GRO or an XDP program.
+func setGRO(n *lab.Namespace, name string, on bool) error {
 	err := n.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		value := struct{ cmd, data uint32 }{ethtoolSetGRO, 1}
+		value := struct{ cmd, data uint32 }{cmd: ethtoolSetGRO}
+		if on {
+			value.data = 1
+		}
 		var req struct {
 			name [unix.IFNAMSIZ]byte
 			data unsafe.Pointer
@@ -64,7 +67,7 @@ func receive(n *lab.Namespace, name string) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("turn on GRO of %q in namespace %q: %w", name, n.Name, err)
+		return fmt.Errorf("set GRO of %q in namespace %q: %w", name, n.Name, err)
 	}
 	return nil
 }

@@ -126,7 +126,7 @@ func (g *Generator) pair(id uint32) (from, to port, err error) {
 		return from, to, err
 	}
 	g.closers = append(g.closers, func() error { return o.Gateway.Unlink(near) })
-	if err := receive(o.Gateway, near); err != nil {
+	if err := setGRO(o.Gateway, near, true); err != nil {
 		return from, to, err
 	}
 	if from, err = find(o.Neighbour, far); err != nil {
@@ -138,7 +138,7 @@ func (g *Generator) pair(id uint32) (from, to port, err error) {
 
 func (g *Generator) attachAll(uplink, far, relay int) error {
 	o := &g.opt
-	if err := receive(o.Gateway, o.Uplink); err != nil {
+	if err := setGRO(o.Gateway, o.Uplink, !o.Lean); err != nil {
 		return err
 	}
 	undo, err := attach(g.objects.LoadArrivedIn, o.Gateway, o.Uplink, uplink)

@@ -108,6 +108,7 @@ type Options struct {
 	Wave     int           // sessions that take a step together, at most 192; 0: 64, or fewer at a low Rate
 	CPU      int           // that everything of the generator runs on
 	PassOn   bool          // frames go on into the stack, instead of ending behind the gateway's programs
+	Lean     bool          // the uplink has an XDP program all the time: it takes frames without GRO, which costs more than the program
 }
 
 // On returns options for the uplink of a border.
@@ -180,8 +181,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("%w: %d tags, at most 2 can be", ErrOptions, len(o.Tags))
 	case o.Hosts < 1 || o.Hosts&(o.Hosts-1) != 0 || o.hostBits() > o.roomForHosts():
 		return fmt.Errorf("%w: %d hosts: a power of two that the local prefixes hold is needed", ErrOptions, o.Hosts)
-	case o.farBits() < 16:
-		return fmt.Errorf("%w: a far prefix has to leave 16 bits at least", ErrOptions)
+	case o.Mode == Mix && o.farBits() < 16:
+		return fmt.Errorf("%w: the servers of a mix need 16 bits of a far prefix", ErrOptions)
 	case o.Flows >= math.MaxUint32:
 		return fmt.Errorf("%w: too many flows", ErrOptions)
 	case o.Count == 0 && o.Duration < 0, o.Rate < 0:

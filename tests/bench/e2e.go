@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/edgelog/edgelog/tests/gateway"
+	"github.com/edgelog/edgelog/tests/load"
+)
+
+const (
+	trialTime = 6 * time.Second // while the rate is searched for
+	// patience is how long the agent has to catch up when the traffic has ended.
+	// What it does later counts as too late.
+	patience = 3 * time.Second
+	hang     = 2 * time.Minute
+)
+
+// traffic is what is sent end to end.
+type traffic struct {
+	name    string
+	mode    load.Mode
+	family  load.Family
+	setting setting
+	note    string
+}
+
+var endToEnd = []traffic{
+	{"e2e/new_sessions_per_second", load.Resets, load.IPv4, setting{slots: 1 << 22}, "TCP lives of two packets, IPv4, table of 4M slots"},
+	{"e2e/new_sessions_per_second/ipv6", load.Resets, load.IPv6, setting{slots: 1 << 22}, "TCP lives of two packets, IPv6, table of 4M slots"},
+	{"e2e/new_sessions_per_second/udp", load.New, load.IPv4, setting{slots: 1 << 24, udp: "5s"}, "one UDP packet each, idle time 5 s, table of 16M slots"},
+}
+
+// outcome is what one trial found.
+type outcome struct {
+	rate    float64       // sessions a second that were sent
+	lost    uint64        // sessions sent that were not stored in time
+	behind  time.Duration // from the last packet until all was stored
+	agent   float64       // CPUs that the agent used meanwhile
+	memory  float64       // MiB resident beside mapped maps, when the traffic ended
+	traffic float64       // CPUs that the traffic used, the kernel's side of recording in it
+}
+
+func (o outcome) clean() bool { return o.lost == 0 }
+
+func (b *bench) e2e(ctx context.Context) ([]Entry, error) {
+	var out []Entry
+	toDisk, err := b.tableToDisk(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, Entry{Name: "e2e/table_to_disk", Value: toDisk, Unit: "sessions/s", Note: "the agent alone, on one CPU, from a full table to durable"})
+	for _, t := range endToEnd {
+		best, err := b.highest(ctx, t)
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", t.name, err)
+		}
+		out = append(out, Entry{
+			Name: t.name, Value: best.rate, Unit: "sessions/s", Vs: "table_to_disk", Ratio: best.rate / toDisk,
+			Note: fmt.Sprintf("%s; none lost in %v; all durable %.1f s after the last packet; CPU: agent %.0f %%, traffic with the kernel's side %.0f %%",
+				t.note, b.duration, best.behind.Seconds(), 100*best.agent, 100*best.traffic),
+		}, Entry{Name: strings.Replace(t.name, "new_sessions_per_second", "memory", 1), Value: best.memory, Unit: "MiB", Note: "resident at that rate, without the mapped table and ring"})
+	}
+	return out, nil
+}
+
+// highest searches for the highest rate at which nothing is lost: in short
+// trials, and then for as long as it is asked for.
+func (b *bench) highest(ctx context.Context, t traffic) (best outcome, err error) {
+	full, err := b.trial(ctx, t, 0, trialTime)
+	if err != nil {
+		return best, err
+	}
+	rate := 0.0 // full speed
+	if !full.clean() {
+		low, high := 0.0, full.rate
+		for range 4 {
+			middle := (low + high) / 2
+			o, err := b.trial(ctx, t, middle, trialTime)
+			if err != nil {
+				return best, err
+			}
+			if o.clean() {
+				low = middle
+			} else {
+				high = middle
+			}
+		}
+		rate = max(low, full.rate/32)
+	}
+	for range 8 {
+		if best, err = b.trial(ctx, t, rate, b.duration); err != nil || best.clean() {
+			return best, err
+		}
+		rate = best.rate * 0.92
+	}
+	return best, errors.New("no rate was found at which nothing is lost")
+}
+
+// trial sends at a rate, 0 for full speed, and waits until all is stored.
+func (b *bench) trial(ctx context.Context, t traffic, rate float64, duration time.Duration) (o outcome, err error) {
+	ctx, cancel := context.WithTimeout(ctx, duration+hang)
+	defer cancel()
+	err = b.withGateway(ctx, t.setting, func(g *gateway.Gateway) error {
+		opt := load.On(g.Border, t.mode)
+		opt.Family, opt.Rate, opt.Duration, opt.CPU, opt.Lean = t.family, rate, duration, b.loadCPU, true
+		before, err := cpuTime(g.Agent().PID())
+		if err != nil {
+			return err
+		}
+		sent, err := b.send(ctx, opt)
+		if err != nil {
+			return err
+		}
+		end := time.Now()
+		after, err := cpuTime(g.Agent().PID())
+		if err != nil {
+			return err
+		}
+		resident, mapped, err := memory(g.Agent().PID())
+		if err != nil {
+			return err
+		}
+		wait, stop := context.WithTimeout(ctx, patience+t.idle())
+		defer stop()
+		s, err := await(wait, g, func(s *gateway.Status) bool { return s.Probe.Table.Stored >= sent.Sessions || refused(s) > 0 })
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if s == nil {
+			return err
+		}
+		o = outcome{
+			rate: float64(sent.Sessions) / sent.Took.Seconds(), behind: time.Since(end),
+			memory: float64(resident-mapped) / (1 << 20),
+			agent:  (after - before).Seconds() / sent.Took.Seconds(), traffic: sent.Busy.Seconds() / sent.Took.Seconds(),
+		}
+		o.lost = max(refused(s), sent.Sessions-min(sent.Sessions, s.Probe.Table.Stored))
+		fmt.Fprintf(os.Stderr, "bench: %s: %s a second for %v: %d not stored in time (%d packets refused); agent %.0f %%, traffic %.0f %% of a CPU\n",
+			t.name, figure(o.rate), duration, o.lost, refused(s), 100*o.agent, 100*o.traffic)
+		return nil
+	})
+	return o, err
+}
+
+// idle is the time that a session of this traffic waits in the table for its
+// end.
+func (t traffic) idle() time.Duration {
+	if t.mode == load.Resets {
+		return 0
+	}
+	d, _ := time.ParseDuration(t.setting.udp) // a constant
+	return d
+}
+
+// send runs a generator to its end.
+func (b *bench) send(ctx context.Context, o load.Options) (load.Sent, error) {
+	g, err := load.Open(o)
+	if err != nil {
+		return load.Sent{}, err
+	}
+	sent, err := g.Run(ctx)
+	return sent, errors.Join(err, g.Close())
+}
+
+// tableToDisk is what the agent can do: sessions come into being while it is
+// stopped, and it is timed from its start until the last one is durable.
+func (b *bench) tableToDisk(ctx context.Context) (rate float64, err error) {
+	const sessions = 3 << 20
+	ctx, cancel := context.WithTimeout(ctx, hang)
+	defer cancel()
+	err = b.withGateway(ctx, setting{slots: 1 << 23}, func(g *gateway.Gateway) error {
+		if err := g.Stop(ctx); err != nil {
+			return err
+		}
+		o := load.On(g.Border, load.Resets)
+		o.Count, o.CPU = sessions, b.loadCPU
+		if _, err := b.send(ctx, o); err != nil {
+			return err
+		}
+		if err := onCPU(b.agentCPU, func() error { return g.Start(ctx) }); err != nil {
+			return err
+		}
+		start := time.Now()
+		if _, err := await(ctx, g, func(s *gateway.Status) bool { return s.Probe.Table.Stored >= sessions }); err != nil {
+			return err
+		}
+		rate = sessions / time.Since(start).Seconds()
+		return nil
+	})
+	return rate, err
+}
