@@ -13,7 +13,7 @@ UNITDIR  ?= /etc/systemd/system
 FUZZTIME ?= 30s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build generate check test fuzz bench demo install
+.PHONY: help build generate check test test-kernels fuzz bench demo install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,9 +31,13 @@ check: ## format, vet, staticcheck, scripts, generated files, modules, house rul
 	@scripts/check.sh
 
 test: ## all tests with the race detector, and each fuzz target briefly; needs root for BPF
-	@scripts/setup.sh build lab
+	@scripts/setup.sh build lab kernels
 	CGO_ENABLED=1 go test -race -timeout 30m ./...
 	@scripts/fuzz.sh 3s
+
+test-kernels: ## all steps on Debian's kernels, emulated by qemu: a table of kernel and step, and what the verifiers say
+	@scripts/setup.sh build lab kernels
+	@go run ./tests/kernels/matrix
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@scripts/setup.sh build

@@ -37,6 +37,7 @@ type knobs struct {
 	uplink    uint32
 	rawIP     bool
 	testClock bool
+	verifier  ebpf.LogLevel // what the verifier is to say; 0 but in tests
 }
 
 // loadSpec parses the embedded object.
@@ -190,7 +191,7 @@ func loadPrograms(maps map[string]*ebpf.Map, o *Options, k knobs, names ...strin
 			return nil, fmt.Errorf("set the knob %q: %w", name, err)
 		}
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps, Programs: ebpf.ProgramOptions{LogLevel: k.verifier}})
 	if err != nil {
 		return nil, explain("load the programs", err)
 	}

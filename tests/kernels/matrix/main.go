@@ -1,0 +1,109 @@
+// Command matrix runs all steps on each kernel and prints a table of them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/edgelog/edgelog/tests/kernels"
+)
+
+func main() {
+	only := flag.String("kernel", "", "run this series only, such as 6.1")
+	short := flag.Bool("short", false, "load, attach and record only")
+	named := flag.String("steps", "", "take these steps only, such as attach,load")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	steps := kernels.Full()
+	if *short {
+		steps = kernels.Short()
+	}
+	if *named != "" {
+		names := strings.Split(*named, ",")
+		steps = slices.DeleteFunc(steps, func(s kernels.Step) bool { return !slices.Contains(names, s.Name) })
+	}
+	if err := run(ctx, *only, steps); err != nil {
+		fmt.Fprintln(os.Stderr, "matrix:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, only string, steps []kernels.Step) error {
+	all, err := kernels.Fetch(ctx, ".")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "edgelog-kernels-")
+	if err != nil {
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	programs, err := kernels.Build(ctx, ".", dir, steps)
+	if err != nil {
+		return err
+	}
+	var runs []*kernels.Run
+	for _, k := range all {
+		if only != "" && k.Series != only {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s\n", k.Release)
+		r, err := kernels.Boot(ctx, dir, k, programs, steps, func(e kernels.Event) {
+			fmt.Fprintf(os.Stderr, "  %-9s %-5s %5.0f s  %s\n", e.Step, e.Verdict, e.Seconds, e.Detail)
+		})
+		if err != nil {
+			return err
+		}
+		runs = append(runs, r)
+	}
+	if len(runs) == 0 {
+		return fmt.Errorf("no kernel of series %q is served", only)
+	}
+	print(runs, steps)
+	var errs []error
+	for _, r := range runs {
+		errs = append(errs, r.Failed())
+	}
+	return errors.Join(errs...)
+}
+
+// print prints kernel by step, and what the verifiers said.
+func print(runs []*kernels.Run, steps []kernels.Step) {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "KERNEL")
+	for _, s := range steps {
+		fmt.Fprint(w, "\t", s.Name)
+	}
+	fmt.Fprintln(w)
+	for _, r := range runs {
+		fmt.Fprint(w, r.Kernel.Release)
+		for _, s := range steps {
+			fmt.Fprint(w, "\t", r.Verdict(s.Name))
+		}
+		fmt.Fprintln(w)
+	}
+	for _, r := range runs {
+		for _, e := range r.Events {
+			if e.Verdict == kernels.Skip || strings.Contains(e.Detail, "skipped") {
+				fmt.Fprintf(w, "%s, %s: %s\n", r.Kernel.Release, e.Step, e.Detail)
+			}
+		}
+	}
+	fmt.Fprintln(w, "\nKERNEL\tPROGRAM\tINSTRUCTIONS\tOF 1,000,000\tSTATES\tAT ONCE\tSTACK OF 512")
+	for _, r := range runs {
+		for _, c := range r.Costs() {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%.1f %%\t%d\t%d\t%d\n", r.Kernel.Release, c.Program,
+				c.Instructions, float64(c.Instructions)/10000, c.States, c.Peak, c.Stack)
+		}
+	}
+	_ = w.Flush()
+}
