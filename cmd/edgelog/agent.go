@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -20,6 +21,7 @@ import (
 	"github.com/edgelog/edgelog/pkg/metrics"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/recorder"
+	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
 )
 
@@ -119,6 +121,9 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 		Origin: func() disclose.Origin {
 			c := rec.Config()
 			return disclose.Origin{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis}
+		},
+		Coverage: func(from, to int64) (*session.CoverageReport, error) {
+			return rec.Coverage(time.Unix(0, from), time.Unix(0, to), "")
 		},
 		Peer: func(r *http.Request) string {
 			if p, ok := recorder.PeerOf(r.Context()); ok {

@@ -44,6 +44,7 @@ func commands() []*cli.Command {
 		initCommand(),
 		agentCommand(),
 		statusCommand(),
+		coverageCommand(),
 		doctorCommand(),
 		lookupCommand(),
 		replayCommand(),

@@ -104,6 +104,9 @@ func printStatus(w io.Writer, s *recorder.Status) {
 			}
 		}
 	}
+	if s.Coverage != nil {
+		printCoverageStatus(w, s.Coverage)
+	}
 	b := &s.Bindings
 	fmt.Fprintf(w, "bindings   %d in force, %d not yet sealed; %s sealed in %s since start\n",
 		b.Book.InForce, b.Book.NotSealed, plural(b.Records, "record"), plural(b.Blocks, "block"))

@@ -32,6 +32,10 @@ type Summary struct {
 	ClockErrorMicro int64 `json:"clock_error_us"` // worst over the blocks that were read; -1 when none was
 	Unsynchronised  int   `json:"unsynchronised_blocks"`
 
+	// Coverage is what was recorded in the window at all, whatever was asked for;
+	// nil when that could not be read.
+	Coverage *session.CoverageReport `json:"coverage"`
+
 	Unstored bool `json:"unstored"` // the newest records could not be stored yet: they are not in the answer
 
 	LedgerIntent  int64 `json:"ledger_intent"`  // number of the ledger entry made before reading
@@ -48,8 +52,11 @@ func (s *Summary) Lines() []string {
 		fmt.Sprintf("recorded by %s for %s, profile %s, legal basis now: %s",
 			printable(s.Gateway), printable(s.Provider), orDash(strings.Join(s.Profiles, " and ")), printable(orDash(s.LegalBasis))),
 		fmt.Sprintf("read: %s and %s; %s", count(s.SessionBlocks, "session block"), count(s.BindingBlocks, "binding block"), s.clock()),
-		fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)),
 	}
+	lines = append(lines, s.coverage()...)
+	lines = append(lines,
+		fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)),
+	)
 	if len(s.Profiles) == 1 && s.Profiles[0] == session.ProfileAccess.String() {
 		lines = append(lines, `profile "access" records who had which address, and no sessions`)
 	}
@@ -74,6 +81,50 @@ func (s *Summary) clock() string {
 		text += fmt.Sprintf(", and the clock was not synchronised in %s", count(s.Unsynchronised, "block"))
 	}
 	return text
+}
+
+// shownSpans is how many gaps are printed one by one.
+const shownSpans = 10
+
+// coverage says what may be concluded from what is not in the answer.
+func (s *Summary) coverage() []string {
+	c := s.Coverage
+	if c == nil || len(c.Totals) == 0 {
+		return []string{"coverage: NOT KNOWN; that something is not found means nothing"}
+	}
+	if !c.Decided.IsZero() && !c.Decided.After(c.From) {
+		return []string{"coverage: nothing is decided about this window yet; ask again in some seconds"}
+	}
+	until := ""
+	if !c.Decided.IsZero() && c.Decided.Before(c.To) {
+		until = ", as far as decided, until " + session.FormatTime(c.Decided.UnixNano())
+	}
+	if c.Plain() {
+		names := make([]string, len(c.Totals))
+		for i := range c.Totals {
+			names[i] = c.Totals[i].Uplink
+		}
+		return []string{"coverage: complete on " + printable(strings.Join(names, ", ")) + until}
+	}
+	var lines []string
+	for i := range c.Totals {
+		lines = append(lines, "coverage of "+printable(orDash(c.Totals[i].Uplink))+": "+c.Totals[i].Text()+until)
+	}
+	for i := range c.Spans {
+		if i == shownSpans {
+			break
+		}
+		g := &c.Spans[i]
+		lines = append(lines, fmt.Sprintf("  %s %s … %s %s", printable(orDash(g.Uplink)),
+			session.FormatTime(g.From*1e9), session.FormatTime(g.To*1e9), g.Text()))
+	}
+	if more := c.Left + len(c.Spans) - shownSpans; more > 0 {
+		lines = append(lines, fmt.Sprintf("  and %s more; \"edgelog coverage\" lists all", count(more, "interval")))
+	}
+	for _, d := range c.Damaged {
+		lines = append(lines, "  a part of the record of coverage is damaged: "+printable(d))
+	}
+	return lines
 }
 
 func count(n int, what string) string {

@@ -160,6 +160,12 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 		b := &r.begin
 		r.sum.Gateway, r.sum.Provider, r.sum.LegalBasis = b.Gateway, b.Provider, b.LegalBasis
 		r.sum.LedgerIntent, r.sum.Unstored = b.LedgerIntent, b.Unstored
+	case frameCoverage:
+		c := new(session.CoverageReport)
+		if err := json.Unmarshal(payload, c); err != nil {
+			return false, errFrame
+		}
+		r.sum.Coverage = c
 	case frameKey:
 		return false, r.key(payload)
 	case frameBindings:

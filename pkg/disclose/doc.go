@@ -8,8 +8,9 @@
 //  2. The reader (Ask) sends it to the agent's Gate over the control socket.
 //  3. The Gate puts it into the ledger, sealed to the custodians. If that
 //     fails, nothing is read.
-//  4. The Gate streams wrapped day keys and sealed blocks: bindings, then
-//     sessions. The agent cannot open any of them.
+//  4. The Gate streams what is known of the recording itself in the window (what
+//     was complete, sampled, missing, or is not known), wrapped day keys and
+//     sealed blocks: bindings, then sessions. The agent cannot open any of them.
 //  5. The reader opens the day keys with a custodian's identity, and the blocks
 //     with those; the Matcher picks the sessions, counts one that was written
 //     twice once, and joins each again with the access records as they are

@@ -23,6 +23,9 @@ const (
 	PathOutcome = "/v1/lookup/{id}/outcome"
 )
 
+// maxSpans is the most gaps that a reader is told of one by one.
+const maxSpans = 1000
+
 const maxRequest = 1 << 16 // bytes of a question or an outcome
 
 // Shelf hands out what is kept, sealed as it is.
@@ -55,6 +58,10 @@ type GateOptions struct {
 
 	// Origin returns where and under what rule is recorded now.
 	Origin func() Origin
+
+	// Coverage returns what is known of the recording from ≤ t < to, UTC ns;
+	// nil: nothing is.
+	Coverage func(from, to int64) (*session.CoverageReport, error)
 
 	// Peer describes who is asking, for the sealed part of the ledger; "" when
 	// it is not known, and then nothing is read. Required.
@@ -210,6 +217,9 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 	if err := fw.writeJSON(frameBegin, b); err != nil {
 		return err
 	}
+	if err := g.coverage(fw, q); err != nil {
+		return err
+	}
 	first, _ := q.Days()
 	bindFirst, bindLast := q.BindingDays()
 	today := session.DayOf(g.o.Now().UnixNano())
@@ -234,6 +244,21 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 	}
 	fw.end.Damaged = lost + more
 	return fw.writeJSON(frameEnd, fw.end)
+}
+
+// coverage sends what is known of the recording in the window. That it cannot be
+// read is no reason not to answer: the reader says that it is not known.
+func (g *Gate) coverage(fw *frameWriter, q *Query) error {
+	if g.o.Coverage == nil {
+		return nil
+	}
+	report, err := g.o.Coverage(q.From, q.To)
+	if err != nil {
+		g.o.Logger.Error("the record of coverage could not be read for a question", "error", err)
+		return nil
+	}
+	report.Brief(maxSpans)
+	return fw.writeJSON(frameCoverage, report)
 }
 
 // Outcome answers POST /v1/lookup/{id}/outcome.

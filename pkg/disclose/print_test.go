@@ -29,6 +29,7 @@ func sampleAnswer() *Answer {
 			Gateway: "gw1", Provider: "Net", Profiles: []string{"session", "source"}, LegalBasis: "BEK",
 			From: "2025-03-01T11:00:00.000Z", To: "2025-03-01T12:00:00.000Z", Records: 3, SessionBlocks: 2, BindingBlocks: 1,
 			ClockErrorMicro: 1500, LedgerIntent: 7, LedgerOutcome: 8, CheckpointSize: 9, CheckpointRoot: "cm9vdA==",
+			Coverage: report(noon.Unix(), covered("eth0", 0, 3600, session.CoverComplete, session.ClockUnsynced)),
 		},
 	}
 }
@@ -46,6 +47,7 @@ func TestTable(t *testing.T) {
 3 sessions in 2025-03-01T11:00:00.000Z … 2025-03-01T12:00:00.000Z
 recorded by gw1 for Net, profile session and source, legal basis now: BEK
 read: 2 session blocks and 1 binding block; worst clock error 1.5ms
+coverage: complete on eth0
 ledger: intent 7, outcome 8; 9 entries, root hash cm9vdA==
 `
 	if d := cmp.Diff(want, b.String()); d != "" {

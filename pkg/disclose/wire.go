@@ -16,8 +16,9 @@ import (
 //	     1     4  n, length of the rest, big-endian
 //	     5     n  payload
 //
-// in this order: one begin, any number of keys, binding blocks, session
-// blocks, one end, which counts the others; or, at any place, one error.
+// in this order: one begin, the coverage where it can be read, any number of
+// keys, binding blocks, session blocks, one end, which counts the last three;
+// or, at any place, one error.
 const frameHead = 5
 
 // maxFrame bounds a frame: no sealed block is longer.
@@ -32,6 +33,7 @@ const (
 	frameSessions frameKind = 4 // a sealed block of sessions
 	frameEnd      frameKind = 5 // JSON, end
 	frameError    frameKind = 6 // UTF-8 text: the agent cannot go on
+	frameCoverage frameKind = 7 // JSON, session.CoverageReport: what was recorded in the window at all
 )
 
 // begin is the first frame.
@@ -152,7 +154,7 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		return 0, nil, err
 	}
 	k, n := frameKind(head[0]), binary.BigEndian.Uint32(head[1:])
-	if k < frameBegin || k > frameError || n > maxFrame {
+	if k < frameBegin || k > frameCoverage || n > maxFrame {
 		return 0, nil, errFrame
 	}
 	if err := f.fill(int(n)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,6 +21,8 @@ type CoverageReport struct {
 	StoredThrough time.Time    `json:"stored_through,omitzero"`
 	Spans         []Span       `json:"spans"`
 	Totals        []CoverTotal `json:"totals"`
+	// Left is how many spans that are not plain were left out (Brief).
+	Left int `json:"left_out,omitempty"`
 	// Damaged names what could not be read of the record; its seconds are unknown.
 	Damaged []string `json:"damaged,omitempty"`
 }
@@ -48,10 +51,49 @@ func Report(gateway string, from, to, decided int64, lines []Timeline) *Coverage
 	return r
 }
 
-// Plain reports whether all that was asked for is decided and nothing has to be
-// said about it but that it is complete.
+// Plain reports whether all that was asked for and is decided is complete, and
+// there is nothing else to say about it.
 func (r *CoverageReport) Plain() bool {
-	return len(r.Spans) > 0 && len(r.Damaged) == 0 && !slices.ContainsFunc(r.Spans, func(s Span) bool { return !s.Plain() })
+	for i := range r.Totals {
+		if t := &r.Totals[i]; t.Seconds == 0 || t.Complete != t.Seconds {
+			return false
+		}
+	}
+	return len(r.Totals) > 0 && len(r.Damaged) == 0 && r.Left == 0 && !slices.ContainsFunc(r.Spans, func(s Span) bool { return !s.Plain() })
+}
+
+// Brief keeps of the spans only those of which something has to be said, joined
+// for people, and at most so many of them. The totals stay.
+func (r *CoverageReport) Brief(most int) {
+	r.Spans = slices.DeleteFunc(Together(r.Spans), func(s Span) bool { return s.Plain() })
+	if len(r.Spans) > most {
+		r.Left, r.Spans = len(r.Spans)-most, r.Spans[:most]
+	}
+}
+
+// Text says the total in one line.
+func (t *CoverTotal) Text() string {
+	part := func(word string, n int64) string { return fmt.Sprintf("%s %d s (%.2f %%)", word, n, t.Share(n)) }
+	out := []string{part("complete", t.Complete)}
+	for _, p := range []struct {
+		word string
+		n    int64
+	}{{"sampled", t.Sampled}, {"missing", t.Missing}, {"unknown", t.Unknown}} {
+		if p.n > 0 {
+			out = append(out, part(p.word, p.n))
+		}
+	}
+	text := strings.Join(out, ", ")
+	if t.Refused > 0 || t.Samples > 0 {
+		text += fmt.Sprintf("; %d packets refused, %d samples", t.Refused, t.Samples)
+	}
+	if t.OpenLost > 0 {
+		text += fmt.Sprintf("; in %d s of the complete ones sessions that were open when the table was lost have no record", t.OpenLost)
+	}
+	if t.Doubtful > 0 {
+		text += fmt.Sprintf("; times are doubtful in %d s", t.Doubtful)
+	}
+	return text
 }
 
 type spanJSON struct {
