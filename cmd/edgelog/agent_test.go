@@ -53,9 +53,11 @@ func (t *table) Status() probe.Status                              { return prob
 func (t *table) Clock() probe.ClockStatus {
 	return probe.ClockStatus{Synchronised: true, MaxErrorMicro: 1234}
 }
-func (t *table) Events() <-chan probe.Event { return t.events }
-func (t *table) Close() error               { return nil }
-func (t *table) Detach() error              { return nil }
+func (t *table) Events() <-chan probe.Event  { return t.events }
+func (*table) Losses() (probe.Losses, error) { return probe.Losses{}, nil }
+func (*table) Looked(uint64)                 {}
+func (t *table) Close() error                { return nil }
+func (t *table) Detach() error               { return nil }
 
 // house is an agent that was set up with "init" and answers on its socket.
 type house struct {

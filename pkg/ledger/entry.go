@@ -18,6 +18,7 @@ const (
 	Start         Kind = "start"         // the agent began to record
 	Stop          Kind = "stop"          // the agent stopped in good order
 	Gap           Kind = "gap"           // an interval that was not, or not wholly, recorded
+	Coverage      Kind = "coverage"      // what was recorded of each second of a stretch of time, as a hash
 	ClockStep     Kind = "clock-step"    // the clock was set, not slewed
 	Configuration Kind = "configuration" // what is recorded, and on which legal basis, changed
 	Intent        Kind = "intent"        // somebody is about to read
@@ -26,7 +27,7 @@ const (
 )
 
 var kinds = map[Kind]bool{
-	Start: true, Stop: true, Gap: true, ClockStep: true, Configuration: true,
+	Start: true, Stop: true, Gap: true, Coverage: true, ClockStep: true, Configuration: true,
 	Intent: true, Outcome: true, Refused: true,
 }
 

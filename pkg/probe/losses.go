@@ -12,6 +12,7 @@ import (
 type Losses struct {
 	At      int64  // when the counters were read
 	Ticks   uint64 // the same by the programs' clock, ns; it is never set
+	Looked  uint64 // what Looked was last told, by this agent or an earlier one
 	Adopted bool   // the table of an earlier agent was taken over
 
 	// Every session that ended before StoredThrough, and every one that began
@@ -74,6 +75,7 @@ func (p *Probe) Losses() (Losses, error) {
 		return out, err
 	}
 	out.Sampled, out.SamplesLost = counters.Sampled, counters.SamplesLost
+	out.Looked = atomic.LoadUint64(&p.t.meta.LookedAt)
 	through, open := p.c.reach.bounds()
 	if p.fragsHeld > 0 { // they may yet begin a session that long ago
 		through, open = min(through, before(out.Ticks, fragmentWindow)), min(open, before(out.Ticks, fragmentWindow))

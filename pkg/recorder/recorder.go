@@ -84,6 +84,7 @@ type Recorder struct {
 	sessions *writer
 	access   *accessWriter
 	upkeep   upkeep
+	cover    *coverage
 
 	custodians  int    // different keys
 	rowsAtStart uint64 // records in the store when it was opened
@@ -131,7 +132,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 // open is the order of a start.
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
-		r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource,
+		r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +41,8 @@ type table struct {
 	events    chan probe.Event
 	links     []probe.UplinkStatus
 	borderErr error
+	losses    probe.Losses // At is the test's clock, Ticks are counted on
+	time      func() time.Time
 }
 
 func newTable() *table {
@@ -106,6 +109,23 @@ func (t *table) Clock() probe.ClockStatus          { return t.clock }
 func (t *table) Events() <-chan probe.Event        { return t.events }
 func (t *table) Close() error                      { t.closed = true; return nil }
 func (t *table) Detach() error                     { t.detached = true; return nil }
+
+func (t *table) Losses() (probe.Losses, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.losses
+	if l.At == 0 && t.time != nil {
+		l.At = t.time().UnixNano()
+	}
+	l.Uplinks = slices.Clone(l.Uplinks)
+	return l, nil
+}
+
+func (t *table) Looked(ticks uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.losses.Looked = ticks
+}
 
 func (t *table) Status() probe.Status {
 	t.mu.Lock()
@@ -178,6 +198,7 @@ ballast = 0
 block_sessions = 1000
 %s`, pair.Recipient, extra)
 	r := &room{t: t, table: newTable(), clock: &testClock{now: evening}, ids: ids, text: text, dir: dir}
+	r.table.time = r.clock.Now
 	r.open()
 	return r
 }

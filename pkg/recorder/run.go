@@ -71,6 +71,8 @@ func (r *Recorder) Run(ctx context.Context) error {
 	<-r.loopDone
 	if !final(err) { // what is not stored stays in the kernel's table for the next start
 		err = errors.Join(err, r.finish())
+	} else {
+		r.cover.stop(false)
 	}
 	patience, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
@@ -116,6 +118,7 @@ func (r *Recorder) record(ctx context.Context) error {
 			return nil
 		case reply := <-r.flushes:
 			err := r.flushNow(ctx)
+			r.cover.step(true)
 			reply <- err
 			if final(err) {
 				r.publish()
@@ -125,6 +128,7 @@ func (r *Recorder) record(ctx context.Context) error {
 		}
 		wait, err := r.sessions.step(false) // a failure has raised its alarm
 		wait2, err2 := r.access.step(ctx, false)
+		r.cover.step(false)
 		r.evidence.step()
 		r.look()
 		r.publish()
@@ -175,12 +179,16 @@ func (r *Recorder) Flush(ctx context.Context) error {
 
 // finish stores what is left, after the goroutine that stored has ended.
 func (r *Recorder) finish() error {
+	drained := false
 	err := r.flushNow(context.Background())
+	r.cover.step(true)
 	if r.Config().Agent.OnStop == config.Drain && err == nil {
 		if err = r.sessions.drain(); err == nil {
 			err = r.src.Detach()
+			drained = err == nil
 		}
 	}
+	r.cover.stop(drained)
 	r.publish()
 	if err != nil {
 		return fmt.Errorf("stop: %w; what was not stored stays in the kernel's table for the next start", err)

@@ -19,6 +19,9 @@ type Source interface {
 	Run(ctx context.Context) error
 	Clock() probe.ClockStatus
 	Status() probe.Status
+	// Losses says what was not recorded; Looked, up to when that is on the disk.
+	Losses() (probe.Losses, error)
+	Looked(ticks uint64)
 	Events() <-chan probe.Event
 	// Close leaves everything recording in the kernel; Detach removes it.
 	Close() error
@@ -55,6 +58,8 @@ func (n noSource) SetBorder([]netip.Prefix, []netip.Prefix) error {
 func (n noSource) SetUplinks([]probe.Uplink) error { return nil }
 func (n noSource) Run(ctx context.Context) error   { <-ctx.Done(); return nil }
 func (n noSource) Status() probe.Status            { return probe.Status{} }
+func (n noSource) Losses() (probe.Losses, error)   { return probe.Losses{}, nil }
+func (n noSource) Looked(uint64)                   {}
 func (n noSource) Events() <-chan probe.Event      { return n.events }
 func (n noSource) Close() error                    { return nil }
 func (n noSource) Detach() error                   { return nil }

@@ -23,13 +23,14 @@ type Status struct {
 	State      string    `json:"state"` // starting, recording, not storing, stopping
 	Config     string    `json:"configuration"`
 
-	Probe    *probe.Status `json:"probe,omitempty"` // nil: no uplink is configured
-	Sums     []Sum         `json:"sums"`
-	Sessions SessionStatus `json:"sessions"`
-	Store    StoreStatus   `json:"store"`
-	Bindings BindingStatus `json:"bindings"`
-	RADIUS   *RADIUSStatus `json:"radius,omitempty"` // nil: no listener is configured
-	Ledger   LedgerStatus  `json:"ledger"`
+	Probe    *probe.Status   `json:"probe,omitempty"` // nil: no uplink is configured
+	Sums     []Sum           `json:"sums"`
+	Sessions SessionStatus   `json:"sessions"`
+	Store    StoreStatus     `json:"store"`
+	Bindings BindingStatus   `json:"bindings"`
+	RADIUS   *RADIUSStatus   `json:"radius,omitempty"` // nil: no listener is configured
+	Ledger   LedgerStatus    `json:"ledger"`
+	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
 
 	Custodians CustodianStatus `json:"custodians"`
 
@@ -138,6 +139,7 @@ func (r *Recorder) Status() *Status {
 		},
 		Ledger:     r.evidence.status(),
 		RADIUS:     r.radius.status(),
+		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError:  trouble,
 	}

@@ -15,12 +15,16 @@ type second struct {
 	reasons CoverReasons
 }
 
-const modelSeconds = 60
+// The model's seconds lie around a full hour.
+const (
+	modelSeconds = 60
+	modelStart   = hour - 30
+)
 
 type model [modelSeconds]second
 
 func (m *model) add(s Span) {
-	for i := max(s.From, 0); i < min(s.To, modelSeconds); i++ {
+	for i := s.From - modelStart; i < s.To-modelStart; i++ {
 		if m[i].state == CoverUnknown && s.State == CoverUnknown {
 			continue
 		}
@@ -32,7 +36,7 @@ func (m *model) add(s Span) {
 func (t Timeline) model() (m model, refused, sampled uint64) {
 	for _, s := range t {
 		for i := s.From; i < s.To; i++ {
-			m[i] = second{s.State, s.Reasons}
+			m[i-modelStart] = second{s.State, s.Reasons}
 		}
 		refused += s.Refused
 		sampled += s.Sampled
@@ -47,7 +51,7 @@ func inOrder(t *testing.T, line Timeline) {
 		if s.From >= s.To || s.State == CoverUnknown {
 			t.Fatalf("span %d is empty or unknown: %+v", i, line)
 		}
-		if i > 0 && (line[i-1].To > s.From || line[i-1].To == s.From && alike(&line[i-1], &s)) {
+		if i > 0 && (line[i-1].To > s.From || joins(&line[i-1], &s)) {
 			t.Fatalf("span %d overlaps or repeats the one before: %+v", i, line)
 		}
 	}
@@ -55,7 +59,7 @@ func inOrder(t *testing.T, line Timeline) {
 
 func randomSpan(r *rand.Rand) Span {
 	from := r.Int64N(modelSeconds)
-	s := Span{Uplink: "u", From: from, To: from + r.Int64N(modelSeconds-from+1), State: Cover(r.IntN(4)), Reasons: CoverReasons(r.IntN(4))}
+	s := Span{Uplink: "u", From: modelStart + from, To: modelStart + from + r.Int64N(modelSeconds-from+1), State: Cover(r.IntN(4)), Reasons: CoverReasons(r.IntN(4))}
 	if s.State > CoverComplete {
 		s.Refused, s.Sampled = r.Uint64N(9), r.Uint64N(3)
 	}
@@ -87,7 +91,7 @@ func TestATimelineSaysTheSameAsAnArrayOfSeconds(t *testing.T) {
 			}
 		}
 		at := r.Int64N(modelSeconds + 1)
-		a, b := line.Split(at)
+		a, b := line.Split(modelStart + at)
 		inOrder(t, a)
 		inOrder(t, b)
 		ma, ra, sa := a.model()
@@ -120,8 +124,8 @@ func TestAWindowIsWholeAndWhatIsNotKnownIsUnknown(t *testing.T) {
 			line = line.Add(s)
 			want.add(s)
 		}
-		from := r.Int64N(modelSeconds)
-		to := from + r.Int64N(modelSeconds-from+1)
+		from := modelStart + r.Int64N(modelSeconds)
+		to := from + r.Int64N(modelStart+modelSeconds-from+1)
 		at := from
 		spans := line.Filled("u", from, to)
 		for _, s := range spans {
@@ -129,8 +133,8 @@ func TestAWindowIsWholeAndWhatIsNotKnownIsUnknown(t *testing.T) {
 				t.Fatalf("seed %d: a hole before %+v", seed, s)
 			}
 			for ; at < s.To; at++ {
-				if want[at] != (second{s.State, s.Reasons}) {
-					t.Fatalf("seed %d: second %d is %+v, not %+v", seed, at, s, want[at])
+				if want[at-modelStart] != (second{s.State, s.Reasons}) {
+					t.Fatalf("seed %d: second %d is %+v, not %+v", seed, at, s, want[at-modelStart])
 				}
 			}
 		}
@@ -149,11 +153,11 @@ func TestBeforeTheFirstRecordNothingIsComplete(t *testing.T) {
 	if r.Plain() || r.Totals[0].Unknown != 100 || r.Totals[0].Complete != 0 {
 		t.Errorf("%+v", r)
 	}
-	r = Report("gw", 100, 200, 180, []Timeline{{{Uplink: "eth0", From: 150, To: 180, State: CoverComplete}}})
+	r = Report("gw", 100, 200, 180, map[string]Timeline{"eth0": {{Uplink: "eth0", From: 150, To: 180, State: CoverComplete}}})
 	if r.Plain() || r.Totals[0].Unknown != 50 || r.Totals[0].Complete != 30 || r.Totals[0].Seconds != 80 {
 		t.Errorf("%+v", r)
 	}
-	if r = Report("gw", 160, 200, 180, []Timeline{{{Uplink: "eth0", From: 150, To: 180, State: CoverComplete}}}); !r.Plain() {
+	if r = Report("gw", 160, 200, 180, map[string]Timeline{"eth0": {{Uplink: "eth0", From: 150, To: 180, State: CoverComplete}}}); !r.Plain() {
 		t.Errorf("%+v", r)
 	}
 }
@@ -168,6 +172,17 @@ func TestACutSpanSaysThatItsCountsAreOfMore(t *testing.T) {
 	}
 	if w := (Timeline{{From: 0, To: 10, State: CoverComplete}}).Window(5, 10); w[0].Cut {
 		t.Error("there is nothing to count")
+	}
+}
+
+func TestALongGapIsKeptByTheHourAndShownAsOne(t *testing.T) {
+	line := Timeline(nil).Add(Span{Uplink: "u", From: 1800, To: 4*hour + 1, State: CoverMissing, Reasons: TableFull, Refused: 9})
+	if len(line) != 5 || line[0].Refused != 9 || line[1].Refused != 0 || line[4].To != 4*hour+1 {
+		t.Errorf("%+v", line)
+	}
+	want := []Span{{Uplink: "u", From: 1800, To: 4*hour + 1, State: CoverMissing, Reasons: TableFull, Refused: 9}}
+	if d := cmp.Diff(want, Together(line)); d != "" {
+		t.Error(d)
 	}
 }
 

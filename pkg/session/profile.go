@@ -31,6 +31,10 @@ func (p Profile) String() string {
 // basis named in the configuration.
 func (p Profile) NeedsLegalBasis() bool { return p == ProfileSession || p == ProfileSample500 }
 
+// RecordsSessions reports whether the profile records sessions, of both ends or
+// one.
+func (p Profile) RecordsSessions() bool { return p == ProfileSource || p == ProfileSession }
+
 // ParseProfile returns the profile of that name.
 func ParseProfile(name string) (Profile, error) {
 	for p, s := range profiles {

@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,24 +28,25 @@ type CoverageReport struct {
 	Damaged []string `json:"damaged,omitempty"`
 }
 
-// Report fills a window with what the timelines say of it, up to the second
-// decided. With no timeline it is unknown for an uplink without a name.
-func Report(gateway string, from, to, decided int64, lines []Timeline) *CoverageReport {
+// Report fills a window with what the timelines say of it, by uplink, up to the
+// second decided. With no uplink it is unknown for one without a name.
+func Report(gateway string, from, to, decided int64, lines map[string]Timeline) *CoverageReport {
 	r := &CoverageReport{Gateway: gateway, From: time.Unix(from, 0).UTC(), To: time.Unix(to, 0).UTC()}
 	end := to
 	if decided > 0 {
 		r.Decided = time.Unix(decided, 0).UTC()
+		for _, t := range lines { // the clock may have been set back
+			if n := len(t); n > 0 {
+				decided = max(decided, t[n-1].To)
+			}
+		}
 		end = max(min(to, decided), from)
 	}
 	if len(lines) == 0 {
-		lines = []Timeline{nil}
+		lines = map[string]Timeline{"": nil}
 	}
-	for _, t := range lines {
-		name := ""
-		if len(t) > 0 {
-			name = t[0].Uplink
-		}
-		spans := t.Filled(name, from, end)
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		spans := lines[name].Filled(name, from, end)
 		r.Spans = append(r.Spans, spans...)
 		r.Totals = append(r.Totals, Sum(name, spans))
 	}

@@ -5,9 +5,14 @@ import (
 	"slices"
 )
 
+// hour is the longest that a span is which is not complete, in seconds.
+const hour = 3600
+
 // Timeline is what is known of the seconds of one uplink: spans in order, none
-// empty, none overlapping, and no two that touch and say the same. A second in
-// none of them is unknown.
+// empty, none overlapping, and no two that touch and say the same. Those that are
+// not complete end at each full hour all the same: what was counted in an hour
+// that is over does not change by what comes after it. A second in none of them
+// is unknown.
 //
 // Its methods do not change it, and what they return may share memory with it.
 type Timeline []Span
@@ -22,6 +27,20 @@ func (t Timeline) Add(s Span) Timeline {
 	if s.From >= s.To {
 		return t
 	}
+	for next := nextHour(s.From); s.State > CoverComplete && next < s.To; next = nextHour(s.From) {
+		part := s
+		part.To, s.From = next, next
+		s.Refused, s.Sampled = 0, 0
+		t = t.add(part)
+	}
+	return t.add(s)
+}
+
+// nextHour returns the first full hour after sec.
+func nextHour(sec int64) int64 { return (sec/hour + 1) * hour }
+
+// add is Add within an hour, or of what does not end with it.
+func (t Timeline) add(s Span) Timeline {
 	first := t.search(s.From)
 	last := first
 	for last < len(t) && t[last].From < s.To {
@@ -69,9 +88,19 @@ func (t Timeline) fill(s *Span, from, to int64) Timeline {
 	return t.push(part)
 }
 
-// push appends s, to the span before it where both say the same.
+// joins reports whether a span and the one after it are to be one.
+func joins(a, b *Span) bool {
+	return a.To == b.From && alike(a, b) && (b.From%hour != 0 || a.State == CoverComplete)
+}
+
+// whole reports whether the span can stand in a timeline as it is.
+func (s *Span) whole() bool {
+	return s.From < s.To && (s.State == CoverComplete || s.State != CoverUnknown && nextHour(s.From) >= s.To)
+}
+
+// push appends s, to the span before it where the two are one. It changes t.
 func (t Timeline) push(s Span) Timeline {
-	if n := len(t); n > 0 && t[n-1].To == s.From && alike(&t[n-1], &s) {
+	if n := len(t); n > 0 && joins(&t[n-1], &s) {
 		t[n-1].To = s.To
 		t[n-1].Refused += s.Refused
 		t[n-1].Sampled += s.Sampled
@@ -146,7 +175,28 @@ func Timelines(spans []Span) []Timeline {
 		if i == 0 || spans[i-1].Uplink != s.Uplink {
 			out = append(out, nil)
 		}
-		out[len(out)-1] = out[len(out)-1].Add(s)
+		last := &out[len(out)-1]
+		if n := len(*last); s.whole() && (n == 0 || (*last)[n-1].To <= s.From) {
+			*last = last.push(s) // in order, as it is nearly always: nothing to copy
+		} else {
+			*last = last.Add(s)
+		}
+	}
+	return out
+}
+
+// Together returns spans with those made one that touch and say the same: for
+// people, who do not care about full hours.
+func Together(spans []Span) []Span {
+	var out []Span
+	for _, s := range spans {
+		if n := len(out); n > 0 && out[n-1].To == s.From && alike(&out[n-1], &s) {
+			out[n-1].To = s.To
+			out[n-1].Refused += s.Refused
+			out[n-1].Sampled += s.Sampled
+			continue
+		}
+		out = append(out, s)
 	}
 	return out
 }

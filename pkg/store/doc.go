@@ -21,6 +21,8 @@
 //	keys/     wrapped keys, <day>-<epoch>.age; never part of a copy of blocks/
 //	blocks/   a Badger database: blocks, and a book for each kind, day, epoch
 //	ballast   disk space held back, given up when the disk is nearly full
+//	coverage/ what was recorded of each second, a file a day (FORMAT.md); not
+//	          sealed, no person's data; written even where blocks are not
 //
 // Badger dies with SIGBUS when the disk is full, and again at each start. So
 // Put stops well before (ErrNoSpace) and goes on by itself when there is room;
