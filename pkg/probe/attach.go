@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -37,11 +38,12 @@ type uplink struct {
 	up      bool
 	ingress attachment
 	egress  attachment
-	coll    *ebpf.Collection
-	problem string    // why it is not attached, or not wholly
-	retry   time.Time // of the next try after a failed one
-	breaks  uint64    // times that packets may have passed unseen
-	kept    bool      // an earlier agent left it watched
+	knobs   knobs
+	colls   map[string]*ebpf.Collection // its loaded programs, by name
+	problem string                      // why it is not attached, or not wholly
+	retry   time.Time                   // of the next try after a failed one
+	breaks  uint64                      // times that packets may have passed unseen
+	kept    bool                        // an earlier agent left it watched
 }
 
 // attachment is one direction.
@@ -76,10 +78,47 @@ func (u *uplink) release() {
 			a.link = nil
 		}
 	}
-	if u.coll != nil {
-		u.coll.Close()
-		u.coll = nil
+	for _, c := range u.colls {
+		c.Close()
 	}
+	u.colls = nil
+}
+
+// The programs of an uplink, by their names in the object.
+const (
+	programXDP     = "edgelog_xdp"
+	programIngress = "edgelog_ingress"
+	programEgress  = "edgelog_egress"
+)
+
+// load loads programs of an uplink, at once: the verifier takes its time with
+// each, and the next agent of an upgrade waits for it.
+func (p *Probe) load(u *uplink, names ...string) error {
+	colls, errs := make([]*ebpf.Collection, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { // ends when the program is loaded
+			colls[i], errs[i] = loadPrograms(p.maps, &p.opt, u.knobs, name)
+		})
+	}
+	wg.Wait()
+	for i, name := range names {
+		if errs[i] == nil {
+			u.colls[name] = colls[i]
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// program returns one of an uplink, loaded when it was not expected to be
+// needed.
+func (p *Probe) program(u *uplink, name string) (*ebpf.Program, error) {
+	if u.colls[name] == nil {
+		if err := p.load(u, name); err != nil {
+			return nil, err
+		}
+	}
+	return u.colls[name].Programs[name], nil
 }
 
 // attach loads the programs of an uplink and attaches both directions, taking
@@ -89,11 +128,15 @@ func (p *Probe) attach(u *uplink, dev netlink.Link) error {
 	u.kept = u.breaks == 0 && p.watchedBefore(attrs.Index)
 	u.ifindex, u.ingress, u.egress = attrs.Index, attachment{}, attachment{}
 	raw := u.cfg.RawIP || attrs.EncapType != "ether" && attrs.EncapType != "loopback"
-	coll, err := loadPrograms(p.maps, &p.opt, knobs{uplink: u.id, rawIP: raw}, "edgelog_xdp", "edgelog_egress", "edgelog_ingress")
+	u.knobs, u.colls = knobs{uplink: u.id, rawIP: raw}, map[string]*ebpf.Collection{}
+	first := programXDP
+	if raw || u.cfg.Attach == AttachTCX || u.cfg.Attach == AttachClsact {
+		first = programIngress
+	}
+	err := p.load(u, programEgress, first)
 	if err != nil {
 		return err
 	}
-	u.coll = coll
 	// One direction is better than none. Egress first: an answer is never seen
 	// before its question.
 	u.egress, err = p.attachEgress(u, attrs)
@@ -107,7 +150,10 @@ func (p *Probe) attach(u *uplink, dev netlink.Link) error {
 }
 
 func (p *Probe) attachEgress(u *uplink, attrs *netlink.LinkAttrs) (attachment, error) {
-	program := u.coll.Programs["edgelog_egress"]
+	program, err := p.program(u, programEgress)
+	if err != nil {
+		return attachment{}, err
+	}
 	if u.cfg.Attach == AttachClsact {
 		return p.pins.attachClsact(program, attrs, hookEgress, "")
 	}
@@ -119,32 +165,46 @@ func (p *Probe) attachEgress(u *uplink, attrs *netlink.LinkAttrs) (attachment, e
 }
 
 func (p *Probe) attachIngress(u *uplink, attrs *netlink.LinkAttrs, raw bool) (attachment, error) {
-	program := u.coll.Programs["edgelog_ingress"]
-	note := ""
 	switch u.cfg.Attach {
-	case AttachClsact:
-		return p.pins.attachClsact(program, attrs, hookIngress, "")
-	case AttachTCX:
-		return p.attachTCX(program, attrs, hookIngress)
+	case AttachClsact, AttachTCX:
+		return p.attachIngressTC(u, attrs, "")
 	case AttachXDP:
-		a, err := p.attachXDP(u.coll.Programs["edgelog_xdp"], attrs, link.XDPDriverMode)
+		a, err := p.attachUplinkXDP(u, attrs, link.XDPDriverMode)
 		if err != nil && errors.Is(err, unix.EOPNOTSUPP) {
-			a, err = p.attachXDP(u.coll.Programs["edgelog_xdp"], attrs, link.XDPGenericMode)
+			a, err = p.attachUplinkXDP(u, attrs, link.XDPGenericMode)
 			a.note = "the driver has no native XDP"
 		}
 		return a, err
 	}
 	if raw {
-		note = "a link without Ethernet headers"
-	} else {
-		a, err := p.attachXDP(u.coll.Programs["edgelog_xdp"], attrs, link.XDPDriverMode)
-		if err == nil {
-			return a, nil
-		}
-		note = whyNoXDP(err)
+		return p.attachIngressTC(u, attrs, "a link without Ethernet headers")
+	}
+	a, err := p.attachUplinkXDP(u, attrs, link.XDPDriverMode)
+	if err == nil {
+		return a, nil
+	}
+	return p.attachIngressTC(u, attrs, whyNoXDP(err))
+}
+
+func (p *Probe) attachUplinkXDP(u *uplink, attrs *netlink.LinkAttrs, mode link.XDPAttachFlags) (attachment, error) {
+	program, err := p.program(u, programXDP)
+	if err != nil {
+		return attachment{}, err
+	}
+	return p.attachXDP(program, attrs, mode)
+}
+
+// attachIngressTC attaches by traffic control; note says why not by XDP.
+func (p *Probe) attachIngressTC(u *uplink, attrs *netlink.LinkAttrs, note string) (attachment, error) {
+	program, err := p.program(u, programIngress)
+	if err != nil {
+		return attachment{}, err
+	}
+	if u.cfg.Attach == AttachClsact {
+		return p.pins.attachClsact(program, attrs, hookIngress, note)
 	}
 	a, err := p.attachTCX(program, attrs, hookIngress)
-	if err != nil && errors.Is(err, ebpf.ErrNotSupported) {
+	if err != nil && u.cfg.Attach != AttachTCX && errors.Is(err, ebpf.ErrNotSupported) {
 		return p.pins.attachClsact(program, attrs, hookIngress, note+"; this kernel has no TCX (Linux 6.6)")
 	}
 	a.note = note
