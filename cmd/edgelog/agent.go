@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -85,6 +86,9 @@ func newLogger(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
 }
 
 func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
+	if runtime.GOMAXPROCS(0) < 2 {
+		runtime.GOMAXPROCS(2) // on one processor, too, work goes on while a thread waits for the disk
+	}
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	hup := make(chan os.Signal, 1)

@@ -50,13 +50,14 @@ func (w *accessWriter) PutBindings(_ context.Context, list []session.Binding) er
 		return nil
 	}
 	day := session.DayOf(w.now().UnixNano())
-	head, l := w.head(), w.shelf.load()
+	head, l := w.head(), w.shelf.load(nil)
 	for part := range slices.Chunk(list, w.max) {
 		if err := l.bindings(head, day, part); err != nil {
 			return fmt.Errorf("store access records: %w", err)
 		}
 	}
-	if err := l.put(); err != nil {
+	if done, err := l.put(); err != nil {
+		w.shelf.again += done
 		return fmt.Errorf("store access records: %w", err)
 	}
 	w.count.blocks += uint64(len(l.blocks))

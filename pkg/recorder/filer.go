@@ -3,6 +3,7 @@ package recorder
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
@@ -46,7 +47,7 @@ type load struct {
 	blocks []store.Sealed
 	rows   []uint64 // in each of them
 	bytes  int
-	next   map[series]uint32 // numbers of the blocks that are not yet stored
+	next   map[series]uint32 // of each series, what the block after this load is numbered
 }
 
 // series is one row of block numbers.
@@ -56,7 +57,15 @@ type series struct {
 	epoch uint64
 }
 
-func (f *filer) load() *load { return &load{f: f, next: map[series]uint32{}} }
+// load begins a load. Where another one is on its way to the store, it is
+// numbered as what comes after that.
+func (f *filer) load(behind *load) *load {
+	l := &load{f: f, next: map[series]uint32{}}
+	if behind != nil {
+		maps.Copy(l.next, behind.next)
+	}
+	return l
+}
 
 // sessions adds blocks of sessions that ended on day.
 func (l *load) sessions(h block.Header, day session.Day, list []session.Session) error {
@@ -129,10 +138,10 @@ func (l *load) seal(kind store.Kind, day session.Day, from, to int64, count int)
 }
 
 // put makes the load durable. One that is too large for the store to take at
-// once goes in parts; when a later part fails, what the earlier ones hold is
-// stored again with the next try, and read as one (session.ID).
-func (l *load) put() error {
-	var done uint64
+// once goes in parts; when a later part fails, what the earlier ones hold, done
+// records, is stored again with the next try, and read as one (session.ID). It
+// touches nothing of the filer but its store.
+func (l *load) put() (done uint64, err error) {
 	for rest, rows := l.blocks, l.rows; len(rest) > 0; {
 		n, size := 1, len(rest[0])
 		for n < len(rest) && size+len(rest[n]) <= store.MaxPut {
@@ -140,15 +149,14 @@ func (l *load) put() error {
 			n++
 		}
 		if err := l.f.store.Put(rest[:n]...); err != nil {
-			l.f.again += done
-			return err
+			return done, err
 		}
 		for _, r := range rows[:n] {
 			done += r
 		}
 		rest, rows = rest[n:], rows[n:]
 	}
-	return nil
+	return 0, nil
 }
 
 func floorMilli(ns int64) int64 {

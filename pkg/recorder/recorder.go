@@ -225,7 +225,7 @@ func (r *Recorder) openBook() error {
 	r.book, r.access.book = book, book
 	r.sessions = &writer{
 		names: book, shelf: shelf, head: r.header, max: c.Store.BlockSessions, flush: c.Store.Flush, now: r.o.Now,
-		alarm: r.alarm("sessions"), timing: newTiming(),
+		alarm: r.alarm("sessions"), timing: newTiming(), atRest: r.publish,
 	}
 	return nil
 }

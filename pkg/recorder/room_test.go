@@ -82,17 +82,17 @@ func (t *table) Stored(b *probe.Batch) {
 	defer b.Reset() // as the kernel's does
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stored = append(t.stored, t.out...)
-	t.out = nil
+	t.stored = append(t.stored, t.out[:b.Len()]...) // batches come back in their order
+	t.out = t.out[b.Len():]
 }
 
 func (t *table) Release(b *probe.Batch) {
 	defer b.Reset()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.due = append(t.out, t.due...)
-	t.released += len(t.out)
-	t.out = nil
+	t.due = append(slices.Clone(t.out[:b.Len()]), t.due...)
+	t.released += b.Len()
+	t.out = t.out[b.Len():]
 }
 
 func (t *table) SetBorder(local, _ []netip.Prefix) error {

@@ -110,6 +110,7 @@ func (r *Recorder) ready() error {
 // goes on recording into the pinned table, and the next start adopts that.
 func (r *Recorder) record(ctx context.Context) error {
 	defer close(r.loopDone)
+	defer func() { _ = r.sessions.settle() }() // what fails stays in the table, and whoever stores next is told
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -263,8 +264,13 @@ func (r *Recorder) setState(s string) {
 	r.state = s
 }
 
-// publish copies the writers' counters to where Status finds them.
+// publish copies the writers' counters to where Status finds them, unless
+// something is on its way to the disk, of which the store may know already and
+// the writer not.
 func (r *Recorder) publish() {
+	if r.sessions.under != nil {
+		return
+	}
 	c := counts{
 		sessions: r.sessions.count, access: r.access.count, since: r.upkeep.since,
 		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again,

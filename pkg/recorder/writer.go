@@ -18,7 +18,8 @@ type Names interface {
 }
 
 // writer takes sessions from the table to the disk. It is driven by one
-// goroutine: step does what is due and says when to call again.
+// goroutine: step does what is due and says when to call again. While a full
+// batch is on its way to the disk the next one is collected and sealed.
 type writer struct {
 	src   Collector
 	names Names
@@ -28,9 +29,12 @@ type writer struct {
 	flush time.Duration       // longest wait of a collected session
 	now   func() time.Time
 
-	batch probe.Batch
-	since time.Time // of the first session in batch
-	days  []daySessions
+	batch  probe.Batch
+	since  time.Time // of the first session in batch
+	days   []daySessions
+	under  *shipment   // on its way to the disk; nil: none
+	spare  probe.Batch // memory of the one before
+	atRest func()      // called when nothing is on its way any more; nil: nobody asks
 
 	alarm alarm
 	count writeCount
@@ -67,11 +71,19 @@ type writeCount struct {
 // poll is how often the table is asked while nothing is due.
 const poll = 50 * time.Millisecond
 
+// arrival is how soon it is asked again whether a shipment has arrived.
+const arrival = 5 * time.Millisecond
+
 // step collects, and stores when a block is full, when the first of its
 // sessions has waited long enough, or when force is set. It returns when it
 // wants to be called again. The error says that nothing was stored; the
 // sessions are back in the table then.
 func (w *writer) step(force bool) (time.Duration, error) {
+	if w.under != nil && (force || w.under.arrived()) {
+		if err := w.settle(); err != nil {
+			return w.alarm.raise(w.now(), err), err
+		}
+	}
 	if wait := w.alarm.wait(w.now()); wait > 0 && !force {
 		return min(wait, time.Second), nil
 	}
@@ -79,17 +91,19 @@ func (w *writer) step(force bool) (time.Duration, error) {
 		return w.alarm.raise(w.now(), err), err
 	}
 	full := w.batch.Len() >= w.max
-	if w.batch.Len() == 0 {
+	if w.batch.Len() == 0 && w.under == nil {
 		w.alarm.clear(w.now()) // what was given back would have been in it
 		return poll, nil
 	}
-	if !force && !full && w.now().Sub(w.since) < w.flush {
+	if !force && !full && (w.batch.Len() == 0 || w.now().Sub(w.since) < w.flush) {
+		if w.under != nil {
+			return arrival, nil
+		}
 		return poll, nil
 	}
-	if err := w.store(); err != nil {
+	if err := w.store(full && !force); err != nil {
 		return w.alarm.raise(w.now(), err), err
 	}
-	w.alarm.clear(w.now())
 	if full {
 		return 0, nil // there may be more
 	}
@@ -101,7 +115,7 @@ func (w *writer) collect() error {
 	err := w.src.Collect(&w.batch, w.max-before)
 	w.count.collected += uint64(w.batch.Len() - before)
 	if err != nil {
-		w.giveBack()
+		w.giveBack(&w.batch)
 		return fmt.Errorf("collect sessions: %w", err)
 	}
 	if before == 0 && w.batch.Len() > 0 {
@@ -110,44 +124,43 @@ func (w *writer) collect() error {
 	return nil
 }
 
-// store makes the batch durable and tells the table; or, when that fails,
-// gives it back.
-func (w *writer) store() error {
-	named, oldest := w.join()
-	l, err := w.seal()
-	if err == nil {
-		err = l.put()
+// store sends the batch to the disk, when what went before has arrived there,
+// and tells the table when it is durable; or, when that fails, gives it back. It
+// does not wait for the end when it may go on meanwhile.
+func (w *writer) store(goOn bool) error {
+	s := &shipment{since: w.since, done: make(chan outcome, 1)}
+	var err error
+	s.named, s.oldest, s.newest = w.join()
+	s.load, err = w.seal(s.oldest, s.newest)
+	if before := w.settle(); before != nil || err != nil {
+		w.giveBack(&w.batch) // sealed for a place behind what has not arrived
+		if before == nil {
+			before = fmt.Errorf("store sessions: %w", err)
+		}
+		return before
 	}
-	if err != nil {
-		w.giveBack()
-		return fmt.Errorf("store sessions: %w", err)
+	s.batch, w.batch, w.spare = w.batch, w.spare, probe.Batch{}
+	w.under = s
+	go s.run() // ends when the store has answered
+	if goOn {
+		return nil
 	}
-	w.count.stored += uint64(w.batch.Len())
-	w.sizes.Observe(float64(w.batch.Len()))
-	w.src.Stored(&w.batch)
-	w.count.named += named
-	w.count.blocks += uint64(len(l.blocks))
-	w.count.bytes += uint64(l.bytes)
-	w.count.last = w.now()
-	w.delay.Seconds(w.count.last.Sub(w.since))
-	w.age.Seconds(w.count.last.Sub(time.Unix(0, oldest)))
-	w.batch.Reset()
-	return nil
+	return w.settle()
 }
 
-func (w *writer) giveBack() {
-	w.count.returned += uint64(w.batch.Len())
-	w.src.Release(&w.batch)
-	w.batch.Reset()
+func (w *writer) giveBack(b *probe.Batch) {
+	w.count.returned += uint64(b.Len())
+	w.src.Release(b)
+	b.Reset()
 }
 
 // join puts a subscriber beside each session, as far as is known now, and
-// returns when the oldest one ended.
-func (w *writer) join() (named uint64, oldest int64) {
-	oldest = math.MaxInt64
+// returns when the first and the last one ended.
+func (w *writer) join() (named uint64, oldest, newest int64) {
+	oldest, newest = math.MaxInt64, math.MinInt64
 	for i := range w.batch.Sessions {
 		s := &w.batch.Sessions[i]
-		oldest = min(oldest, s.End)
+		oldest, newest = min(oldest, s.End), max(newest, s.End)
 		a, port, ok := s.LocalEnd()
 		if !ok {
 			continue
@@ -157,14 +170,19 @@ func (w *writer) join() (named uint64, oldest int64) {
 			named++
 		}
 	}
-	return named, oldest
+	return named, oldest, newest
 }
 
 // seal makes one or more sealed blocks for each UTC day on which sessions
-// ended: retention counts from there.
-func (w *writer) seal() (*load, error) {
-	w.byDay()
-	head, l := w.head(), w.shelf.load()
+// ended, the first and the last of them at those times: retention counts from
+// there.
+func (w *writer) seal(oldest, newest int64) (*load, error) {
+	w.byDay(session.DayOf(oldest), session.DayOf(newest))
+	var behind *load
+	if w.under != nil {
+		behind = w.under.load
+	}
+	head, l := w.head(), w.shelf.load(behind)
 	for _, d := range w.days {
 		for part := range slices.Chunk(d.list, w.max) {
 			if err := l.sessions(head, d.day, part); err != nil {
@@ -176,23 +194,19 @@ func (w *writer) seal() (*load, error) {
 }
 
 // byDay sorts the batch into days; nearly always there is one.
-func (w *writer) byDay() {
-	for i := range w.days {
-		w.days[i].list = w.days[i].list[:0]
+func (w *writer) byDay(first, last session.Day) {
+	if first == last {
+		w.days = append(w.days[:0], daySessions{first, w.batch.Sessions})
+		return
 	}
-	w.days = w.days[:0]
+	w.days = nil
 	for i := range w.batch.Sessions {
 		s := &w.batch.Sessions[i]
 		day := session.DayOf(s.End)
 		at := slices.IndexFunc(w.days, func(d daySessions) bool { return d.day == day })
 		if at < 0 {
 			at = len(w.days)
-			if at < cap(w.days) { // take the memory of an earlier batch
-				w.days = w.days[:at+1]
-				w.days[at].day = day
-			} else {
-				w.days = append(w.days, daySessions{day: day})
-			}
+			w.days = append(w.days, daySessions{day: day})
 		}
 		w.days[at].list = append(w.days[at].list, *s)
 	}
@@ -201,6 +215,9 @@ func (w *writer) byDay() {
 // drain stores everything, sessions that are still open too. It gives up at
 // the first failure: what is left stays in the table.
 func (w *writer) drain() error {
+	if err := w.settle(); err != nil {
+		return err
+	}
 	for {
 		before := w.batch.Len()
 		more, err := w.src.CollectAll(&w.batch, w.max)
@@ -209,11 +226,11 @@ func (w *writer) drain() error {
 			w.since = w.now()
 		}
 		if err != nil {
-			w.giveBack()
+			w.giveBack(&w.batch)
 			return fmt.Errorf("collect open sessions: %w", err)
 		}
 		if w.batch.Len() > 0 {
-			if err := w.store(); err != nil {
+			if err := w.store(false); err != nil {
 				return err
 			}
 		}
