@@ -293,6 +293,16 @@ func (p *Probe) CollectAll(b *Batch, max int) (more bool, err error) {
 	from := b.Len()
 	more = p.c.takeOpen(b, from+max, session.EndShutdown)
 	p.toUTC(b.Sessions[from:])
+	if p.fragsHeld > 0 { // they found no room in a full table, and may now
+		before := p.fragsHeld
+		if p.fragsHeld, err = p.frags.expire(programsNow(), true); err != nil {
+			return false, err
+		}
+		if p.fragsHeld == before && !more && b.Len() == from {
+			return false, fmt.Errorf("%d fragments find no room in the empty table: please report it", before)
+		}
+		more = true
+	}
 	if len(p.older) > 0 && !more && b.Len() == from {
 		return false, fmt.Errorf("%d sessions of an older table find no room in the empty one: please report it", p.waiting())
 	}
@@ -310,7 +320,8 @@ func (p *Probe) drain() error {
 	waitForPrograms(p.opt.Grace)
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
-	if _, err := p.frags.expire(programsNow(), true); err != nil {
+	var err error
+	if p.fragsHeld, err = p.frags.expire(programsNow(), true); err != nil {
 		return err
 	}
 	p.readNews(programsNow())

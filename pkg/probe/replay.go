@@ -195,13 +195,25 @@ func (r *Replay) Finish() error {
 	if err := r.sweep(); err != nil {
 		return err
 	}
-	if _, err := r.frags.expire(r.now, true); err != nil {
+	held, err := r.frags.expire(r.now, true)
+	if err != nil {
 		return err
 	}
 	r.c.flushQueues()
 	for more := true; more; {
 		more = r.c.takeOpen(&r.batch, 1<<16, session.EndOpen)
 		r.emit()
+		if held == 0 || more {
+			continue
+		}
+		before := held // they found no room in a full table; now there is
+		if held, err = r.frags.expire(r.now, true); err != nil {
+			return err
+		}
+		if held == before {
+			return fmt.Errorf("%d fragments find no room in the empty table: please report it", held)
+		}
+		more = true
 	}
 	return nil
 }

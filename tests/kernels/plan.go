@@ -37,10 +37,10 @@ func Full() []Step {
 		Step{Name: "load", Uses: "load", Limit: 5 * time.Minute},
 		Step{Name: "drain", Uses: "drain", Limit: 2 * time.Minute},
 		costStep,
-		Step{Name: "datapath", Command: []string{"/bin/" + probeTest}, Limit: 10 * time.Minute},
+		Step{Name: "datapath", Command: []string{"/bin/" + probeTest}, Limit: 25 * time.Minute},
 		Step{Name: "lab", Command: []string{"/bin/" + labTest, "-test.run=" + labTests}, Limit: 5 * time.Minute},
 		Step{
 			Name: "sessions", Command: []string{"/bin/" + blackTest, "-test.run=" + blackTests},
-			Env: []string{"EDGELOG_BINARY=" + Agent, "EDGELOG_TICK=" + lateTick}, Limit: 15 * time.Minute,
+			Env: []string{"EDGELOG_BINARY=" + Agent, "EDGELOG_TICK=" + lateTick}, Limit: 25 * time.Minute,
 		})
 }
