@@ -232,13 +232,13 @@ func TestTheHeadlineOfATroubleHasItsTime(t *testing.T) {
 	s := recorder.Status{Started: time.Unix(0, 0), State: "recording into the table, NOT storing"}
 	s.Store.Since = time.Unix(3600, 0)
 	var b strings.Builder
-	printStatus(&b, &s)
+	printStatus(&b, &s, nil)
 	if head, _, _ := strings.Cut(b.String(), "\n"); !strings.HasSuffix(head, "NOT storing since 1970-01-01T01:00:00.000Z") {
 		t.Error(head)
 	}
 	b.Reset()
 	s.Store.OK = true
-	printStatus(&b, &s)
+	printStatus(&b, &s, nil)
 	if head, _, _ := strings.Cut(b.String(), "\n"); !strings.HasSuffix(head, "since 1970-01-01T00:00:00.000Z") {
 		t.Error(head)
 	}

@@ -23,12 +23,16 @@ func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
 		Usage: "check this machine and the configuration, and say what to do",
-		Flags: []cli.Flag{configFlag(), &cli.BoolFlag{Name: "fix", Usage: "remove what dead agents and versions left in the kernel, if nothing depends on it"}},
+		Flags: []cli.Flag{
+			configFlag(),
+			&cli.BoolFlag{Name: "fix", Usage: "remove what dead agents and versions left in the kernel, if nothing depends on it"},
+			&cli.BoolFlag{Name: "measure", Usage: "have the kernel measure for a second what the programs cost a packet"},
+		},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			d := &doctor{ctx: c.Context, w: c.App.Writer, fix: c.Bool("fix")}
+			d := &doctor{ctx: c.Context, w: c.App.Writer, fix: c.Bool("fix"), measure: c.Bool("measure")}
 			d.examine(c.String("config"))
 			return d.verdict()
 		},
@@ -43,6 +47,7 @@ type doctor struct {
 	warned, bad  int
 	conf         *config.Config // nil when it is not valid
 	agentRunning bool
+	measure      bool
 }
 
 func (d *doctor) ok(what, detail string) { d.line("ok", what, detail, "") }
@@ -146,6 +151,7 @@ func (d *doctor) checkAgent() {
 		} else {
 			d.ok("balance", plural(uint64(len(s.Sums)), "sum")+" of counters add up")
 		}
+		d.checkCost(s)
 		return
 	}
 	dir := filepath.Dir(socket)

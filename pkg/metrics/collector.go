@@ -13,7 +13,6 @@ import (
 	"github.com/edgelog/edgelog/pkg/measure"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/recorder"
-	"github.com/edgelog/edgelog/pkg/store"
 )
 
 // collector turns a status into metrics when it is asked.
@@ -62,7 +61,7 @@ func newCollector(status func() *recorder.Status, o Options) *collector {
 		recording: d("edgelog_recording", "1 when the agent records, 0 while it starts or stops."),
 		balanced:  d("edgelog_balanced", "1 when all counters add up; 0 is a fault of edgelog itself."),
 		attached:  d("edgelog_uplink_attached", "1 when a direction of an uplink is watched, and how.", "uplink", "direction", "mode"),
-		disk:      d("edgelog_disk_state", "1 for the state that the disk is in: ok, low, stopped, failed.", "state"),
+		disk:      d("edgelog_disk_state", "1 for the state that the disk is in: ok, low, stopped, stalled, failed.", "state"),
 		lastError: d("edgelog_last_error_time_seconds", "When the last error was met, since 1970; 0: never. The status has its text."),
 		lastBlock: d("edgelog_last_block_time_seconds", "When the last block of sessions was stored, since 1970; 0: none since the start."),
 		age:       d("edgelog_status_age_seconds", "How old these numbers are."),
@@ -157,8 +156,11 @@ func below(path string, f reflect.StructField) (string, bool) {
 // elementLabel tells the elements of a list apart: uplinks by the name of the
 // interface, all others by their place, because their names may be addresses.
 func elementLabel(v reflect.Value, i int) string {
-	if u, ok := v.Interface().(probe.UplinkStatus); ok {
+	switch u := v.Interface().(type) {
+	case probe.UplinkStatus:
 		return u.Name
+	case recorder.UplinkCoverage:
+		return u.Uplink
 	}
 	return strconv.Itoa(i + 1)
 }
@@ -214,6 +216,9 @@ func one(is bool) float64 {
 	return 0
 }
 
+// diskStates are the states of a recorder.StoreStatus.
+var diskStates = []string{"ok", "low", "stopped", "stalled", "failed"}
+
 // derive sends what is made from words and times.
 func (c *collector) derive(ch chan<- prometheus.Metric, s *recorder.Status) {
 	w := &c.words
@@ -224,8 +229,8 @@ func (c *collector) derive(ch chan<- prometheus.Metric, s *recorder.Status) {
 	send(w.start, seconds(s.Started))
 	send(w.recording, one(strings.HasPrefix(s.State, "recording")))
 	send(w.balanced, one(s.Balance() == nil))
-	for _, state := range []store.State{store.StateOK, store.StateLow, store.StateStopped, store.StateFailed} {
-		send(w.disk, one(s.Store.State == string(state)), string(state))
+	for _, state := range diskStates {
+		send(w.disk, one(s.Store.State == state), state)
 	}
 	var met time.Time
 	if s.LastError != nil {

@@ -90,11 +90,12 @@ edgelog_walk_seconds_bucket{le="10"} 1
 edgelog_walk_seconds_bucket{le="+Inf"} 1
 edgelog_walk_seconds_sum 3
 edgelog_walk_seconds_count 1
-# HELP edgelog_disk_state 1 for the state that the disk is in: ok, low, stopped, failed.
+# HELP edgelog_disk_state 1 for the state that the disk is in: ok, low, stopped, stalled, failed.
 # TYPE edgelog_disk_state gauge
 edgelog_disk_state{state="failed"} 0
 edgelog_disk_state{state="low"} 1
 edgelog_disk_state{state="ok"} 0
+edgelog_disk_state{state="stalled"} 0
 edgelog_disk_state{state="stopped"} 0
 # HELP edgelog_last_error_time_seconds When the last error was met, since 1970; 0: never. The status has its text.
 # TYPE edgelog_last_error_time_seconds gauge

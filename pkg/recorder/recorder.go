@@ -108,6 +108,7 @@ type counts struct {
 	handedOver uint64 // by the book
 	rows       uint64 // records in the store
 	again      uint64 // of them, see filer
+	lately     Lately
 	storeErr   error
 	since      time.Time
 }

@@ -24,6 +24,7 @@ type Status struct {
 	Config     string    `json:"configuration"`
 
 	Probe    *probe.Status   `json:"probe,omitempty"` // nil: no uplink is configured
+	Lately   Lately          `json:"lately"`
 	Sums     []Sum           `json:"sums"`
 	Sessions SessionStatus   `json:"sessions"`
 	Store    StoreStatus     `json:"store"`
@@ -142,6 +143,7 @@ func (r *Recorder) Status() *Status {
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError:  trouble,
+		Lately:     seen.lately,
 	}
 	s.Store = r.storeStatus(seen)
 	if !s.Store.OK && state == "recording" {

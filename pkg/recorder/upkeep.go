@@ -17,6 +17,7 @@ type upkeep struct {
 	next  time.Time
 	state store.State // of the disk when it was looked at last; "" before that
 	since time.Time   // when it was first seen in that state
+	pace  pace
 }
 
 // look gives up the data keys of days that are over, and reports a change of
@@ -28,6 +29,7 @@ func (r *Recorder) look() {
 		return
 	}
 	r.upkeep.next = now.Add(lookEvery)
+	r.upkeep.pace.look(r.src, now)
 	// Sessions of yesterday may still come; what is later still gets a key of
 	// its own (filer.add).
 	yesterday := session.DayOf(now.UnixNano()) - 1
