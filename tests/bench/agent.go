@@ -73,14 +73,20 @@ func (b *bench) withGateway(ctx context.Context, s setting, f func(*gateway.Gate
 }
 
 // await asks for the status twice a second until ok: asking costs the agent
-// time.
-func await(ctx context.Context, g *gateway.Gateway, ok func(*gateway.Status) bool) (*gateway.Status, error) {
+// time. When ctx ends before, the last status is returned with its error.
+func await(ctx context.Context, g *gateway.Gateway, ok func(*gateway.Status) bool) (last *gateway.Status, err error) {
 	pace := time.NewTicker(500 * time.Millisecond)
 	defer pace.Stop()
 	for {
 		s, err := g.Status(ctx)
-		if err == nil && ok(s) || ctx.Err() != nil {
-			return s, errors.Join(err, ctx.Err())
+		if err == nil {
+			last = s
+			if ok(s) {
+				return s, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return last, errors.Join(ctx.Err(), err)
 		}
 		select {
 		case <-pace.C:
@@ -89,11 +95,17 @@ func await(ctx context.Context, g *gateway.Gateway, ok func(*gateway.Status) boo
 	}
 }
 
-// refused is the number of packets that were not recorded.
+// refusals are the outcomes of packets whose session may be missing; see
+// bpf/wire.h.
+var refusals = []string{"table_full", "half_open", "contended", "fragment_lost", "truncated"}
+
+// refused is the number of packets that should have been recorded and were not.
 func refused(s *gateway.Status) uint64 {
 	n := uint64(0)
 	for _, u := range s.Probe.Uplinks {
-		n += u.In.Seen - u.In.Outcomes["recorded"] + u.Out.Seen - u.Out.Outcomes["recorded"]
+		for _, r := range refusals {
+			n += u.In.Outcomes[r] + u.Out.Outcomes[r]
+		}
 	}
 	return n
 }

@@ -127,7 +127,7 @@ func (b *bench) trial(ctx context.Context, t traffic, rate float64, duration tim
 		}
 		wait, stop := context.WithTimeout(ctx, patience+t.idle())
 		defer stop()
-		s, err := await(wait, g, func(s *gateway.Status) bool { return s.Probe.Table.Stored >= sent.Sessions || refused(s) > 0 })
+		s, err := await(wait, g, func(s *gateway.Status) bool { return s.Probe.Table.Stored >= sent.Sessions+s.Probe.Table.Reopened || refused(s) > 0 })
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
@@ -139,7 +139,7 @@ func (b *bench) trial(ctx context.Context, t traffic, rate float64, duration tim
 			memory: float64(resident-mapped) / (1 << 20),
 			agent:  (after - before).Seconds() / sent.Took.Seconds(), traffic: sent.Busy.Seconds() / sent.Took.Seconds(),
 		}
-		o.lost = max(refused(s), sent.Sessions-min(sent.Sessions, s.Probe.Table.Stored))
+		o.lost = max(refused(s), sent.Sessions-min(sent.Sessions, s.Probe.Table.Stored-s.Probe.Table.Reopened))
 		fmt.Fprintf(os.Stderr, "bench: %s: %s a second for %v: %d not stored in time (%d packets refused); agent %.0f %%, traffic %.0f %% of a CPU\n",
 			t.name, figure(o.rate), duration, o.lost, refused(s), 100*o.agent, 100*o.traffic)
 		return nil
