@@ -127,7 +127,9 @@ func (b *bench) trial(ctx context.Context, t traffic, rate float64, duration tim
 		}
 		wait, stop := context.WithTimeout(ctx, patience+t.idle())
 		defer stop()
-		s, err := await(wait, g, func(s *gateway.Status) bool { return s.Probe.Table.Stored >= sent.Sessions+s.Probe.Table.Reopened || refused(s) > 0 })
+		s, err := await(wait, g, func(s *gateway.Status) bool {
+			return s.Probe.Table.Stored >= sent.Sessions+s.Probe.Table.Reopened || refused(s) > 0
+		})
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
