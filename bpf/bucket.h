@@ -19,7 +19,14 @@
 #define ROLLED _Pragma("clang loop unroll(disable)")
 
 #define LOCK_TRIES 2048 /* some 20 us: a lock is held for less than one */
+#define SECOND_LOCK_TRIES 64 /* of a bucket that is not home, with the home's lock held */
 #define NOT_FOUND -1
+#define NO_BUCKET 0xffffffffu
+
+#define WORD_LOCK (1ULL << WORD_LOCK_SHIFT)
+#define WORD_OVERFLOWS (1ULL << WORD_OVERFLOW_SHIFT) /* one of them */
+#define WORD_OVERFLOW (WORD_LOCK - WORD_OVERFLOWS)
+#define WORD_EACH 0x041041041041ULL /* bit 0 of each slot's field */
 
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
@@ -61,6 +68,12 @@ static __always_inline __u32 chain_bucket(__u64 hash, __u32 i)
 	return (hash + i * (hash >> 40 | 1)) & (buckets - 1);
 }
 
+/* 1 to 31, from bits of the hash that choose neither the home nor the way on from there. */
+static __always_inline __u64 hash_tag(__u64 hash)
+{
+	return ((hash >> 26 & 0x3fff) * WORD_TAG >> 14) + 1;
+}
+
 /* Where in its bucket a session is looked for first. */
 static __always_inline __u32 chain_start(__u64 hash)
 {
@@ -82,10 +95,6 @@ static __always_inline struct slot *slot_at(__u32 index)
 	return b ? &b->slot[index % SLOTS_PER_BUCKET] : NULL;
 }
 
-#define WORD_LOCK (1ULL << WORD_LOCK_SHIFT)
-#define WORD_OVERFLOWS (1ULL << WORD_OVERFLOW_SHIFT) /* one */
-#define WORD_OVERFLOW (WORD_LOCK - WORD_OVERFLOWS)
-
 static __always_inline __u64 *bucket_word(__u32 bucket)
 {
 	__u32 line = bucket / BUCKETS_PER_LINE;
@@ -105,6 +114,72 @@ static __always_inline __u32 next_generation(__u32 state, __u32 phase)
 	return ((state >> STATE_GEN_SHIFT) + 1) << STATE_GEN_SHIFT | phase;
 }
 
+/* One bit for each slot with this tag, at 6n+5; tag 0: each slot that no packet can find. */
+static __always_inline __u64 word_matches(__u64 word, __u64 tag)
+{
+	__u64 differ = (word & WORD_EACH * WORD_TAG) ^ WORD_EACH * tag;
+
+	return ~(differ + WORD_EACH * WORD_TAG) & WORD_EACH * WORD_HALF_OPEN;
+}
+
+/* The slot of the lowest bit: the product moves slot n's number, at bit 56-6n, to the top. */
+static __always_inline __u32 lowest_slot(__u64 matches)
+{
+	return (matches & -matches) * 0x420c41461c000ULL >> 61;
+}
+
+/* The first slot of matches from start on, coming round. */
+static __always_inline __u32 first_slot(__u64 matches, __u32 start)
+{
+	__u32 shift = start * WORD_SLOT_BITS;
+	__u64 turned = matches >> shift | matches << (SLOTS_PER_BUCKET * WORD_SLOT_BITS - shift);
+
+	return (lowest_slot(turned) + start) % SLOTS_PER_BUCKET;
+}
+
+static __always_inline __u64 slot_field(__u32 n, __u64 bits)
+{
+	return bits << n * WORD_SLOT_BITS;
+}
+
+/* May one more half-open session live in this bucket? */
+static __always_inline bool word_has_share(__u64 word)
+{
+	__u64 ones = word / WORD_HALF_OPEN & WORD_EACH;
+
+	return half_open_cap >= SLOTS_PER_BUCKET ||
+	       (ones * WORD_EACH >> (SLOTS_PER_BUCKET - 1) * WORD_SLOT_BITS & 0xf) < half_open_cap;
+}
+
+/* Atomics whose result is used, so that they are the ordering forms of the instructions. */
+static __always_inline void word_clear(__u64 *word, __u64 bits)
+{
+	__u64 before = __sync_fetch_and_and(word, ~bits);
+
+	asm volatile("" : : "r"(before));
+}
+
+static __always_inline void word_set(__u64 *word, __u64 bits)
+{
+	__u64 before = __sync_fetch_and_or(word, bits);
+
+	asm volatile("" : : "r"(before));
+}
+
+/* Sets or clears the half-open bit of a slot. */
+static __always_inline void mark_half_open(__u32 index, bool half_open)
+{
+	__u64 *word = bucket_word(index / SLOTS_PER_BUCKET);
+	__u64 bit = slot_field(index % SLOTS_PER_BUCKET, WORD_HALF_OPEN);
+
+	if (!word)
+		return;
+	if (half_open)
+		word_set(word, bit);
+	else if (READ_ONCE(*word) & bit)
+		word_clear(word, bit);
+}
+
 /* Does any live session lie beyond this bucket on its chain? */
 static __always_inline bool bucket_overflows(__u32 bucket)
 {
@@ -113,14 +188,14 @@ static __always_inline bool bucket_overflows(__u32 bucket)
 	return word && (READ_ONCE(*word) & WORD_OVERFLOW);
 }
 
-static __always_inline bool bucket_lock(__u32 bucket)
+static __always_inline bool bucket_lock(__u32 bucket, int tries)
 {
 	__u64 *word = bucket_word(bucket);
 
 	if (!word)
 		return false;
 	ROLLED
-	for (int i = 0; i < LOCK_TRIES; i++) {
+	for (int i = 0; i < tries; i++) {
 		__u64 seen = READ_ONCE(*word);
 
 		if (!(seen & WORD_LOCK) &&
@@ -133,34 +208,27 @@ static __always_inline bool bucket_lock(__u32 bucket)
 static __always_inline void bucket_unlock(__u32 bucket)
 {
 	__u64 *word = bucket_word(bucket);
-	__u64 before;
 
-	if (!word)
-		return;
-	before = __sync_fetch_and_and(word, ~WORD_LOCK);
-	/* The result is used, so that this is the ordering form of the instruction. */
-	asm volatile("" : : "r"(before));
+	if (word)
+		word_clear(word, WORD_LOCK);
 }
 
-/* Where in one bucket is this key? NOT_FOUND, or 0 to SLOTS_PER_BUCKET - 1. */
-static __always_inline int bucket_find(__u32 bucket, __u32 start, const struct key *k)
+/* Which of these slots holds the key? NOT_FOUND, or 0 to SLOTS_PER_BUCKET - 1. */
+static __always_inline int bucket_match(struct bucket *b, __u64 matches, const struct key *k)
 {
-	struct bucket *b = bpf_map_lookup_elem(&sessions, &bucket);
-
-	if (!b)
-		return NOT_FOUND;
 	ROLLED
-	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
-		__u32 n = (start + i) % SLOTS_PER_BUCKET;
+	for (int i = 0; i < SLOTS_PER_BUCKET && matches; i++) {
+		__u32 n = lowest_slot(matches);
 
 		if ((READ_ONCE(b->slot[n].state) & STATE_MATCHES) && key_equal(&b->slot[n].key, k))
 			return n;
+		matches &= matches - 1;
 	}
 	return NOT_FOUND;
 }
 
-/* The slot index of a session, looked for along its chain from bucket number `from`. */
-__noinline int chain_find(struct packet *p, __u32 from)
+/* The slot index of a session, looked for along its chain. */
+__noinline int chain_find(struct packet *p)
 {
 	if (!p)
 		return NOT_FOUND;
@@ -168,14 +236,17 @@ __noinline int chain_find(struct packet *p, __u32 from)
 	for (__u32 i = 0; i < MAX_CHAIN; i++) {
 		__u32 bucket = chain_bucket(p->hash, i);
 		__u64 *word = bucket_word(bucket);
+		struct bucket *b = bpf_map_lookup_elem(&sessions, &bucket);
+		__u64 seen;
 		int n;
 
-		if (i >= from) {
-			n = bucket_find(bucket, chain_start(p->hash), &p->key);
-			if (n != NOT_FOUND)
-				return bucket * SLOTS_PER_BUCKET + n;
-		}
-		if (!word || !(READ_ONCE(*word) & WORD_OVERFLOW))
+		if (!word || !b)
+			break;
+		seen = READ_ONCE(*word);
+		n = bucket_match(b, word_matches(seen, hash_tag(p->hash)), &p->key);
+		if (n != NOT_FOUND)
+			return bucket * SLOTS_PER_BUCKET + n;
+		if (!(seen & WORD_OVERFLOW))
 			break;
 	}
 	return NOT_FOUND;
@@ -194,50 +265,78 @@ static __always_inline bool can_take_over(__u32 state)
 }
 
 /*
- * Makes one slot of a bucket BUSY for the caller: a free one, else one that
- * holds nothing that is not on disk. NOT_FOUND, or the slot's index.
+ * Makes one slot of a bucket BUSY for the caller, who holds the lock of the
+ * bucket: a free one, else one that holds nothing that is not on disk. field
+ * becomes the slot's in the word. NOT_FOUND, or the slot's index.
  */
-__noinline int bucket_claim(__u32 bucket, __u32 start)
+__noinline int bucket_claim(__u32 bucket, __u32 start, __u32 field)
 {
 	struct bucket *b = bpf_map_lookup_elem(&sessions, &bucket);
+	__u64 *word = bucket_word(bucket);
 
-	if (!b)
+	if (!b || !word)
 		return NOT_FOUND;
 	ROLLED
-	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
+	for (__u32 i = 0; i < 2 * SLOTS_PER_BUCKET; i++) {
 		__u32 n = (start + i) % SLOTS_PER_BUCKET;
 		__u32 state = READ_ONCE(b->slot[n].state);
 
-		if ((state & STATE_PHASE) == PHASE_FREE &&
-		    state_swap(&b->slot[n], state, next_generation(state, PHASE_BUSY)))
-			return bucket * SLOTS_PER_BUCKET + n;
-	}
-	ROLLED
-	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
-		__u32 n = (start + i) % SLOTS_PER_BUCKET;
-		__u32 state = READ_ONCE(b->slot[n].state);
-
-		if (can_take_over(state) &&
-		    state_swap(&b->slot[n], state, next_generation(state, PHASE_BUSY))) {
+		if (i < SLOTS_PER_BUCKET ? (state & STATE_PHASE) != PHASE_FREE :
+					   !can_take_over(state))
+			continue;
+		if (!state_swap(&b->slot[n], state, next_generation(state, PHASE_BUSY)))
+			continue;
+		if (i >= SLOTS_PER_BUCKET)
 			COUNT(taken_over, 1);
-			return bucket * SLOTS_PER_BUCKET + n;
-		}
+		if (READ_ONCE(*word) & slot_field(n, WORD_TAG | WORD_HALF_OPEN))
+			word_clear(word, slot_field(n, WORD_TAG | WORD_HALF_OPEN));
+		if (field)
+			word_set(word, slot_field(n, field));
+		return bucket * SLOTS_PER_BUCKET + n;
 	}
 	return NOT_FOUND;
 }
 
+/* bucket_claim for one whose lock is that of another home. */
+static __always_inline int bucket_lock_claim(__u32 bucket, __u32 held, __u32 start, __u32 field)
+{
+	int index;
+
+	if (bucket != held && !bucket_lock(bucket, SECOND_LOCK_TRIES))
+		return NOT_FOUND;
+	index = bucket_claim(bucket, start, field);
+	if (bucket != held)
+		bucket_unlock(bucket);
+	return index;
+}
+
 /*
  * A BUSY slot for a new session, along its chain; each bucket passed is told
- * so before the session can be looked for.
+ * so before the session can be looked for. The home's lock is held. A half-open
+ * session passes by buckets in which such ones hold their share, but only one
+ * of them: a flood is to be refused at little cost. Returns the slot's index,
+ * or the negative of an outcome.
  */
-__noinline int chain_claim(__u64 hash)
+__noinline int chain_claim(__u64 hash, __u32 half_open)
 {
+	__u32 field = hash_tag(hash) | (half_open ? WORD_HALF_OPEN : 0);
+	int refusal = -OUTCOME_TABLE_FULL;
+
 	ROLLED
 	for (__u32 i = 0; i < MAX_CHAIN; i++) {
 		__u32 bucket = chain_bucket(hash, i);
-		int index = bucket_claim(bucket, chain_start(hash));
-		__u64 *word;
+		__u64 *word = bucket_word(bucket);
+		int index;
 
+		if (!word)
+			return refusal;
+		if (half_open && !word_has_share(READ_ONCE(*word))) {
+			if (refusal == -OUTCOME_HALF_OPEN)
+				return refusal;
+			refusal = -OUTCOME_HALF_OPEN;
+			continue;
+		}
+		index = bucket_lock_claim(bucket, chain_bucket(hash, 0), chain_start(hash), field);
 		if (index == NOT_FOUND)
 			continue;
 		ROLLED
@@ -248,15 +347,15 @@ __noinline int chain_claim(__u64 hash)
 		}
 		return index;
 	}
-	return NOT_FOUND;
+	return refusal;
 }
 
-/* A BUSY slot anywhere, for a session that no packet looks for any more. */
-static __always_inline int grave_claim(__u64 hash)
+/* A BUSY slot anywhere, for a session that no packet looks for any more; held is the bucket whose lock is. */
+static __always_inline int grave_claim(__u64 hash, __u32 held)
 {
 	ROLLED
 	for (__u32 i = 0; i < MAX_CHAIN; i++) {
-		int index = bucket_claim(chain_bucket(hash, i), chain_start(hash));
+		int index = bucket_lock_claim(chain_bucket(hash, i), held, chain_start(hash), 0);
 
 		if (index != NOT_FOUND)
 			return index;

@@ -20,10 +20,23 @@
 #define CARRY_FLAGS \
 	(FLAGS_REUSE_MASK | FLAGS_BOTH(0xffu)) /* what other bits mean is the other table's */
 
+/*
+ * Established: it can be told from the TCP flags, because an initiator's first
+ * ACK is most often in a packet without SYN.
+ */
+static __always_inline __u32 carry_flags(__u8 proto, __u32 state, __u32 flags)
+{
+	__u32 shift = state & STATE_INITIATOR_B ? FLAGS_B_SHIFT : FLAGS_A_SHIFT;
+
+	if (proto == IPPROTO_TCP && !(state & STATE_MIDSTREAM) && !(flags >> shift & TCP_ACK))
+		return flags;
+	return flags | FLAGS_ESTABLISHED;
+}
+
 /* It has ended: any slot will do, because no packet looks for it. */
 static __always_inline int carry_closed(const struct packet *p, __u32 state, __u32 flags)
 {
-	int to = grave_claim(finish(p->hash + p->first));
+	int to = grave_claim(finish(p->hash + p->first), NO_BUCKET);
 	struct slot *s = to == NOT_FOUND ? NULL : slot_at(to);
 	__u32 busy;
 
@@ -44,8 +57,8 @@ static __always_inline int carry_closed(const struct packet *p, __u32 state, __u
 /* No packet has come since: it goes on in a slot of its own. */
 static __always_inline int carry_insert(const struct packet *p, __u32 state, __u32 flags)
 {
-	int index = chain_claim(p->hash);
-	struct slot *s = index == NOT_FOUND ? NULL : slot_at(index);
+	int index = chain_claim(p->hash, false); /* it was let in already */
+	struct slot *s = index < 0 ? NULL : slot_at(index);
 	__u32 busy, marks = state & (CARRY_MARKS | STATE_STORED);
 
 	if (!s)
@@ -58,8 +71,11 @@ static __always_inline int carry_insert(const struct packet *p, __u32 state, __u
 	s->last = p->now;
 	s->flags = flags;
 	state_swap(s, busy, (busy & ~STATE_PHASE) | PHASE_LIVE | marks);
-	if (!(state & STATE_STORED))
+	if (!(state & STATE_STORED)) {
+		if (!(flags & FLAGS_ESTABLISHED))
+			mark_half_open(index, true);
 		COUNT(carried, 1);
+	}
 	return CARRY_DONE;
 }
 
@@ -95,7 +111,8 @@ static __always_inline int carry_merge(const struct packet *p, __u32 index, __u3
 		next = (found & ~(CARRY_MARKS & ~STATE_FRAGMENT)) | (state & CARRY_MARKS);
 		s->first = p->first;
 	}
-	__sync_fetch_and_or(&s->flags, flags);
+	if (flags & ~__sync_fetch_and_or(&s->flags, flags) & FLAGS_ESTABLISHED)
+		mark_half_open(index, false);
 	if ((__s64)(p->now - READ_ONCE(s->last)) > 0)
 		WRITE_ONCE(s->last, p->now);
 	/* Refused only when the agent changes it at this moment, and that is who runs this. */
@@ -109,12 +126,12 @@ static __always_inline int carry(struct packet *p, __u32 state, __u32 flags)
 	__u32 home = chain_bucket(p->hash, 0);
 	int index, result;
 
-	flags &= CARRY_FLAGS;
+	flags = carry_flags(p->proto, state, flags & CARRY_FLAGS);
 	if ((state & STATE_PHASE) != PHASE_LIVE)
 		return carry_closed(p, state, flags);
-	if (!bucket_lock(home))
+	if (!bucket_lock(home, LOCK_TRIES))
 		return CARRY_CONTENDED;
-	index = chain_find(p, 0);
+	index = chain_find(p);
 	if (index == NOT_FOUND)
 		result = carry_insert(p, state, flags);
 	else

@@ -24,14 +24,13 @@ static __always_inline struct table_counters *table_counters(void)
 			counters_->field += (n);                     \
 	} while (0)
 
-/* Returns whether the event went out. */
-static __always_inline bool emit(__u32 slot, __u32 state, __u16 kind, __u64 now)
+static __always_inline void emit(__u32 slot, __u32 state, __u16 kind, __u64 now)
 {
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
 	if (!e) {
 		COUNT(ring_full, 1);
-		return false;
+		return;
 	}
 	e->slot = slot;
 	e->kind = kind;
@@ -39,7 +38,6 @@ static __always_inline bool emit(__u32 slot, __u32 state, __u16 kind, __u64 now)
 	e->time = now;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	COUNT(ring_sent, 1);
-	return true;
 }
 
 #endif /* EDGELOG_EMIT_H */

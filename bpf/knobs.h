@@ -49,6 +49,9 @@ volatile const __u64 idle_udp = 60 * NSEC_PER_SEC;
 volatile const __u64 idle_icmp = 60 * NSEC_PER_SEC;
 volatile const __u64 idle_other = 60 * NSEC_PER_SEC;
 
+/* Most half-open sessions in one bucket; SLOTS_PER_BUCKET: no limit. */
+volatile const __u32 half_open_cap = SLOTS_PER_BUCKET;
+
 /* How long fragments of one datagram may be apart, ns. */
 volatile const __u64 fragment_window = 30 * NSEC_PER_SEC;
 

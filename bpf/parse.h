@@ -59,6 +59,8 @@ struct packet {
 	__u8 egress;
 	__u8 orphan; /* stands for fragments whose first fragment never came */
 	__u8 reserved;
+	__u32 marks; /* STATE_LOCAL_A or STATE_LOCAL_B, once the border was asked */
+	__u32 reserved2;
 };
 
 struct vlan_header {

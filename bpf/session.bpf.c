@@ -31,6 +31,7 @@
 #include "border.h"
 #include "emit.h"
 #include "bucket.h"
+#include "sample.h"
 #include "table.h"
 #include "carry.h"
 #include "fragment.h"

@@ -35,6 +35,7 @@
 #include "emit.h"
 #include "maps.h"
 #include "parse.h"
+#include "sample.h"
 
 #define NEEDS_LOCK -2
 #define UPDATE_TRIES 4 /* the agent touches a slot at most a few times in its life */
@@ -64,18 +65,24 @@ static __always_inline __u32 tcp_side_flags(const struct packet *p)
 	return (__u32)p->tcp << (p->side ? FLAGS_B_SHIFT : FLAGS_A_SHIFT);
 }
 
+/* TCP that a packet begins with SYN or SYN+ACK: half-open, until one without SYN and RST comes. */
+static __always_inline bool begins_half_open(const struct packet *p)
+{
+	return p->tcp & TCP_SYN;
+}
+
 /*
- * Fills a BUSY slot with a new session and lets packets find it; marks are
- * state bits about the place of its ends and of the slot.
+ * Fills a slot that is the caller's alone, whose state is `from`, with a new
+ * session, and lets packets find it; marks are state bits about the place of
+ * its ends and of the slot.
  */
 static __always_inline void slot_begin(struct slot *s, __u32 index, const struct packet *p,
-				       __u32 marks, __u32 reuse)
+				       __u32 from, __u32 state, __u32 reuse)
 {
-	__u32 busy = READ_ONCE(s->state);
-	__u32 state = (busy & ~STATE_PHASE) | PHASE_LIVE | marks;
 	__u32 flags = reuse & FLAGS_REUSE_MASK;
 	bool initiator = p->side;
 
+	state |= PHASE_LIVE;
 	if (p->proto == IPPROTO_TCP && profile != PROFILE_SOURCE) {
 		flags |= tcp_side_flags(p);
 		if (!(p->tcp & TCP_SYN)) {
@@ -86,6 +93,8 @@ static __always_inline void slot_begin(struct slot *s, __u32 index, const struct
 			initiator = !initiator;
 		}
 	}
+	if (!begins_half_open(p))
+		flags |= FLAGS_ESTABLISHED;
 	if (initiator)
 		state |= STATE_INITIATOR_B;
 	if (p->fragment)
@@ -96,9 +105,7 @@ static __always_inline void slot_begin(struct slot *s, __u32 index, const struct
 	s->first = p->first;
 	s->last = p->now;
 	s->flags = flags;
-	if (emit(index, state, EVENT_STARTED, p->first))
-		state |= STATE_REPORTED;
-	state_swap(s, busy, state);
+	state_swap(s, from, state);
 	COUNT(started, 1);
 	if (tcp_closing(flags))
 		emit(index, state, EVENT_CLOSING, p->now);
@@ -107,7 +114,7 @@ static __always_inline void slot_begin(struct slot *s, __u32 index, const struct
 /* Remembers, if there is room at home, that this is not to be recorded. */
 static __always_inline void slot_negative(const struct packet *p, int outcome)
 {
-	int index = bucket_claim(chain_bucket(p->hash, 0), chain_start(p->hash));
+	int index = bucket_claim(chain_bucket(p->hash, 0), chain_start(p->hash), hash_tag(p->hash));
 	struct slot *s;
 	__u32 busy, state;
 
@@ -130,26 +137,30 @@ static __always_inline void slot_negative(const struct packet *p, int outcome)
 
 __noinline int table_insert(struct packet *p)
 {
-	__u32 marks = 0;
 	struct slot *s;
 	int outcome, index;
+	__u32 busy;
 
 	if (!p)
 		return OUTCOME_CONTENDED;
-	outcome = border_decide(p, &marks);
+	outcome = border_decide(p, &p->marks);
 	if (outcome) {
 		slot_negative(p, outcome);
 		return outcome;
 	}
-	index = chain_claim(p->hash);
-	if (index == NOT_FOUND)
-		return OUTCOME_TABLE_FULL;
+	index = chain_claim(p->hash, begins_half_open(p));
+	if (index < 0)
+		return -index;
 	s = slot_at(index);
 	if (!s)
 		return OUTCOME_TABLE_FULL;
-	if ((__u32)index / SLOTS_PER_BUCKET != chain_bucket(p->hash, 0))
-		marks |= STATE_DISPLACED;
-	slot_begin(s, index, p, marks, 0);
+	busy = READ_ONCE(s->state);
+	slot_begin(s, index, p, busy,
+		   (busy & ~STATE_PHASE) | p->marks |
+			   ((__u32)index / SLOTS_PER_BUCKET == chain_bucket(p->hash, 0) ?
+				    0 :
+				    STATE_DISPLACED),
+		   0);
 	return OUTCOME_RECORDED;
 }
 
@@ -162,7 +173,7 @@ __noinline int slot_renew(struct packet *p, __u32 index, bool split)
 {
 	struct slot *s = slot_at(index);
 	struct slot *grave;
-	__u32 state, busy;
+	__u32 state, busy, fresh;
 	int to;
 
 	if (!p || !s)
@@ -173,8 +184,9 @@ __noinline int slot_renew(struct packet *p, __u32 index, bool split)
 	busy = next_generation(state, PHASE_BUSY);
 	if (!state_swap(s, state, busy))
 		return NOT_FOUND;
+	p->marks = state & (STATE_LOCAL_A | STATE_LOCAL_B);
 	if (!(state & STATE_STORED)) {
-		to = grave_claim(finish(p->hash + s->first));
+		to = grave_claim(finish(p->hash + s->first), chain_bucket(p->hash, 0));
 		grave = to == NOT_FOUND ? NULL : slot_at(to);
 		if (!grave) {
 			state_swap(s, busy, state);
@@ -184,17 +196,20 @@ __noinline int slot_renew(struct packet *p, __u32 index, bool split)
 		grave->first = s->first;
 		grave->last = s->last;
 		grave->flags = s->flags;
-		busy = READ_ONCE(grave->state);
-		state_swap(grave, busy,
-			   (busy & ~STATE_PHASE) | PHASE_CLOSED | STATE_BURIED |
+		fresh = READ_ONCE(grave->state);
+		state_swap(grave, fresh,
+			   (fresh & ~STATE_PHASE) | PHASE_CLOSED | STATE_BURIED |
 				   (split ? STATE_SPLIT : 0) |
-				   (state & (STATE_REPORTED | STATE_INITIATOR_B | STATE_MIDSTREAM |
-					     STATE_SYNACK | STATE_FRAGMENT | STATE_ORPHAN |
-					     STATE_LOCAL_A | STATE_LOCAL_B)));
-		emit(to, busy, EVENT_CLOSED, p->now);
+				   (state & (STATE_INITIATOR_B | STATE_MIDSTREAM | STATE_SYNACK |
+					     STATE_FRAGMENT | STATE_ORPHAN | STATE_LOCAL_A |
+					     STATE_LOCAL_B)));
+		emit(to, fresh, EVENT_CLOSED, p->now);
 	}
 	COUNT(renewed, 1);
-	slot_begin(s, index, p, state & (STATE_LOCAL_A | STATE_LOCAL_B | STATE_DISPLACED),
+	mark_half_open(index, begins_half_open(p));
+	slot_begin(s, index, p, busy,
+		   (busy & ~STATE_PHASE) |
+			   (state & (STATE_LOCAL_A | STATE_LOCAL_B | STATE_DISPLACED)),
 		   s->flags + 1);
 	return OUTCOME_RECORDED;
 }
@@ -210,9 +225,13 @@ static __always_inline void slot_tcp_flags(struct slot *s, __u32 index, __u32 st
 	__u32 want = tcp_side_flags(p);
 	__u32 before;
 
+	if (want && !(p->tcp & (TCP_SYN | TCP_RST)))
+		want |= FLAGS_ESTABLISHED;
 	if ((READ_ONCE(s->flags) & want) == want)
 		return;
 	before = __sync_fetch_and_or(&s->flags, want);
+	if (want & ~before & FLAGS_ESTABLISHED)
+		mark_half_open(index, false);
 	if (!tcp_closing(before) && tcp_closing(before | want))
 		emit(index, state, EVENT_CLOSING, p->now);
 }
@@ -241,6 +260,8 @@ static __always_inline int slot_update(struct packet *p, __u32 index)
 		if (!state_swap(s, state, state & ~STATE_STORED))
 			return NOT_FOUND;
 		COUNT(reopened, 1);
+		if (!(READ_ONCE(s->flags) & FLAGS_ESTABLISHED))
+			mark_half_open(index, true);
 		if (tcp_closing(READ_ONCE(s->flags)))
 			emit(index, state, EVENT_CLOSING, p->now);
 	}
@@ -268,24 +289,18 @@ static __always_inline int slot_update(struct packet *p, __u32 index)
 __noinline int table_locked(struct packet *p)
 {
 	int outcome = NOT_FOUND;
-	__u32 home;
 
-	if (!p)
-		return OUTCOME_CONTENDED;
-	home = chain_bucket(p->hash, 0);
-	if (!bucket_lock(home))
+	if (!p || !bucket_lock(chain_bucket(p->hash, 0), LOCK_TRIES))
 		return OUTCOME_CONTENDED;
 	ROLLED
 	for (int i = 0; i < UPDATE_TRIES && outcome == NOT_FOUND; i++) {
-		int index = bucket_find(home, chain_start(p->hash), &p->key);
+		int index = chain_find(p);
 
-		if (index != NOT_FOUND)
-			index += home * SLOTS_PER_BUCKET;
-		else if (bucket_overflows(home))
-			index = chain_find(p, 1);
 		outcome = index == NOT_FOUND ? table_insert(p) : slot_update(p, index);
 	}
-	bucket_unlock(home);
+	bucket_unlock(chain_bucket(p->hash, 0));
+	if (outcome == OUTCOME_TABLE_FULL || outcome == OUTCOME_HALF_OPEN)
+		sample_refused(p, outcome);
 	return outcome == NOT_FOUND ? OUTCOME_CONTENDED : outcome;
 }
 
@@ -314,7 +329,7 @@ static __always_inline int chain_copy_find(const struct packet *p)
 {
 	struct packet *copy = packet_copy(p);
 
-	return copy ? chain_find(copy, 1) : NOT_FOUND;
+	return copy ? chain_find(copy) : NOT_FOUND;
 }
 
 /*
@@ -349,35 +364,99 @@ static __always_inline int slot_hit(struct slot *s, __u32 index, __u32 state,
 	return OUTCOME_RECORDED;
 }
 
-/* One packet; key, hash, now and first are set. Returns an outcome. */
+/*
+ * A session that is not in the table, in the case that nearly all are: a free
+ * slot at home, nothing beyond. The lock is taken by a compare-and-swap from
+ * the very word that was looked at, so that what it said still holds: only
+ * slots whose tag is the same are looked at again. Under the lock a free slot
+ * is the caller's. Returns NEEDS_LOCK where it takes more.
+ */
+__noinline int table_begin(struct packet *p)
+{
+	__u32 home, n, state, marks = 0;
+	__u64 *word, seen, free, field;
+	struct bucket *b;
+	struct slot *s;
+
+	if (!p)
+		return NEEDS_LOCK;
+	home = chain_bucket(p->hash, 0);
+	b = bpf_map_lookup_elem(&sessions, &home);
+	word = bucket_word(home);
+	if (!b || !word)
+		return NEEDS_LOCK;
+	seen = READ_ONCE(*word);
+	free = word_matches(seen, 0);
+	if (seen & (WORD_LOCK | WORD_OVERFLOW) || !free ||
+	    (begins_half_open(p) && !word_has_share(seen)))
+		return NEEDS_LOCK;
+	if (border_decide(p, &marks))
+		return NEEDS_LOCK;
+	n = first_slot(free, chain_start(p->hash));
+	s = &b->slot[n];
+	state = READ_ONCE(s->state);
+	if ((state & STATE_PHASE) != PHASE_FREE)
+		return NEEDS_LOCK;
+	field = slot_field(n, hash_tag(p->hash) | (begins_half_open(p) ? WORD_HALF_OPEN : 0));
+	if (__sync_val_compare_and_swap(word, seen, seen | WORD_LOCK | field) != seen)
+		return NEEDS_LOCK;
+	if (READ_ONCE(s->state) != state ||
+	    bucket_match(b, word_matches(seen, hash_tag(p->hash)), &p->key) != NOT_FOUND) {
+		word_clear(word, WORD_LOCK | field);
+		return NEEDS_LOCK;
+	}
+	slot_begin(s, home * SLOTS_PER_BUCKET + n, p, state, next_generation(state, 0) | marks, 0);
+	word_clear(word, WORD_LOCK);
+	return OUTCOME_RECORDED;
+}
+
+/* What was not found where it is looked for first: begins a session, or finds it elsewhere. */
+static __always_inline int table_copy_begin(const struct packet *p)
+{
+	struct packet *copy = packet_copy(p);
+	int outcome;
+
+	if (!copy)
+		return OUTCOME_CONTENDED;
+	outcome = table_begin(copy);
+	return outcome == NEEDS_LOCK ? table_locked(copy) : outcome;
+}
+
+/*
+ * One packet; key, hash, now and first are set. Returns an outcome. Most
+ * sessions lie where their hash says; of the others the tag tells where.
+ */
 static __always_inline int table_packet(const struct packet *p)
 {
-	__u32 home = chain_bucket(p->hash, 0);
+	__u32 home = chain_bucket(p->hash, 0), n = chain_start(p->hash);
 	struct bucket *b = bpf_map_lookup_elem(&sessions, &home);
-	int index = NOT_FOUND, outcome = NEEDS_LOCK;
+	__u64 *word = bucket_word(home);
+	int outcome;
 
-	if (!b)
+	if (!b || !word)
 		return OUTCOME_TABLE_FULL;
-	for (__u32 i = 0; i < SLOTS_PER_BUCKET; i++) {
-		__u32 n = (chain_start(p->hash) + i) % SLOTS_PER_BUCKET;
+	ROLLED
+	for (int i = 0; i < 2; i++) {
 		__u32 state = READ_ONCE(b->slot[n].state);
+		__u64 matches;
 
 		if ((state & STATE_MATCHES) && key_equal(&b->slot[n].key, &p->key)) {
 			outcome = slot_hit(&b->slot[n], home * SLOTS_PER_BUCKET + n, state, p);
-			if (likely(outcome != NEEDS_LOCK))
-				return outcome;
-			return table_copy_locked(p);
+			return likely(outcome != NEEDS_LOCK) ? outcome : table_copy_locked(p);
 		}
+		matches = word_matches(READ_ONCE(*word), hash_tag(p->hash));
+		if (!matches)
+			break;
+		n = lowest_slot(matches);
 	}
-	if (bucket_overflows(home)) {
-		struct slot *s;
+	if (READ_ONCE(*word) & WORD_OVERFLOW) {
+		int index = chain_copy_find(p);
+		struct slot *s = index == NOT_FOUND ? NULL : slot_at(index);
 
-		index = chain_copy_find(p);
-		s = index == NOT_FOUND ? NULL : slot_at(index);
-		if (s)
-			outcome = slot_hit(s, index, READ_ONCE(s->state), p);
+		outcome = s ? slot_hit(s, index, READ_ONCE(s->state), p) : NEEDS_LOCK;
+		return outcome == NEEDS_LOCK ? table_copy_locked(p) : outcome;
 	}
-	return outcome == NEEDS_LOCK ? table_copy_locked(p) : outcome;
+	return table_copy_begin(p);
 }
 
 #endif /* EDGELOG_TABLE_H */

@@ -64,7 +64,7 @@ enum state {
 	STATE_PHASE = 0x7,
 	STATE_MATCHES = 0x4, /* LIVE or NEGATIVE */
 	STATE_STORED = 1 << 3, /* durable on disk as it stood when this was set */
-	STATE_REPORTED = 1 << 4, /* its "started" event went through the ring */
+	/* 1 << 4 said that an event had told of the start */
 	STATE_INITIATOR_B = 1 << 5, /* endpoint b sent the first packet */
 	STATE_MIDSTREAM = 1 << 6, /* TCP without SYN */
 	STATE_SYNACK = 1 << 7, /* TCP that began with SYN+ACK */
@@ -125,7 +125,7 @@ struct bucket_line {
 
 /* What the ring buffer carries: news, never the only copy of anything. */
 enum event_kind {
-	EVENT_STARTED = 1,
+	/* 1 told of starts, for which nobody waited */
 	EVENT_CLOSING = 2, /* RST, or FIN from both sides */
 	EVENT_CLOSED = 3, /* moved away because its tuple began anew */
 };

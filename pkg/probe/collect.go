@@ -123,7 +123,7 @@ func (c *collector) takeLingering(b *Batch, now uint64, max int) {
 		switch {
 		case state>>genShift != w.state>>genShift || state&phaseMask != phaseLive:
 			c.t.untake(w.slot) // begun anew; its old content is in a grave
-		case c.early(slot, state, quiet):
+		case c.early(slot, quiet):
 			c.take(b, w.slot, state)
 		case closing(atomic.LoadUint32(&slot.Flags)):
 			c.lingering.push(waiting{w.slot, state, now}) // a straggler came
@@ -134,10 +134,10 @@ func (c *collector) takeLingering(b *Batch, now uint64, max int) {
 }
 
 // early says whether a session may be recorded although its slot stays LIVE:
-// closed and quiet, or never answered.
-func (c *collector) early(s *kernelSlot, state uint32, quiet time.Duration) bool {
+// closed and quiet, or half-open for long.
+func (c *collector) early(s *kernelSlot, quiet time.Duration) bool {
 	flags := atomic.LoadUint32(&s.Flags)
-	return closing(flags) && quiet >= c.timeouts.Linger || halfOpen(s, state, flags) && quiet >= c.timeouts.HalfOpen
+	return closing(flags) && quiet >= c.timeouts.Linger || halfOpen(flags) && quiet >= c.timeouts.HalfOpen
 }
 
 // recheck looks again at slots marked STORED a grace ago: one that changed
@@ -166,6 +166,7 @@ func (c *collector) reopenIfChanged(r ref) {
 	}
 	if c.t.state(r.slot) == r.state && c.t.swap(r.slot, r.state, r.state&^stateStored) {
 		atomic.AddUint64(&c.t.meta.Stored, ^uint64(0))
+		c.t.settleHalfOpen(r.slot)
 		if !c.t.isTaken(r.slot) {
 			c.t.take(r.slot)
 			c.lingering.push(waiting{r.slot, r.state &^ stateStored, r.last})
@@ -254,7 +255,7 @@ func (c *collector) lookLive(b *Batch, slot, state uint32, now uint64) {
 			c.t.take(slot)
 			c.closed.push(waiting{slot, closed, now})
 		}
-	case c.early(s, state, quiet):
+	case c.early(s, quiet):
 		c.t.take(slot)
 		c.take(b, slot, state)
 	}
@@ -348,11 +349,18 @@ func (c *collector) markStored(r ref, now uint64) {
 		if state>>genShift != r.state>>genShift || state&phaseMask != phaseLive || state&stateStored != 0 {
 			return
 		}
+		half := isHalfOpen(state, r.flags)
+		if half { // before a program may take the slot over, and mark it for its next session
+			atomic.AndUint64(&c.t.words[r.slot/slotsPerBucket], ^bit(r.slot, wordHalfOpen))
+		}
 		if c.t.swap(r.slot, state, state|stateStored) {
 			atomic.AddUint64(&c.t.meta.Stored, 1)
 			r.state = state | stateStored
 			c.settled.push(settled{r, now})
 			return
+		}
+		if half {
+			c.t.settleHalfOpen(r.slot)
 		}
 	}
 }

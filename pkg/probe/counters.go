@@ -124,7 +124,7 @@ func tableStatus(t *table, counts *ebpf.Map) (TableStatus, error) {
 				continue
 			}
 			s.Open++
-			if halfOpen(&t.slots[slot], state, atomic.LoadUint32(&t.slots[slot].Flags)) {
+			if halfOpen(atomic.LoadUint32(&t.slots[slot].Flags)) {
 				s.HalfOpen++
 			}
 		}

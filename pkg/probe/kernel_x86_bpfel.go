@@ -69,7 +69,6 @@ type kernelEvent struct {
 type kernelEventKind uint32
 
 const (
-	kernelEventKindEVENT_STARTED kernelEventKind = 1
 	kernelEventKindEVENT_CLOSING kernelEventKind = 2
 	kernelEventKindEVENT_CLOSED  kernelEventKind = 3
 )
@@ -193,7 +192,6 @@ const (
 	kernelStateSTATE_PHASE       kernelState = 7
 	kernelStateSTATE_MATCHES     kernelState = 4
 	kernelStateSTATE_STORED      kernelState = 8
-	kernelStateSTATE_REPORTED    kernelState = 16
 	kernelStateSTATE_INITIATOR_B kernelState = 32
 	kernelStateSTATE_MIDSTREAM   kernelState = 64
 	kernelStateSTATE_SYNACK      kernelState = 128
@@ -295,6 +293,7 @@ const (
 	kernelVarForAgentTableVersion  = "for_agent_table_version"
 	kernelVarForAgentWord          = "for_agent_word"
 	kernelVarFragmentWindow        = "fragment_window"
+	kernelVarHalfOpenCap           = "half_open_cap"
 	kernelVarHashSeed0             = "hash_seed_0"
 	kernelVarHashSeed1             = "hash_seed_1"
 	kernelVarHashSeed2             = "hash_seed_2"
@@ -405,6 +404,7 @@ type kernelVariableSpecs struct {
 	ForAgentTableVersion  *ebpf.VariableSpec `ebpf:"for_agent_table_version"`
 	ForAgentWord          *ebpf.VariableSpec `ebpf:"for_agent_word"`
 	FragmentWindow        *ebpf.VariableSpec `ebpf:"fragment_window"`
+	HalfOpenCap           *ebpf.VariableSpec `ebpf:"half_open_cap"`
 	HashSeed0             *ebpf.VariableSpec `ebpf:"hash_seed_0"`
 	HashSeed1             *ebpf.VariableSpec `ebpf:"hash_seed_1"`
 	HashSeed2             *ebpf.VariableSpec `ebpf:"hash_seed_2"`
@@ -496,6 +496,7 @@ type kernelVariables struct {
 	ForAgentTableVersion  *ebpf.Variable `ebpf:"for_agent_table_version"`
 	ForAgentWord          *ebpf.Variable `ebpf:"for_agent_word"`
 	FragmentWindow        *ebpf.Variable `ebpf:"fragment_window"`
+	HalfOpenCap           *ebpf.Variable `ebpf:"half_open_cap"`
 	HashSeed0             *ebpf.Variable `ebpf:"hash_seed_0"`
 	HashSeed1             *ebpf.Variable `ebpf:"hash_seed_1"`
 	HashSeed2             *ebpf.Variable `ebpf:"hash_seed_2"`

@@ -51,7 +51,7 @@ func TestTheLifeOfATCPSession(t *testing.T) {
 		{"silence of five minutes does not end it", []packet{{0, tcp4(out, "S")}, {300 * s, tcp4(back, "SA")}},
 			[]string{tcpAB + "0s-5m0s open"}},
 		{"silence of more than five minutes does", []packet{{0, tcp4(out, "SA")}, {300*s + 1, tcp4(back, "A")}},
-			[]string{"6 192.0.2.9:80 > 10.1.2.3:40000 0s-0s idle syn-ack-first", "6 192.0.2.9:80 > 10.1.2.3:40000 5m0.000000001s-5m0.000000001s open mid-stream"}},
+			[]string{"6 192.0.2.9:80 > 10.1.2.3:40000 0s-0s half-open syn-ack-first", "6 192.0.2.9:80 > 10.1.2.3:40000 5m0.000000001s-5m0.000000001s open mid-stream"}},
 		{"a SYN with FIN, again and again", each(s, tcp4(out, "SF"), tcp4(out, "SF")),
 			[]string{tcpAB + "0s-0s fin", tcpAB + "1s-1s open"}},
 		{"time that runs back does not end it", []packet{{10 * s, tcp4(out, "S")}, {9 * s, tcp4(back, "SA")}, {11 * s, tcp4(out, "A")}},

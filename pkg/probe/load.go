@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -185,6 +186,7 @@ func loadPrograms(maps map[string]*ebpf.Map, o *Options, k knobs, names ...strin
 		"raw_ip": k.rawIP, "test_clock": k.testClock,
 		"idle_tcp": uint64(o.Timeouts.TCP), "idle_udp": uint64(o.Timeouts.UDP),
 		"idle_icmp": uint64(o.Timeouts.ICMP), "idle_other": uint64(o.Timeouts.Other),
+		"half_open_cap":   halfOpenCap(o.HalfOpenShare),
 		"fragment_window": uint64(fragmentWindow), "tick_ns": meta.TickNs, "tick_base": meta.TickBase,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -196,6 +198,12 @@ func loadPrograms(maps map[string]*ebpf.Map, o *Options, k knobs, names ...strin
 		return nil, explain("load the programs", err)
 	}
 	return coll, nil
+}
+
+// halfOpenCap is how many slots of a bucket half-open sessions may have: at
+// least one, all for a share of 1.
+func halfOpenCap(share float64) uint32 {
+	return max(1, uint32(math.Round(share*slotsPerBucket)))
 }
 
 // explain turns what the kernel said into a sentence with a remedy.

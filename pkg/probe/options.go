@@ -36,7 +36,7 @@ type Uplink struct {
 // Timeouts end sessions. Zero fields take the value of DefaultOptions.
 type Timeouts struct {
 	TCP, UDP, ICMP, Other time.Duration // silence that ends a session
-	HalfOpen              time.Duration // an unanswered SYN is recorded after this much silence
+	HalfOpen              time.Duration // a session that is still half-open is recorded after this much silence
 	Linger                time.Duration // a closed TCP session is recorded after this much silence
 }
 
@@ -53,10 +53,13 @@ type Options struct {
 
 	Slots     uint32 // of the table, a power of two; a pinned table of another size is brought over
 	RingBytes uint32 // of the event ring, a power of two and at least a page
-	Timeouts  Timeouts
-	Sweep     time.Duration // how long one walk through the whole table takes; of a large one it takes longer, and less in a rush
-	Grace     time.Duration // from closing a slot to reading it
-	Logger    *slog.Logger
+	// HalfOpenShare is the part of each bucket, and so of the table, that
+	// half-open sessions may have; 1: all of it.
+	HalfOpenShare float64
+	Timeouts      Timeouts
+	Sweep         time.Duration // how long one walk through the whole table takes; of a large one it takes longer, and less in a rush
+	Grace         time.Duration // from closing a slot to reading it
+	Logger        *slog.Logger
 	// Now is UTC, which CLOCK_MONOTONIC is measured against all the time.
 	Now func() time.Time
 
@@ -68,7 +71,7 @@ func DefaultOptions() Options {
 	return Options{
 		PinDir:  "/sys/fs/bpf/edgelog",
 		Profile: session.ProfileAccess,
-		Slots:   1 << 20, RingBytes: 1 << 22,
+		Slots:   1 << 20, RingBytes: 1 << 22, HalfOpenShare: 0.5,
 		Timeouts: Timeouts{
 			TCP: 300 * time.Second, UDP: 60 * time.Second, ICMP: 60 * time.Second, Other: 60 * time.Second,
 			HalfOpen: 30 * time.Second, Linger: 2 * time.Second,
@@ -88,6 +91,7 @@ func (o Options) withDefaults() Options {
 	set(&o.Profile, d.Profile)
 	set(&o.Slots, d.Slots)
 	set(&o.RingBytes, d.RingBytes)
+	set(&o.HalfOpenShare, d.HalfOpenShare)
 	set(&o.Timeouts.TCP, d.Timeouts.TCP)
 	set(&o.Timeouts.UDP, d.Timeouts.UDP)
 	set(&o.Timeouts.ICMP, d.Timeouts.ICMP)
@@ -118,6 +122,9 @@ func (o *Options) check() error {
 	}
 	if bits.OnesCount32(o.RingBytes) != 1 || o.RingBytes < 4096 {
 		return fmt.Errorf("%w: ring of %d bytes: use a power of two from 4096", ErrOptions, o.RingBytes)
+	}
+	if !(o.HalfOpenShare > 0 && o.HalfOpenShare <= 1) {
+		return fmt.Errorf("%w: a share of %v for half-open sessions: use more than 0 and at most 1", ErrOptions, o.HalfOpenShare)
 	}
 	if len(o.Uplinks) > maxUplinks {
 		return fmt.Errorf("%w: %d uplinks: at most %d are supported", ErrOptions, len(o.Uplinks), maxUplinks)

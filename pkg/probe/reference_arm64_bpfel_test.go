@@ -48,6 +48,7 @@ const (
 	referenceVarBorderFilter         = "border_filter"
 	referenceVarBuckets              = "buckets"
 	referenceVarFragmentWindow       = "fragment_window"
+	referenceVarHalfOpenCap          = "half_open_cap"
 	referenceVarHashSeed0            = "hash_seed_0"
 	referenceVarHashSeed1            = "hash_seed_1"
 	referenceVarHashSeed2            = "hash_seed_2"
@@ -138,6 +139,7 @@ type referenceVariableSpecs struct {
 	BorderFilter         *ebpf.VariableSpec `ebpf:"border_filter"`
 	Buckets              *ebpf.VariableSpec `ebpf:"buckets"`
 	FragmentWindow       *ebpf.VariableSpec `ebpf:"fragment_window"`
+	HalfOpenCap          *ebpf.VariableSpec `ebpf:"half_open_cap"`
 	HashSeed0            *ebpf.VariableSpec `ebpf:"hash_seed_0"`
 	HashSeed1            *ebpf.VariableSpec `ebpf:"hash_seed_1"`
 	HashSeed2            *ebpf.VariableSpec `ebpf:"hash_seed_2"`
@@ -202,6 +204,7 @@ type referenceVariables struct {
 	BorderFilter         *ebpf.Variable `ebpf:"border_filter"`
 	Buckets              *ebpf.Variable `ebpf:"buckets"`
 	FragmentWindow       *ebpf.Variable `ebpf:"fragment_window"`
+	HalfOpenCap          *ebpf.Variable `ebpf:"half_open_cap"`
 	HashSeed0            *ebpf.Variable `ebpf:"hash_seed_0"`
 	HashSeed1            *ebpf.Variable `ebpf:"hash_seed_1"`
 	HashSeed2            *ebpf.Variable `ebpf:"hash_seed_2"`

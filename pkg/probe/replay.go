@@ -27,6 +27,9 @@ type ReplayOptions struct {
 	Profile  session.Profile // default: ProfileSession
 	Timeouts Timeouts        // Linger and HalfOpen are not used: nothing has to be written early
 	RawIP    bool            // frames begin with IP
+	// HalfOpenShare is that of Options; 0: 1, so that a capture of a flood is
+	// replayed as far as the table has room.
+	HalfOpenShare float64
 	// OverlappingAddresses makes VLAN ids part of a session's key.
 	OverlappingAddresses bool
 	// Emit gets sessions as they end; the slice is reused.
@@ -60,10 +63,13 @@ func OpenReplay(opt ReplayOptions) (*Replay, error) {
 func openReplay(opt ReplayOptions, ring uint32, testClock bool) (*Replay, error) {
 	o := Options{
 		Profile: opt.Profile, Local: opt.Local, Exempt: opt.Exempt, Slots: opt.Slots, RingBytes: ring,
-		Timeouts: opt.Timeouts, OverlappingAddresses: opt.OverlappingAddresses,
+		Timeouts: opt.Timeouts, OverlappingAddresses: opt.OverlappingAddresses, HalfOpenShare: opt.HalfOpenShare,
 	}
 	if o.Profile == 0 {
 		o.Profile = session.ProfileSession
+	}
+	if o.HalfOpenShare == 0 {
+		o.HalfOpenShare = 1
 	}
 	o = o.withDefaults()
 	if err := o.check(); err != nil {

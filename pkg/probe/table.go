@@ -94,6 +94,9 @@ func (t *table) chainBucket(hash uint64, i int) uint32 {
 	return uint32((hash + uint64(i)*(hash>>40|1)) & t.mask)
 }
 
+// hashTag is hash_tag of bpf/bucket.h.
+func hashTag(hash uint64) uint64 { return (hash>>26&0x3fff)*wordTag>>14 + 1 }
+
 func (t *table) state(slot uint32) uint32 { return atomic.LoadUint32(&t.slots[slot].State) }
 
 func (t *table) swap(slot, from, to uint32) bool {
@@ -103,7 +106,51 @@ func (t *table) swap(slot, from, to uint32) bool {
 // closeSlot makes a LIVE slot CLOSED; it is found by no packet from then on.
 func (t *table) closeSlot(slot, state, mark uint32) (closed uint32, ok bool) {
 	closed = state&^phaseMask | phaseClosed | mark
-	return closed, t.swap(slot, state, closed)
+	if !t.swap(slot, state, closed) {
+		return closed, false
+	}
+	t.clearField(slot)
+	return closed, true
+}
+
+// bit is where bits of a slot's field stand in the word of its bucket.
+func bit(slot uint32, bits uint64) uint64 { return bits << (slot % slotsPerBucket * wordSlotBits) }
+
+// clearField takes a slot that no packet finds any more out of its bucket's
+// word. It always comes before the slot is FREE, so that done twice, by this
+// agent or the next, it does no harm.
+func (t *table) clearField(slot uint32) {
+	if word, mask := &t.words[slot/slotsPerBucket], bit(slot, wordTag|wordHalfOpen); atomic.LoadUint64(word)&mask != 0 {
+		atomic.AndUint64(word, ^mask)
+	}
+}
+
+// isHalfOpen says what the half-open bit of a slot should be: it counts
+// sessions that are not on disk.
+func isHalfOpen(state, flags uint32) bool {
+	return state&(phaseMask|stateStored) == phaseLive && flags&flagsEstablished == 0
+}
+
+// settleHalfOpen sets the half-open bit of a slot to what its session is.
+// Programs change the session first and then the bit, as this does, and look
+// no second time: so this looks again until nothing has changed meanwhile.
+func (t *table) settleHalfOpen(slot uint32) {
+	word, mask := &t.words[slot/slotsPerBucket], bit(slot, wordHalfOpen)
+	for range settleTries {
+		state, flags := t.state(slot), atomic.LoadUint32(&t.slots[slot].Flags)
+		switch want := isHalfOpen(state, flags); {
+		case state&phaseMask == phaseBusy:
+			continue // for less than a microsecond
+		case want == (atomic.LoadUint64(word)&mask != 0):
+		case want:
+			atomic.OrUint64(word, mask)
+		default:
+			atomic.AndUint64(word, ^mask)
+		}
+		if t.state(slot) == state && atomic.LoadUint32(&t.slots[slot].Flags) == flags {
+			return
+		}
+	}
 }
 
 // free wipes a slot and gives it back, if it still has that state. First it is
@@ -115,6 +162,7 @@ func (t *table) free(slot, state uint32) bool {
 	if !t.swap(slot, state, mine) {
 		return false
 	}
+	t.clearField(slot)
 	s := &t.slots[slot]
 	if state&stateDisplaced != 0 && !isWiped(state) {
 		t.leaveChain(slot, t.hashKey(&s.Key))
@@ -143,10 +191,11 @@ func (t *table) take(slot uint32)         { t.taken[slot/32] |= 1 << (slot % 32)
 func (t *table) untake(slot uint32)       { t.taken[slot/32] &^= 1 << (slot % 32) }
 func (t *table) isTaken(slot uint32) bool { return t.taken[slot/32]&(1<<(slot%32)) != 0 }
 
+const settleTries = 1 << 10
+
 const (
 	fin = uint32(session.FIN)
 	rst = uint32(session.RST)
-	syn = uint32(session.SYN)
 )
 
 func bothSides(f uint32) uint32 { return f<<flagsAShift | f<<flagsBShift }
@@ -158,20 +207,12 @@ func closing(flags uint32) bool {
 
 func proto(k *kernelKey) uint8 { return uint8(k.RealmProto >> realmBits) }
 
-// halfOpen: a SYN that the other side has not answered with anything.
-func halfOpen(s *kernelSlot, state, flags uint32) bool {
-	if proto(&s.Key) != session.TCP || state&(stateMidstream|stateSynAck) != 0 {
-		return false
-	}
-	a, b := flags>>flagsAShift&0xff, flags>>flagsBShift
-	if state&stateInitiatorB != 0 {
-		a, b = b, a
-	}
-	return a&syn != 0 && b == 0
-}
+// halfOpen: TCP that began with SYN or SYN+ACK, in which every packet since had
+// SYN or RST.
+func halfOpen(flags uint32) bool { return flags&flagsEstablished == 0 }
 
 // endReason reads from a slot why its session ended.
-func endReason(s *kernelSlot, state, flags uint32) session.EndReason {
+func endReason(state, flags uint32) session.EndReason {
 	switch {
 	case flags&bothSides(rst) != 0:
 		return session.EndRST
@@ -179,7 +220,7 @@ func endReason(s *kernelSlot, state, flags uint32) session.EndReason {
 		return session.EndFIN
 	case state&stateBuried != 0 && state&stateSplit == 0:
 		return session.EndFIN // one side's FIN, and then the tuple began anew
-	case halfOpen(s, state, flags):
+	case halfOpen(flags):
 		return session.EndHalfOpen
 	}
 	return session.EndIdle
@@ -204,7 +245,7 @@ func (t *table) read(slot, state uint32, localOnly bool, into *session.Session) 
 		Initiator: addr(s.Key.AddrA), InitiatorPort: port(s.Key.PortA), InitiatorTCP: uint8(flags >> flagsAShift),
 		Responder: addr(s.Key.AddrB), ResponderPort: port(s.Key.PortB), ResponderTCP: uint8(flags >> flagsBShift),
 		Proto: proto(&s.Key), Reuse: uint8(flags & flagsReuse),
-		EndReason: endReason(s, state, flags),
+		EndReason: endReason(state, flags),
 	}
 	local := session.SideUnknown
 	switch {

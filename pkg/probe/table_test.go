@@ -59,43 +59,6 @@ func udpN(i uint32) []byte {
 	return udp4(netip.AddrFrom4(a), b4, 5000, 53)
 }
 
-// checkTable verifies what must hold of a table at rest: no slot is BUSY, no
-// lock is held, each live session is found on its chain, and the overflow
-// counts are exactly those of the sessions placed beyond a bucket.
-func checkTable(t testing.TB, tb *table) {
-	t.Helper()
-	want := map[uint32]uint32{}
-	for slot := range uint32(len(tb.slots)) {
-		state := tb.state(slot)
-		switch state & phaseMask {
-		case phaseBusy:
-			t.Fatalf("slot %d is busy", slot)
-		case phaseLive, phaseClosed:
-			if state&stateBuried != 0 {
-				continue
-			}
-			hash := tb.hashKey(&tb.slots[slot].Key)
-			found := false
-			for i := range maxChain {
-				b := tb.chainBucket(hash, i)
-				if b == slot/slotsPerBucket {
-					found = true
-					break
-				}
-				want[b]++
-			}
-			if !found {
-				t.Fatalf("slot %d is not on the chain of its key", slot)
-			}
-		}
-	}
-	for b := range uint32(tb.mask + 1) {
-		if tb.words[b] != uint64(want[b])*wordOverflows {
-			t.Fatalf("bucket %d: word %#x, %d sessions were placed beyond it", b, tb.words[b], want[b])
-		}
-	}
-}
-
 func TestATableTakesSessionsUntilItIsFullAndGivesEverySlotBack(t *testing.T) {
 	r, err := openReplay(ReplayOptions{Slots: MinSlots, Emit: func([]session.Session) {}}, 4096, true)
 	if err != nil {

@@ -22,9 +22,10 @@ const (
 	stateDisplaced  = uint32(kernelStateSTATE_DISPLACED)
 	genShift        = uint32(kernelStateSTATE_GEN_SHIFT)
 
-	flagsReuse  = uint32(kernelFlagsFLAGS_REUSE_MASK)
-	flagsAShift = uint32(kernelFlagsFLAGS_A_SHIFT)
-	flagsBShift = uint32(kernelFlagsFLAGS_B_SHIFT)
+	flagsReuse       = uint32(kernelFlagsFLAGS_REUSE_MASK)
+	flagsEstablished = uint32(kernelFlagsFLAGS_ESTABLISHED)
+	flagsAShift      = uint32(kernelFlagsFLAGS_A_SHIFT)
+	flagsBShift      = uint32(kernelFlagsFLAGS_B_SHIFT)
 
 	wordSlotBits  = uint32(kernelWordWORD_SLOT_BITS)
 	wordTag       = uint64(kernelWordWORD_TAG)

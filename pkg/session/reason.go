@@ -12,7 +12,7 @@ const (
 	EndFIN      EndReason = 1 // FIN from both sides (RFC 9293 §3.6)
 	EndRST      EndReason = 2 // RST from one side (RFC 9293 §3.5.2)
 	EndIdle     EndReason = 3 // silence longer than the protocol's timeout
-	EndHalfOpen EndReason = 4 // a SYN that the other side never answered, given up after its own shorter timeout
+	EndHalfOpen EndReason = 4 // TCP that never got beyond SYN and SYN+ACK, given up after its own shorter timeout
 	EndShutdown EndReason = 5 // the agent was told to drain the table and stop
 	EndEvicted  EndReason = 6 // pushed out of a full table
 	EndSample   EndReason = 7 // not an end: a sample record
