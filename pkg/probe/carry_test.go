@@ -375,6 +375,17 @@ func TestABringingOverThatIsKilledAtAnyMomentGoesOn(t *testing.T) {
 	}
 }
 
+// TestThisVersionWillBeUnderstood fails when the packet counters change without
+// a new version and an entry of their own in formats.
+func TestThisVersionWillBeUnderstood(t *testing.T) {
+	if _, known := formats[tableVersion]; !known {
+		t.Errorf("formats has no version %d", tableVersion)
+	}
+	if a, b := unsafe.Sizeof(countersV3{}), unsafe.Sizeof(kernelPacketCounters{}); tableVersion == 3 && a != b {
+		t.Errorf("packet counters of %d bytes, of version 3 they have %d", b, a)
+	}
+}
+
 func TestATableOfALaterVersionIsLeftAlone(t *testing.T) {
 	pins := bpffs(t)
 	o := gatewayOptions(t, pins)
