@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/ledger"
@@ -15,9 +16,9 @@ import (
 )
 
 const (
-	coverEvery = time.Second      // between two looks at what was refused
-	coverAtMst = 10 * time.Second // that nothing new is written while nothing is stored
-	coverHour  = 3600             // seconds: a stretch for the ledger
+	coverEvery  = time.Second      // between two looks at what was refused
+	coverAtMost = 10 * time.Second // that nothing new is written while nothing is stored
+	coverHour   = 3600             // seconds: a stretch for the ledger
 )
 
 // CoverKeeper keeps the record of coverage; store.Coverage is one.
@@ -46,18 +47,21 @@ type coverage struct {
 	alarm    alarm            // the record itself cannot be written
 	next     time.Time        // of the next look
 
-	mu      sync.Mutex // guards all below
-	begun   bool
-	prev    probe.Losses
-	tracks  map[string]*track
-	extra   []session.Span // to be kept, of uplinks that have no track any more, or of long ago
-	through int64          // every session that ended before this second is on the disk
-	open    int64          // and every one that began before this one
-	changed bool           // something is to be kept that is not more of the same
-	kept    time.Time      // when something was kept last
-	storedK uint64         // what stored said then
-	hour    int64          // the second from which on the ledger has no hash
-	drained bool
+	shown atomic.Pointer[CoverageStatus] // for the status, which must not wait for a disk; nil before all
+
+	mu         sync.Mutex                  // guards all below; held while the record is written
+	recent     map[string]session.Timeline // the last 24 hours
+	begun      bool
+	prev       probe.Losses
+	tracks     map[string]*track
+	extra      []session.Span // to be kept, of uplinks that have no track any more, or of long ago
+	through    int64          // every session that ended before this second is on the disk
+	open       int64          // and every one that began before this one
+	changed    bool           // something is to be kept that is not more of the same
+	kept       time.Time      // when something was kept last
+	storedThen uint64         // what stored said then
+	hour       int64          // the second from which on the ledger has no hash
+	drained    bool
 }
 
 // step looks when it is time to, or when force is set, and keeps what is to be
@@ -79,7 +83,9 @@ func (c *coverage) step(force bool) {
 		return // there is nothing to record sessions of
 	}
 	c.take(l)
+	c.show()
 	c.settle(now, force)
+	c.show()
 }
 
 // take takes in what the source says. c.mu is held.
@@ -172,7 +178,7 @@ func (c *coverage) settle(now time.Time, force bool) {
 		return
 	}
 	stored := c.stored()
-	if !force && !c.changed && stored == c.storedK && now.Sub(c.kept) < coverAtMst {
+	if !force && !c.changed && stored == c.storedThen && now.Sub(c.kept) < coverAtMost {
 		return
 	}
 	spans := c.extra
@@ -185,7 +191,7 @@ func (c *coverage) settle(now time.Time, force bool) {
 	}
 	c.alarm.clear(now)
 	c.src.Looked(c.prev.Ticks)
-	c.kept, c.storedK, c.changed, c.extra = now, stored, false, nil
+	c.kept, c.storedThen, c.changed, c.extra = now, stored, false, nil
 	for _, t := range c.tracks {
 		t.ready = t.ready[:0]
 	}

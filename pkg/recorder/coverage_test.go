@@ -474,3 +474,44 @@ func TestARunOfSecondsCostsOneWriteInTen(t *testing.T) {
 		t.Errorf("%v bytes, %v", fi.Size(), err)
 	}
 }
+
+// hangingCover keeps Add waiting.
+type hangingCover struct {
+	CoverKeeper
+	asked, answer chan bool
+}
+
+func (h *hangingCover) Add(s []session.Span, m store.CoverageMark) error {
+	h.asked <- true
+	<-h.answer
+	return h.CoverKeeper.Add(s, m)
+}
+
+func TestTheStatusKnowsTheLastDayAndDoesNotWaitForTheDisk(t *testing.T) {
+	r := watchedRoom(t)
+	r.cover.step(true)
+	r.pass(10 * time.Second)
+	r.refuse(0, 7)
+	r.pass(10 * time.Second)
+	r.cover.step(true)
+	r.table.losses.Adopted, r.table.losses.Uplinks[0].Kept = true, true
+	r.killed(5*time.Second, nil)
+	h := &hangingCover{CoverKeeper: r.cover.keep, asked: make(chan bool), answer: make(chan bool)}
+	r.cover.keep = h
+	r.idle(time.Second)
+	done := make(chan bool)
+	go func() { defer close(done); r.cover.step(true) }()
+	<-h.asked
+	s := r.Status().Coverage
+	h.answer <- true
+	<-done
+	if s == nil || len(s.Day) != 1 || len(s.Uplinks) != 1 {
+		t.Fatalf("%+v", s)
+	}
+	if d := s.Day[0]; d.Seconds != 24*3600 || d.Complete != 24 || d.Sampled != 1 || d.Refused != 7 || d.Unknown != 24*3600-25 {
+		t.Errorf("%+v", d)
+	}
+	if u := s.Uplinks[0]; u.State != "complete" || u.Total.Complete != 6 {
+		t.Errorf("%+v", u)
+	}
+}

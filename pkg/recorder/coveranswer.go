@@ -93,11 +93,30 @@ func (c *coverage) lines(from, to int64) (map[string]session.Timeline, []string,
 	return out, damaged, nil
 }
 
-func (c *coverage) status() *CoverageStatus {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// lastDay is how far the status looks back, in seconds.
+const lastDay = 24 * 3600
+
+// remember reads what the last 24 hours were like before this agent.
+func (c *coverage) remember(at int64) {
+	c.recent = map[string]session.Timeline{}
+	kept, _, err := c.keep.Lines(at-lastDay, at)
+	if err != nil {
+		c.log.Warn("the last 24 hours' record of coverage could not be read: the status does not know them", "error", err)
+	}
+	for _, t := range kept {
+		c.recent[t[0].Uplink] = t
+	}
+}
+
+// recall adds to the last 24 hours.
+func (c *coverage) recall(s session.Span) {
+	c.recent[s.Uplink] = c.recent[s.Uplink].Add(s)
+}
+
+// show makes the status as it is now. c.mu is held.
+func (c *coverage) show() {
 	if !c.begun {
-		return nil
+		return
 	}
 	end := c.decided()
 	s := &CoverageStatus{OK: c.alarm.err == nil, Decided: time.Unix(end, 0).UTC()}
@@ -107,6 +126,11 @@ func (c *coverage) status() *CoverageStatus {
 	if c.through > 0 {
 		s.StoredThrough = time.Unix(c.through, 0).UTC()
 	}
+	for name, t := range c.recent {
+		if _, c.recent[name] = t.Split(end - lastDay); len(c.recent[name]) == 0 && c.tracks[name] == nil {
+			delete(c.recent, name)
+		}
+	}
 	for _, name := range c.names() {
 		t := c.tracks[name]
 		u := UplinkCoverage{Uplink: name, State: t.last.State.String(), Reasons: t.last.Reasons.Names(), Total: t.total}
@@ -114,15 +138,15 @@ func (c *coverage) status() *CoverageStatus {
 			u.Since = time.Unix(t.since, 0).UTC()
 		}
 		s.Uplinks = append(s.Uplinks, u)
+		c.recent[name] = c.recent[name].Add(session.Span{}) // it is there, even if nothing is known of it
 	}
-	lines, _, err := c.lines(end-24*3600, end)
-	if err != nil {
-		s.OK, s.Text = false, err.Error()
-		return s
-	}
-	s.Day = session.Report("", end-24*3600, end, end, lines).Totals
-	return s
+	s.Day = session.Report("", end-lastDay, end, end, c.recent).Totals
+	c.shown.Store(s)
 }
+
+// status returns what was shown last; nil before anything is known. It does not
+// wait for a disk. It must not be changed.
+func (c *coverage) status() *CoverageStatus { return c.shown.Load() }
 
 // coverageHandler answers GET /v1/coverage?from=T&to=T[&uplink=NAME], times in
 // RFC 3339, with a session.CoverageReport. It names no person.

@@ -20,6 +20,7 @@ func (c *coverage) begin(l probe.Losses) {
 	c.begun, c.tracks = true, map[string]*track{}
 	at := second(l.At)
 	m, marked := c.keep.Mark()
+	c.remember(at)
 	c.through, c.open, c.hour = at, at, at/coverHour*coverHour
 	switch {
 	case marked && l.Adopted:
@@ -39,6 +40,9 @@ func (c *coverage) begin(l probe.Losses) {
 	}
 	if marked && !l.Adopted && !m.Drained {
 		c.tableLost(&m)
+		for _, s := range c.extra {
+			c.recall(s)
+		}
 	}
 	c.changed = true
 }

@@ -152,6 +152,7 @@ func (c *coverage) decide(t *track, at int64) {
 	for _, s := range out {
 		t.total = plus(t.total, session.Sum(t.uplink, []session.Span{s}))
 		c.toKeep(t, s)
+		c.recall(s)
 		c.follow(t, s)
 	}
 	t.until = max(t.until, at)
@@ -159,6 +160,7 @@ func (c *coverage) decide(t *track, at int64) {
 	for i, s := range t.pending {
 		if s.State > session.CoverComplete && s.Refused+s.Sampled > 0 {
 			c.toKeep(t, s)
+			c.recall(s)
 			t.total.Refused += s.Refused
 			t.total.Samples += s.Sampled
 			if t.gap != nil {
