@@ -71,14 +71,22 @@ func counted(spans []session.Span) (n uint64) {
 	return n
 }
 
-// refusedPackets is what the status says of them.
-func refusedPackets(s *gateway.Status) (n uint64) {
+// asTheStatus fails unless the spans count what the status counts.
+func asTheStatus(ctx context.Context, t *testing.T, g *gateway.Gateway, spans []session.Span) {
+	t.Helper()
+	s, err := g.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n uint64
 	for _, u := range s.Probe.Uplinks {
 		for _, why := range []string{"table_full", "half_open", "contended", "fragment_lost"} {
 			n += u.In.Outcomes[why] + u.Out.Outcomes[why]
 		}
 	}
-	return n
+	if n == 0 || counted(spans) != n {
+		t.Errorf("coverage counts %d refused packets, the status %d", counted(spans), n)
+	}
 }
 
 // overrun sends more sessions than the table has slots, and returns when the
@@ -119,15 +127,9 @@ func TestCoverageSaysWhenTheTableWasFullWithAndWithoutAnAgent(t *testing.T) {
 	if r, err = covered(ctx, g, start, to.Add(2*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	s, err := g.Status(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
 	first := gaps(t, r)
 	within(t, first, from, to)
-	if n := refusedPackets(s); n == 0 || counted(first) != n {
-		t.Errorf("coverage counts %d refused packets, the status %d", counted(first), n)
-	}
+	asTheStatus(ctx, t, g, first)
 	if last := first[len(first)-1]; last.To < to.Add(-200*time.Millisecond).Unix() || last.Reasons&session.TableFull == 0 {
 		t.Errorf("packets were refused until %s; coverage says so until %s: %s", to.UTC(), time.Unix(last.To, 0).UTC(), last.Text())
 	}
@@ -142,13 +144,8 @@ func TestCoverageSaysWhenTheTableWasFullWithAndWithoutAnAgent(t *testing.T) {
 	if r, err = covered(ctx, g, start, up.Add(2*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = g.Status(ctx); err != nil {
-		t.Fatal(err)
-	}
 	all := gaps(t, r)
-	if n := refusedPackets(s); counted(all) != n || n <= counted(first) {
-		t.Errorf("coverage counts %d refused packets, the status %d", counted(all), n)
-	}
+	asTheStatus(ctx, t, g, all)
 	var second []session.Span
 	for _, s := range all {
 		if s.Reasons&session.AgentDown != 0 {
@@ -156,7 +153,7 @@ func TestCoverageSaysWhenTheTableWasFullWithAndWithoutAnAgent(t *testing.T) {
 		}
 	}
 	within(t, second, from, to)
-	if len(second) == 0 {
+	if counted(second) == 0 {
 		t.Errorf("between %s and %s there was no agent, and packets were refused: %+v", down.UTC(), up.UTC(), all)
 	}
 	answer, err := g.Lookup(ctx, "--subscriber", "nobody@example.net")
