@@ -88,10 +88,12 @@ type Store struct {
 	guard  guard
 	books  map[shelf]book
 	keys   map[keyName]bool
-	names  *os.File  // blocks/ itself
-	synced time.Time // when it was changed, as of its last fsync
-	failed error     // why nothing is written any more
-	last   error     // for Health
+	names  *os.File        // blocks/ itself
+	synced time.Time       // when it was changed, as of its last fsync
+	mapped string          // its path, as /proc/self/maps has it
+	tables map[string]bool // Badger's, that are mapped; whether they were given back (outOfMemory)
+	failed error           // why nothing is written any more
+	last   error           // for Health
 	closed bool
 
 	seenMu sync.Mutex // guards what Health says while mu is held for long
@@ -214,6 +216,9 @@ func (s *Store) open(fresh bool) error {
 	if s.names, err = os.Open(s.blocks()); err != nil {
 		return fmt.Errorf("open store %q: %w", s.dir, translate(err))
 	}
+	if s.mapped, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", s.names.Fd())); err != nil {
+		return fmt.Errorf("open store %q: %w", s.dir, err)
+	}
 	if err := s.readBooks(); err != nil {
 		return fmt.Errorf("open store %q: %w", s.dir, err)
 	}
@@ -288,6 +293,7 @@ func (s *Store) syncBlocks() error {
 	if err == nil {
 		s.synced = fi.ModTime()
 	}
+	s.outOfMemory()
 	return nil
 }
 
