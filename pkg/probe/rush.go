@@ -20,7 +20,7 @@ const (
 	calm      = 1 << 11                // events in one reading that are gone after one by one
 	maxClosed = 1 << 18                // slots that wait for their grace
 	touched   = 64                     // slots fetched from memory before they are worked on
-	idleParts = 200                    // of a processor's time: a walk costs half a percent
+	idleParts = 400                    // of a processor's time: a walk costs a quarter of a percent
 	rushParts = 20                     // in a rush five
 	perSlot   = 4 * time.Nanosecond    // of a walk
 	shortest  = 100 * time.Millisecond // walk in a rush
