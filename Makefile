@@ -13,7 +13,7 @@ UNITDIR  ?= /etc/systemd/system
 FUZZTIME ?= 30s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build generate check test test-kernels fuzz bench demo install
+.PHONY: help build generate check test test-long test-kernels fuzz bench demo install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,6 +34,10 @@ test: ## all tests with the race detector, and each fuzz target briefly; needs r
 	@scripts/setup.sh build lab kernels
 	CGO_ENABLED=1 go test -race -timeout 30m ./...
 	@scripts/fuzz.sh 3s
+
+test-long: ## the fault tests in full: 100 kills, a minute of flood and of a stalled disk, 5 minutes without an agent
+	@scripts/setup.sh build lab
+	EDGELOG_LONG=1 go test -v -timeout 120m -run 'AgentsThatEnd|APowerCut|ForAWhile|GoesAndComesBack|AFloodOf' ./tests
 
 test-kernels: ## all steps on Debian's kernels, emulated by qemu: a table of kernel and step, and what the verifiers say
 	@scripts/setup.sh build lab kernels

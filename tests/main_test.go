@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 // limited returns a context that gives up waiting: a bound for a hang, not a
 // measure of speed.
 func limited(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(times(5, 60))*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -103,6 +103,9 @@ func (p *pour) burst(n int) error {
 		return err
 	}
 	from := int(p.began.Load())
+	if from+n > 1<<24 {
+		return errors.New("a pour has numbers for 16,777,216 sessions, and they are used up")
+	}
 	p.bursts = append(p.bursts, burst{from: from, before: time.Now()})
 	for i := from; i < from+n; i++ {
 		if err := p.send(i, synFlag); err != nil {

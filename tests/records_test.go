@@ -70,6 +70,14 @@ type found struct {
 	doubled    bool // under two names: it is read twice
 }
 
+func (f *found) add(s *session.Session) {
+	f.doubled = f.doubled || f.records > 0 && f.id != s.ID()
+	if f.records == 0 || s.End > f.end {
+		f.id, f.start, f.end, f.reason = s.ID(), s.Start, s.End, s.EndReason
+	}
+	f.records++
+}
+
 // poured reads the store back against what was poured.
 type poured struct {
 	sessions []found
@@ -90,12 +98,7 @@ func readBack(t *testing.T, g *gateway.Gateway, dataDir string, p *pour, n int) 
 			out.strange++
 			return
 		}
-		f := &out.sessions[i]
-		f.doubled = f.doubled || f.records > 0 && f.id != s.ID()
-		if f.records == 0 || s.End > f.end {
-			f.id, f.start, f.end, f.reason = s.ID(), s.Start, s.End, s.EndReason
-		}
-		f.records++
+		out.sessions[i].add(s)
 	})
 	if err != nil {
 		t.Fatal(err)
