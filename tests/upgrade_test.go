@@ -70,7 +70,6 @@ type longCall struct {
 	connection
 	conn      net.Conn
 	lastWrite time.Time // before the last byte was sent
-	closed    time.Time // after the end
 }
 
 // dial opens n connections of each subscriber that stay.
