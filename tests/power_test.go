@@ -15,7 +15,12 @@ import (
 // onDisk makes a gateway that keeps its data on a disk of its own.
 func onDisk(t *testing.T, o gateway.Options) (*gateway.Gateway, *disk.Disk) {
 	t.Helper()
+	program, err := quick()
+	if err != nil {
+		t.Fatal(err)
+	}
 	g := open(t, 0, o)
+	g.Use(program)
 	d, err := disk.Open(filepath.Join(g.Lab.Dir(), "power"), 2<<30)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +43,7 @@ func onDisk(t *testing.T, o gateway.Options) (*gateway.Gateway, *disk.Disk) {
 // used it.
 func cut(ctx context.Context, d *disk.Disk, g *gateway.Gateway, rng *rand.Rand) (lost int, err error) {
 	select {
-	case <-d.CutPower(rng, rng.IntN(100)):
+	case <-d.CutPower(rng, rng.IntN(20)):
 	case <-ctx.Done():
 		return 0, fmt.Errorf("wait for the agent to write: %w", ctx.Err())
 	}
