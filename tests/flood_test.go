@@ -148,19 +148,26 @@ func TestAFloodOfSYNsLosesAndMistimesNoEstablishedSession(t *testing.T) {
 	if refused == 0 {
 		t.Error("the table was never too small, so this test proves little")
 	}
+	disk := checkBounds(t, g, stored+floodSessions, most)
+	t.Logf("%d SYNs in %v, %.2f million a second: %d stored, %d refused and counted; %d MiB of memory beside the table, %d MiB on disk",
+		sent.Sessions, sent.Took.Round(time.Millisecond), float64(sent.Sessions)/sent.Took.Seconds()/1e6, stored, refused, most>>20, disk>>20)
+}
+
+// checkBounds holds what the agent took against what is stated, and returns what
+// it took on the disk.
+func checkBounds(t *testing.T, g *gateway.Gateway, records int, most int64) (disk int64) {
+	t.Helper()
 	disk, err := onDiskBytes(filepath.Join(g.DataDir(), "store", "blocks"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	records := int64(stored + floodSessions)
-	if limit := records*mostPerRecord*2 + 128<<20; disk > limit { // written to the log and to a table
+	if limit := int64(records)*mostPerRecord*2 + 128<<20; disk > limit { // written to the log and to a table
 		t.Errorf("%d bytes on disk for %d records, more than %d", disk, records, limit)
 	}
 	if most > mostMemory {
 		t.Errorf("the agent took %d MiB of memory beside the table, more than %d", most>>20, mostMemory>>20)
 	}
-	t.Logf("%d SYNs in %v, %.2f million a second: %d stored, %d refused and counted; %d MiB of memory beside the table, %d MiB on disk",
-		sent.Sessions, sent.Took.Round(time.Millisecond), float64(sent.Sessions)/sent.Took.Seconds()/1e6, stored, refused, most>>20, disk>>20)
+	return disk
 }
 
 // checkEstablished compares the sessions that went on with what is stored, and
