@@ -40,6 +40,7 @@ var goals = []goal{
 	{"datapath/established/*/*/flows=1048576", "hash", true, false, 3},
 	{"datapath/new/*/*", "empty", false, true, 250},
 	{"e2e/new_sessions_per_second", "table_to_disk", false, false, 1e6},
+	{"e2e/new_sessions_per_second/direct", "table_to_disk", false, false, 1e6},
 	{"e2e/memory", "", false, true, 256},
 	{"forward/*/packets_per_second", "nothing", true, false, 0.9},
 	{"sweep/slots=*", "", false, false, 100},

@@ -72,6 +72,33 @@ func setGRO(n *lab.Namespace, name string, on bool) error {
 	return nil
 }
 
+// aim has load_direct call the XDP program of an interface.
+func aim(target *ebpf.Map, n *lab.Namespace, name string) error {
+	var id uint32
+	err := n.Do(func() error {
+		l, err := netlink.LinkByName(name)
+		if err == nil && l.Attrs().Xdp != nil {
+			id = l.Attrs().Xdp.ProgId
+		}
+		return err
+	})
+	if err == nil && id == 0 {
+		err = errors.New("it has none")
+	}
+	if err != nil {
+		return fmt.Errorf("find the XDP program of %q in namespace %q: %w", name, n.Name, err)
+	}
+	p, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if err != nil {
+		return fmt.Errorf("open the XDP program of %q: %w", name, err)
+	}
+	defer p.Close()
+	if err := target.Put(uint32(0), p); err != nil {
+		return fmt.Errorf("call the XDP program of %q: %w", name, err)
+	}
+	return nil
+}
+
 // attach puts a program behind all others on the ingress of an interface, with
 // TCX or, before Linux 6.6, clsact. The function undoes it.
 func attach(p *ebpf.Program, n *lab.Namespace, name string, index int) (undo func() error, err error) {

@@ -17,7 +17,8 @@ import (
 
 const (
 	liveFrames = 1 << 1  // BPF_F_TEST_XDP_LIVE_FRAMES
-	mostRuns   = 1 << 16 // of the program in one call
+	mostRuns   = 1 << 22 // of the program in one call: a second or two
+	spinRate   = 100_000 // sessions a second
 	tick       = time.Millisecond
 	patience   = 5 * time.Second // without a frame that arrives
 	noLimit    = ^uint64(0)
@@ -28,6 +29,7 @@ type Generator struct {
 	opt     Options
 	objects programObjects
 	frame   []byte
+	limit   atomic.Uint64  // as the program has it
 	closers []func() error // taken newest first
 }
 
@@ -81,7 +83,7 @@ func (g *Generator) open() error {
 	}
 	id := generators.Add(1)
 	var from, to port // the pair by which frames enter that leave by the uplink
-	if g.leaves() {
+	if o.leaves() {
 		if from, to, err = g.pair(id); err != nil {
 			return err
 		}
@@ -103,19 +105,10 @@ func (g *Generator) open() error {
 		return fmt.Errorf("load the programs: %w", err)
 	}
 	g.closers = append(g.closers, g.objects.Close)
-	return g.attachAll(uplink.index, far.index, to.index)
-}
-
-// leaves reports whether any session has a packet that leaves.
-func (g *Generator) leaves() bool {
-	for _, l := range g.opt.lives() {
-		for _, s := range l.steps {
-			if s&out != 0 {
-				return true
-			}
-		}
+	if o.Direct {
+		return aim(g.objects.GatewayXdp, o.Gateway, o.Uplink)
 	}
-	return false
+	return g.attachAll(uplink.index, far.index, to.index)
 }
 
 // pair makes the links by which frames get into the gateway that shall leave it.
@@ -257,28 +250,71 @@ func threadTime() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// send calls the program until all is sent.
+// send calls the program until all is sent. A call costs some 40 ms in which
+// nothing is sent (the kernel waits for RCU when test runs begin and end), so it
+// runs the program often; what may be sent meanwhile is said by pace.
 func (g *Generator) send(ctx context.Context, start time.Time) error {
-	pace := time.NewTicker(tick)
-	defer pace.Stop()
-	seen, moved := uint64(0), start
+	quit := make(chan struct{})
+	paced := make(chan error, 1)
+	if err := g.allow(ctx, start); err != nil {
+		return err
+	}
+	go func() { paced <- g.pace(ctx, start, quit) }() // ends with quit
+	err := g.calls()
+	close(quit)
+	return errors.Join(err, <-paced)
+}
+
+// pace says again and again what may be sent.
+func (g *Generator) pace(ctx context.Context, start time.Time, quit chan struct{}) error {
+	tick := time.NewTicker(tick)
+	defer tick.Stop()
 	for {
-		now := time.Now()
-		stop := ctx.Err() != nil || g.opt.Duration > 0 && now.Sub(start) >= g.opt.Duration
-		limit := g.allowed(now.Sub(start), stop)
-		if err := g.objects.Limit.Set(limit); err != nil {
-			return fmt.Errorf("set the limit: %w", err)
+		select {
+		case <-tick.C:
+		case <-quit:
+			return nil
 		}
+		if err := g.allow(ctx, start); err != nil {
+			return err
+		}
+	}
+}
+
+// allow sets the number that a session must be below to begin now.
+func (g *Generator) allow(ctx context.Context, start time.Time) error {
+	elapsed := time.Since(start)
+	limit := uint64(noLimit)
+	switch {
+	case ctx.Err() != nil || g.opt.Duration > 0 && elapsed >= g.opt.Duration:
+		limit = 0
+	case g.opt.Rate > 0:
+		limit = g.opt.First + 1 + uint64(elapsed.Seconds()*g.opt.Rate)
+	}
+	g.limit.Store(limit)
+	if err := g.objects.Limit.Set(limit); err != nil {
+		return fmt.Errorf("set the limit: %w", err)
+	}
+	return nil
+}
+
+func (g *Generator) calls() error {
+	pause := time.NewTicker(tick)
+	defer pause.Stop()
+	seen, moved := uint64(0), time.Now()
+	for {
+		limit := g.limit.Load()
 		w, err := g.wave()
 		if err != nil {
 			return err
 		}
+		now := time.Now()
 		switch {
-		case w.between && (stop || w.base >= g.end()):
+		case w.between && (limit == 0 || w.base >= g.end()):
 			return nil
-		case w.between && w.base >= limit: // nothing to do until it is time
+		case w.between && w.base >= limit && !g.spins(): // nothing to do until it is time
 			moved = now
-			<-pace.C
+			<-pause.C
 			continue
 		case w.moved != seen:
 			seen, moved = w.moved, now
@@ -286,14 +322,23 @@ func (g *Generator) send(ctx context.Context, start time.Time) error {
 			s := g.Progress()
 			return fmt.Errorf("%w: %d of %d, none arrived for %v", ErrLost, s.Lost, s.Packets(), patience)
 		}
-		_, err = g.objects.LoadSend.Run(&ebpf.RunOptions{
-			Data: g.frame, Repeat: g.runs(w.base, limit), Flags: liveFrames, BatchSize: uint32(g.opt.Wave),
-		})
+		run := ebpf.RunOptions{Data: g.frame, Repeat: g.runs(w.base, limit)}
+		if g.opt.Direct {
+			_, err = g.objects.LoadDirect.Run(&run)
+		} else {
+			run.Flags, run.BatchSize = liveFrames, uint32(g.opt.Wave)
+			_, err = g.objects.LoadSend.Run(&run)
+		}
 		if err != nil {
-			return fmt.Errorf("run on live frames: %w", err)
+			return fmt.Errorf("run the program: %w", err)
 		}
 	}
 }
+
+// spins reports whether the program rather runs without a frame than waits
+// outside for the time to send: where so much is sent that waiting would make
+// it come in gushes.
+func (g *Generator) spins() bool { return g.opt.Rate >= spinRate }
 
 func (g *Generator) end() uint64 {
 	if g.opt.Count == 0 {
@@ -302,28 +347,18 @@ func (g *Generator) end() uint64 {
 	return g.opt.First + g.opt.Count
 }
 
-// allowed is the number that a session must be below to begin now.
-func (g *Generator) allowed(elapsed time.Duration, stop bool) uint64 {
-	if stop {
-		return 0
-	}
-	if g.opt.Rate == 0 {
-		return noLimit
-	}
-	return g.opt.First + 1 + uint64(elapsed.Seconds()*g.opt.Rate)
-}
-
 // runs is how often the program has to run to get to the limit, within bounds.
 func (g *Generator) runs(base, limit uint64) uint32 {
 	steps := uint64(0)
 	for _, l := range g.opt.lives() {
 		steps = max(steps, uint64(len(l.steps)))
 	}
-	todo := uint64(mostRuns)
-	if limit > base {
-		todo = min(todo, limit-base, g.end()-base)
-	} else {
-		todo = 1 // a wave is to be finished
+	todo := uint64(1) // a wave is to be finished
+	switch {
+	case g.spins():
+		todo = min(mostRuns, g.end()-base)
+	case limit > base:
+		todo = min(mostRuns, limit-base, g.end()-base)
 	}
 	waves := (todo + uint64(g.opt.Wave) - 1) / uint64(g.opt.Wave)
 	return uint32(min(waves*uint64(g.opt.Wave)*steps, mostRuns))

@@ -152,6 +152,9 @@ func TestTheGatewayRecordsExactlyTheSessionsThatWereSent(t *testing.T) {
 		{"questions and answers", "auto", Options{Mode: Answers, Family: Both, Count: 3000}},
 		{"a flood", "auto", Options{Mode: Flood, Family: Both, Count: 3000}},
 		{"a mix", "auto", Options{Mode: Mix, Family: Both, Count: 3000}},
+		{"lives handed to the program without a link", "auto", Options{Mode: Resets, Family: Both, Count: 3000, Direct: true}},
+		{"without GRO", "auto", Options{Mode: Resets, Family: IPv4, Count: 3000, Lean: true}},
+		{"at a rate at which the program waits", "auto", Options{Mode: New, Family: IPv4, Count: 5000, Rate: 200_000}},
 		{"at a set rate, in small waves", "auto", Options{Mode: New, Family: IPv4, Count: 200, Rate: 5000}},
 	}
 	for i, c := range cases {
@@ -159,6 +162,7 @@ func TestTheGatewayRecordsExactlyTheSessionsThatWereSent(t *testing.T) {
 			g := startGateway(t, c.attach)
 			o := On(g.Border, c.o.Mode)
 			o.Family, o.Count, o.Flows, o.Egress, o.Tags, o.Rate = c.o.Family, c.o.Count, c.o.Flows, c.o.Egress, c.o.Tags, c.o.Rate
+			o.Direct, o.Lean = c.o.Direct, c.o.Lean
 			o.Hosts, o.Seed, o.CPU = 2, uint64(i), i%2
 			sessions := o.Count
 			if o.Mode == Established {

@@ -108,7 +108,11 @@ type Options struct {
 	Wave     int           // sessions that take a step together, at most 192; 0: 64, or fewer at a low Rate
 	CPU      int           // that everything of the generator runs on
 	PassOn   bool          // frames go on into the stack, instead of ending behind the gateway's programs
-	Lean     bool          // the uplink has an XDP program all the time: it takes frames without GRO, which costs more than the program
+	// Direct hands the frames to the XDP program of the uplink by a tail call,
+	// without any link: what comes out is all that the program can do. Only for
+	// sessions of which no packet leaves.
+	Direct bool
+	Lean   bool // the uplink has an XDP program all the time: it takes frames without GRO, which costs more than the program
 }
 
 // On returns options for the uplink of a border.
@@ -175,6 +179,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("%w: there is no %v", ErrOptions, o.Mode)
 	case o.Egress && o.Mode != Established && o.Mode != New:
 		return fmt.Errorf("%w: only established and new sessions can be told to leave", ErrOptions)
+	case o.Direct && (o.leaves() || o.PassOn):
+		return fmt.Errorf("%w: what is handed to a program directly comes in, and goes nowhere", ErrOptions)
 	case o.Wave < 1 || o.Wave > mostWave:
 		return fmt.Errorf("%w: a wave of %d: 1 to %d can be", ErrOptions, o.Wave, mostWave)
 	case len(o.Tags) > 2:

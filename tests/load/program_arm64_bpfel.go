@@ -16,8 +16,10 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	programMapGatewayXdp      = "gateway_xdp"
 	programProgLoadArrivedIn  = "load_arrived_in"
 	programProgLoadArrivedOut = "load_arrived_out"
+	programProgLoadDirect     = "load_direct"
 	programProgLoadRelay      = "load_relay"
 	programProgLoadSend       = "load_send"
 	programVarArrivedIn       = "arrived_in"
@@ -104,6 +106,7 @@ type programSpecs struct {
 type programProgramSpecs struct {
 	LoadArrivedIn  *ebpf.ProgramSpec `ebpf:"load_arrived_in"`
 	LoadArrivedOut *ebpf.ProgramSpec `ebpf:"load_arrived_out"`
+	LoadDirect     *ebpf.ProgramSpec `ebpf:"load_direct"`
 	LoadRelay      *ebpf.ProgramSpec `ebpf:"load_relay"`
 	LoadSend       *ebpf.ProgramSpec `ebpf:"load_send"`
 }
@@ -112,6 +115,7 @@ type programProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programMapSpecs struct {
+	GatewayXdp *ebpf.MapSpec `ebpf:"gateway_xdp"`
 }
 
 // programVariableSpecs contains global variables before they are loaded into the kernel.
@@ -178,10 +182,13 @@ func (o *programObjects) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programMaps struct {
+	GatewayXdp *ebpf.Map `ebpf:"gateway_xdp"`
 }
 
 func (m *programMaps) Close() error {
-	return _ProgramClose()
+	return _ProgramClose(
+		m.GatewayXdp,
+	)
 }
 
 // programVariables contains all global variables after they have been loaded into the kernel.
@@ -234,6 +241,7 @@ type programVariables struct {
 type programPrograms struct {
 	LoadArrivedIn  *ebpf.Program `ebpf:"load_arrived_in"`
 	LoadArrivedOut *ebpf.Program `ebpf:"load_arrived_out"`
+	LoadDirect     *ebpf.Program `ebpf:"load_direct"`
 	LoadRelay      *ebpf.Program `ebpf:"load_relay"`
 	LoadSend       *ebpf.Program `ebpf:"load_send"`
 }
@@ -242,6 +250,7 @@ func (p *programPrograms) Close() error {
 	return _ProgramClose(
 		p.LoadArrivedIn,
 		p.LoadArrivedOut,
+		p.LoadDirect,
 		p.LoadRelay,
 		p.LoadSend,
 	)

@@ -68,6 +68,18 @@ func (o *Options) lives() []life {
 	}
 }
 
+// leaves reports whether any session has a packet that leaves.
+func (o *Options) leaves() bool {
+	for _, l := range o.lives() {
+		for _, s := range l.steps {
+			if s&out != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // farClient: the far end has the random port.
 func (o *Options) farClient() bool {
 	return o.Mode == Resets || o.Mode == Flood || o.Mode == New && !o.Egress

@@ -47,6 +47,7 @@ func flags() (o load.Options, binary string, slots int, err error) {
 	flag.IntVar(&o.Length, "length", 0, "of frames, bytes; 0: as short as can be")
 	flag.IntVar(&o.CPU, "cpu", 0, "that the generator runs on")
 	flag.BoolVar(&o.PassOn, "pass-on", false, "frames go on into the gateway's stack")
+	flag.BoolVar(&o.Direct, "direct", false, "hand frames to edgelog's XDP program without any link")
 	flag.BoolVar(&o.Lean, "lean", false, "without GRO; needs edgelog's XDP program on the uplink")
 	flag.IntVar(&o.Wave, "wave", 0, "sessions that take a step together; 0: 64")
 	tags := flag.Int("tags", 0, "VLAN tags, 0 to 2")

@@ -5,6 +5,7 @@
  * session has which number.
  *
  *   load_send      run on live frames: writes the next frame, and redirects it
+ *   load_direct    run on one buffer: writes the next frame, and calls the gateway's XDP program
  *   load_relay     where frames come into the gateway that shall leave it: sends them out of the uplink
  *   load_arrived   behind the gateway's programs: counts, and drops or lets pass
  *
@@ -351,32 +352,58 @@ static __always_inline __u64 number(void)
 	return (mix(i ^ seed) >> 32) * flows >> 32; /* flows are fewer than 1 << 32 */
 }
 
-SEC("xdp")
-int load_send(struct xdp_md *ctx)
+/* Writes the next frame and goes on: its step, 0 when there is none to send, -1 when it does not fit. */
+static __always_inline int next_frame(struct xdp_md *ctx)
 {
 	struct session s = {};
 	__u8 what;
-	bool out;
 
 	if (!may_send()) {
 		idle++;
-		return XDP_DROP;
+		return 0;
 	}
 	draw(number(), &s);
 	what = s.life >> (step & 7) * 8;
-	out = what & STEP_OUT;
-	if (!(what & STEP_FRAME)) {
-		advance();
-		return XDP_DROP;
-	}
-	if (write_frame((void *)(long)ctx->data, (void *)(long)ctx->data_end, &s, what))
-		return XDP_ABORTED;
+	if ((what & STEP_FRAME) &&
+	    write_frame((void *)(long)ctx->data, (void *)(long)ctx->data_end, &s, what))
+		return -1;
 	advance();
-	if (out)
+	return what & STEP_FRAME ? what : 0;
+}
+
+SEC("xdp")
+int load_send(struct xdp_md *ctx)
+{
+	int what = next_frame(ctx);
+
+	if (what <= 0)
+		return what ? XDP_ABORTED : XDP_DROP;
+	if (what & STEP_OUT)
 		sent_out++;
 	else
 		sent_in++;
-	return bpf_redirect(out ? out_ifindex : in_ifindex, 0);
+	return bpf_redirect(what & STEP_OUT ? out_ifindex : in_ifindex, 0);
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} gateway_xdp SEC(".maps");
+
+SEC("xdp.frags")
+int load_direct(struct xdp_md *ctx)
+{
+	int what = next_frame(ctx);
+
+	if (what <= 0)
+		return what ? XDP_ABORTED : XDP_DROP;
+	sent_in++;
+	arrived_in++;
+	bpf_tail_call(ctx, &gateway_xdp, 0);
+	arrived_in--; /* there was no such program */
+	return XDP_ABORTED;
 }
 
 /* A frame of this generator. */
