@@ -76,6 +76,9 @@ func (p *Probe) Losses() (Losses, error) {
 	}
 	out.Sampled, out.SamplesLost = counters.Sampled, counters.SamplesLost
 	out.Looked = atomic.LoadUint64(&p.t.meta.LookedAt)
+	if p.waiting() > 0 { // sessions of an older table may come to a place that a walk has passed
+		p.c.reach = reach{}
+	}
 	through, open := p.c.reach.bounds()
 	if p.fragsHeld > 0 { // they may yet begin a session that long ago
 		through, open = min(through, before(out.Ticks, fragmentWindow)), min(open, before(out.Ticks, fragmentWindow))

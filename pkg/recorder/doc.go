@@ -29,6 +29,29 @@
 //     stays in the kernel's table, or is stored as ended by shutdown and the
 //     programs removed (on_stop = "drain").
 //
+// The life of a second (coverage):
+//
+//  1. Once a second the counters of what was refused are read, and the kernel is
+//     asked whether everything is attached. What two such looks know is said of
+//     the seconds between them; of two things said of a second the worse holds.
+//  2. A second that is over is decided: complete; sampled or missing, with
+//     reasons and the number of packets refused. What is late because the store
+//     stalls is not missing while the table holds it.
+//  3. It is kept on the disk with a mark: the counters as they stood, and two
+//     bounds; all sessions that ended before the one, or began before the other,
+//     are on the disk. That is done at each store of sessions, at each change, at
+//     the stop, and at least every ten seconds. Each hour's hash goes into the
+//     ledger, and so does each gap when it is over.
+//  4. The next start goes on from the mark. With the table and the attachments
+//     still there nothing was missed but what the programs counted as refused,
+//     from the first to the last of it. If something had come off, or had been
+//     drained, all since the mark is missing. If the table is gone, the seconds
+//     from the first bound on are taken back, and those since the second one are
+//     remarked: sessions that were still open have no record.
+//
+// A second of which nothing was said is unknown. The first of an uplink always
+// is: it was not seen from its beginning.
+//
 // The package refuses to free what is not on the disk, to read what it wrote
 // (it has no key for that), and to start a second time on one socket. A ledger
 // that cannot be written stops every reading but not the recording.
