@@ -24,6 +24,7 @@ import (
 	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 func agentCommand() *cli.Command {
@@ -149,6 +150,14 @@ func agentFailure(err error) error {
 		return fail(err).hint("run the agent as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; \"edgelog doctor\" says what is missing")
 	case errors.Is(err, recorder.ErrRunning):
 		return fail(err)
+	case errors.Is(err, store.ErrNoSpace):
+		return fail(err).hint("\"df -h\" on data_dir shows the disk; store.min_free and store.ballast say how much edgelog leaves alone")
+	case errors.Is(err, store.ErrInUse):
+		return fail(err).hint("is another agent, or a copy of the store being made, at work on this data_dir? \"fuser -v\" on its store shows who")
+	case errors.Is(err, vault.ErrTooFewRecipients):
+		return fail(err).hint("\"edgelog init --custodian NAME\" into another directory makes a key pair; list its public key in custodians.recipients")
+	case errors.Is(err, probe.ErrKernel):
+		return fail(err).hint("\"edgelog doctor\" lists what this kernel lacks; with attach = \"tcx\" or \"clsact\" less is needed")
 	case errors.Is(err, store.ErrFailed), errors.Is(err, ledger.ErrFailed):
 		return fail(err).hint("the programs in the kernel go on recording; start the agent again, as systemd does, and it takes over from them")
 	}

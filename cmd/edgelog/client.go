@@ -27,10 +27,16 @@ func agentClient(socket string) *http.Client {
 	}}
 }
 
+// maxSocketPath is the longest path of a unix socket, in bytes (unix(7)).
+const maxSocketPath = 107
+
 // agentError says in one sentence why the agent cannot be talked to; other
 // errors are returned as they are.
 func agentError(socket string, err error) error {
 	switch {
+	case len(socket) > maxSocketPath:
+		return fail(fmt.Errorf("reach the agent on %q: a socket's path has at most %d bytes, not %d", socket, maxSocketPath, len(socket))).
+			hint("change to its directory and name it by a short path, or set a shorter run_dir")
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fail(fmt.Errorf("reach the agent on %q: it is not running", socket)).
 			hint("start it with \"edgelog agent --config FILE\", or name its socket with --socket")

@@ -242,6 +242,9 @@ func (d *doctor) checkDisk() {
 	switch {
 	case st.Flags&unix.ST_RDONLY != 0:
 		d.fail("disk", dir+" is on a read-only file system", "mount it writable, or set data_dir")
+	case d.conf.Store.MinFree > st.Blocks*uint64(st.Bsize):
+		d.fail("disk", fmt.Sprintf("store.min_free is %s, and the whole disk of %s has %s",
+			bytesText(d.conf.Store.MinFree), dir, bytesText(st.Blocks*uint64(st.Bsize))), "set a smaller store.min_free, or use a larger disk")
 	case free < need:
 		d.fail("disk", text, "make room, or lower store.min_free and store.ballast")
 	case free < 2*need:
@@ -288,18 +291,10 @@ func (d *doctor) checkRADIUS() {
 	for _, at := range d.conf.RADIUS.Listen {
 		conn, err := recorder.ListenAccounting(at)
 		if err != nil {
-			d.fail("radius", "cannot listen on "+at.String()+": "+reason(err), "is another RADIUS server running? \"ss -lunp\" shows it")
+			d.fail("radius", "cannot listen on "+at.String()+": "+recorder.ListenError(err).Error(), "")
 			continue
 		}
 		_ = conn.Close()
 		d.ok("radius", "can listen on "+at.String())
 	}
-}
-
-func reason(err error) string {
-	var se *os.SyscallError
-	if errors.As(err, &se) {
-		return se.Err.Error()
-	}
-	return err.Error()
 }

@@ -111,3 +111,11 @@ func TestTheCostOfAPacketStandsBesideItsUplink(t *testing.T) {
 		t.Errorf("%q is not in\n%s", want, out)
 	}
 }
+
+func TestASocketsPathThatIsTooLongIsSaidSo(t *testing.T) {
+	var out, errs strings.Builder
+	code := run(t.Context(), []string{"edgelog", "status", "--socket", "/" + strings.Repeat("x", 150)}, &out, &errs)
+	if code != 1 || !strings.Contains(errs.String(), "a socket's path has at most 107 bytes, not 151") || !strings.Contains(errs.String(), "edgelog: hint: ") {
+		t.Errorf("%d %s", code, errs.String())
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -20,6 +21,18 @@ func (c *Config) check(r *reader) {
 	c.checkRADIUS(r)
 	c.checkCustodians(r)
 	c.checkMetrics(r)
+	c.checkRunDir(r)
+}
+
+// maxSocketPath is the longest path that a unix socket can have, in bytes
+// (unix(7): sun_path, with a zero at its end).
+const maxSocketPath = 107
+
+func (c *Config) checkRunDir(r *reader) {
+	if n := len(c.Socket()); n > maxSocketPath {
+		r.add("run_dir", fmt.Sprintf("is too long: the path of the control socket would have %d bytes, and the kernel allows %d", n, maxSocketPath),
+			`choose a shorter one, for example run_dir = "/run/edgelog"`)
+	}
 }
 
 // checkMetrics lets no other machine read the metrics by mistake: they name no

@@ -78,6 +78,8 @@ var problemTests = []struct{ name, old, new, want string }{
 	{"a key in the wrong case", `gateway =`, `Gateway =`, `line 1: Gateway is not a known key; did you mean "gateway"?`},
 	{"metrics that other machines could read", `[store]`, "[metrics]\nlisten = \"192.0.2.7:9477\"\n[store]",
 		`line 23: metrics.listen "192.0.2.7:9477" can be reached from other machines; listen on "127.0.0.1:9477", or say expose = true if anybody who reaches it may know how much is recorded and missed`},
+	{"a run_dir that is too long for a socket", `data_dir = "data"`, `run_dir = "/run/` + strings.Repeat("x", 91) + `"`,
+		`line 5: run_dir is too long: the path of the control socket would have 109 bytes, and the kernel allows 107; choose a shorter one, for example run_dir = "/run/edgelog"`},
 	{"metrics without a port", `[store]`, "[metrics]\nlisten = \"127.0.0.1\"\n[store]",
 		`line 23: metrics.listen "127.0.0.1" is not an address and port; write for example "127.0.0.1:9477" or "[::1]:9477"`},
 	{"a text for a flag", `[store]`, "[metrics]\nexpose = \"yes\"\n[store]", `line 23: metrics.expose must be true or false, not the text "yes"`},

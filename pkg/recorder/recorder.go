@@ -37,6 +37,10 @@ type Options struct {
 	Hangup <-chan os.Signal
 	Load   func() (*config.Config, error)
 
+	// Permitted is asked, when there are uplinks, before anything is opened; nil:
+	// whether this process may attach programs (probe.Permitted), unless
+	// OpenSource is set.
+	Permitted func() error
 	// OpenSource opens where sessions come from; nil: the kernel (probe.Open).
 	OpenSource func(probe.Options) (Source, error)
 }
@@ -59,6 +63,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OpenSource == nil {
 		o.OpenSource = d.OpenSource
+		if o.Permitted == nil {
+			o.Permitted = probe.Permitted
+		}
+	}
+	if o.Permitted == nil {
+		o.Permitted = func() error { return nil }
 	}
 	return o
 }
@@ -133,7 +143,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 // open is the order of a start.
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
-		r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource, r.openCoverage,
+		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -144,6 +154,29 @@ func (r *Recorder) open() error {
 
 // onClose adds what Close must undo; the last first.
 func (r *Recorder) onClose(f func() error) { r.closers = append(r.closers, f) }
+
+// checkCustodians finds out, before anything is made, whether somebody could
+// open what would be recorded.
+func (r *Recorder) checkCustodians() error {
+	c := &r.o.Config.Custodians
+	to, err := vault.ParseRecipients(c.Recipients)
+	if err != nil {
+		return fmt.Errorf("read custodians.recipients: %w", err)
+	}
+	if r.custodians = to.Len(); r.custodians < c.Minimum {
+		return fmt.Errorf("custodians: %w: %d different, and custodians.minimum is %d; add the public keys of more custodians",
+			vault.ErrTooFewRecipients, r.custodians, c.Minimum)
+	}
+	return nil
+}
+
+// checkPermission finds out the same of the right to attach programs.
+func (r *Recorder) checkPermission() error {
+	if len(r.o.Config.Uplinks) == 0 {
+		return nil
+	}
+	return r.o.Permitted()
+}
 
 func (r *Recorder) openData() error {
 	dir := r.o.Config.DataDir
@@ -190,7 +223,6 @@ func (r *Recorder) openLedger() error {
 	if err != nil {
 		return fmt.Errorf("read custodians.recipients: %w", err)
 	}
-	r.custodians = to.Len()
 	l, err := ledger.Open(filepath.Join(c.DataDir, "ledger"), ledger.Options{
 		Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: to.SealTo,
 	})

@@ -86,7 +86,8 @@ func (g *guard) open() error {
 	return g.shrink()
 }
 
-// fits refuses a ballast for which the file system has no place even when it is
+// fits refuses a mark to stop at that lies beyond the whole disk: nothing would
+// ever be written. And it refuses a ballast for which the file system has no place even when it is
 // empty: it would never be taken, and nobody would know.
 func (g *guard) fits() error {
 	var st unix.Statfs_t
@@ -96,7 +97,12 @@ func (g *guard) fits() error {
 	if st.Blocks > uint64(math.MaxInt64/st.Frsize) {
 		return nil
 	}
-	if size := int64(st.Blocks) * st.Frsize; g.ballast > 0 && (g.stop > size || g.ballast > size-g.stop) {
+	size := int64(st.Blocks) * st.Frsize
+	if g.stop > size {
+		return fmt.Errorf("%w on %q: %d MiB are to stay free, and the whole disk has %d MiB; set a smaller store.min_free, or use a larger disk",
+			ErrNoSpace, g.dir, g.stop>>20, size>>20)
+	}
+	if g.ballast > 0 && (g.stop > size || g.ballast > size-g.stop) {
 		return fmt.Errorf("%w on %q: a ballast of %d MiB beside %d MiB that stay free does not fit a disk of %d MiB; set a smaller store.ballast",
 			ErrNoSpace, g.dir, g.ballast>>20, g.stop>>20, size>>20)
 	}
