@@ -2,8 +2,11 @@ package recorder
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
@@ -126,7 +129,13 @@ func TestWhatCannotBeStoredStaysInTheTableAndIsStoredOnceLater(t *testing.T) {
 func TestAFullDiskIsAnAlarmAndNoEnd(t *testing.T) {
 	r := newRoom(t, "")
 	r.shut()
-	r.text = replaceOnce(t, r.text, `"256MiB"`, `"900000TiB"`) // what must stay free, and never is
+	var st unix.Statfs_t
+	if err := unix.Statfs(r.dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	// Half of what others occupy must be free too, and never is.
+	never := (st.Bavail + (st.Blocks-st.Bavail)/2) * uint64(st.Frsize)
+	r.text = replaceOnce(t, r.text, `"256MiB"`, strconv.FormatUint(never, 10))
 	r.open()
 	r.table.add(seen(5, evening)...)
 	if err := r.step(); !errors.Is(err, store.ErrNoSpace) {
