@@ -33,6 +33,7 @@ type pour struct {
 	program *ebpf.Program
 	frame   []byte
 	began   atomic.Int64 // sessions
+	most    atomic.Int64 // it rests when so many have begun; 0: never
 	bursts  []burst
 	stop    atomic.Bool
 	done    sync.WaitGroup
@@ -66,6 +67,10 @@ func (p *pour) start() {
 		tick := time.NewTicker(perBurst)
 		defer tick.Stop()
 		for since, sent := time.Now(), 0; !p.stop.Load() && p.err == nil; <-tick.C {
+			if most := p.most.Load(); most > 0 && p.began.Load() >= most {
+				since, sent = time.Now(), 0
+				continue
+			}
 			due := int(time.Since(since).Seconds()*float64(p.rate)) - sent
 			p.err = p.burst(min(due, p.rate/100)) // what could not be sent in time is sent later, not at once
 			sent += min(due, p.rate/100)
