@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -89,6 +90,9 @@ func newLogger(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
 func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 	if runtime.GOMAXPROCS(0) < 2 {
 		runtime.GOMAXPROCS(2) // on one processor, too, work goes on while a thread waits for the disk
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // batches, not single sessions, are thrown away: memory is dearer here than time
 	}
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
