@@ -36,16 +36,12 @@ func onCPU(cpu int, f func() error) error {
 type setting struct {
 	slots int
 	udp   string // idle time; "" as usual
-	stop  string // on_stop; "" as usual
 }
 
 func (s setting) edits() map[string]string {
 	e := map[string]string{"ring_bytes =": "ring_bytes = 67108864"}
 	if s.udp != "" {
 		e["udp ="] = fmt.Sprintf("udp = %q", s.udp)
-	}
-	if s.stop != "" {
-		e["on_stop ="] = fmt.Sprintf("on_stop = %q", s.stop)
 	}
 	return e
 }
@@ -99,15 +95,18 @@ func await(ctx context.Context, g *gateway.Gateway, ok func(*gateway.Status) boo
 // bpf/wire.h.
 var refusals = []string{"table_full", "half_open", "contended", "fragment_lost", "truncated"}
 
-// refused is the number of packets that should have been recorded and were not.
-func refused(s *gateway.Status) uint64 {
-	n := uint64(0)
+// refused is the number of packets that should have been recorded and were
+// not, and their reasons.
+func refused(s *gateway.Status) (n uint64, why string) {
 	for _, u := range s.Probe.Uplinks {
 		for _, r := range refusals {
-			n += u.In.Outcomes[r] + u.Out.Outcomes[r]
+			if k := u.In.Outcomes[r] + u.Out.Outcomes[r]; k > 0 {
+				n += k
+				why += fmt.Sprintf(" %s %d", r, k)
+			}
 		}
 	}
-	return n
+	return n, strings.TrimSpace(why)
 }
 
 // cpuTime is what a process has used so far, in itself and in the kernel.

@@ -120,7 +120,7 @@ func expected(t *testing.T, o Options, n uint64) (lines []string, locals []netip
 		ends := []string{"shutdown"}
 		if s.Ended {
 			ends = []string{"fin"}
-			if o.Mode == Resets || s.Far.Port() == 80 {
+			if o.Mode == Resets || o.Mode == Visits || s.Far.Port() == 80 {
 				ends = []string{"rst"}
 			}
 		}
@@ -153,6 +153,7 @@ func TestTheGatewayRecordsExactlyTheSessionsThatWereSent(t *testing.T) {
 		{"a flood", "auto", Options{Mode: Flood, Family: Both, Count: 3000}},
 		{"a mix", "auto", Options{Mode: Mix, Family: Both, Count: 3000}},
 		{"lives handed to the program without a link", "auto", Options{Mode: Resets, Family: Both, Count: 3000, Direct: true}},
+		{"established lives of which one direction is seen", "auto", Options{Mode: Visits, Family: Both, Count: 3000}},
 		{"without GRO", "auto", Options{Mode: Resets, Family: IPv4, Count: 3000, Lean: true}},
 		{"at a rate at which the program waits", "auto", Options{Mode: New, Family: IPv4, Count: 5000, Rate: 200_000}},
 		{"at a set rate, in small waves", "auto", Options{Mode: New, Family: IPv4, Count: 200, Rate: 5000}},
@@ -213,7 +214,7 @@ func compare(t *testing.T, got, want []string) {
 }
 
 func TestATupleIsAPureFunctionAndComesOnce(t *testing.T) {
-	for _, m := range []Mode{Established, New, Lives, Resets, Handshakes, Answers, Flood, Mix} {
+	for _, m := range []Mode{Established, New, Lives, Resets, Handshakes, Answers, Flood, Mix, Visits} {
 		o := Options{Mode: m, Family: Both, Seed: 7, Local4: netip.MustParsePrefix("192.0.2.0/24"), Local6: netip.MustParsePrefix("2001:db8:a::/48")}
 		a, err := Tuples(o, 1<<16)
 		if err != nil {

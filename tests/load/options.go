@@ -37,9 +37,12 @@ const (
 	// Mix: TCP lives, DNS questions, QUIC exchanges and resets of the near end,
 	// to servers one of which is far more popular than the next.
 	Mix
+	// Visits: SYN, ACK and RST from the far end: as Resets, but established, so
+	// that they do not count as half-open.
+	Visits
 )
 
-var modeNames = [...]string{"established", "new", "lives", "resets", "handshakes", "answers", "flood", "mix"}
+var modeNames = [...]string{"established", "new", "lives", "resets", "handshakes", "answers", "flood", "mix", "visits"}
 
 func (m Mode) String() string {
 	if m < 0 || int(m) >= len(modeNames) {

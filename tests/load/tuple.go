@@ -53,6 +53,8 @@ func (o *Options) lives() []life {
 		return []life{{256, protoTCP, 443, tcpLife}}
 	case Resets:
 		return []life{{256, protoTCP, 443, []byte{frame | syn, frame | rst}}}
+	case Visits:
+		return []life{{256, protoTCP, 443, []byte{frame | syn, frame | ack, frame | rst}}}
 	case Handshakes:
 		return []life{{256, protoTCP, 443, tcpLife[:3]}}
 	case Answers:
@@ -82,7 +84,7 @@ func (o *Options) leaves() bool {
 
 // farClient: the far end has the random port.
 func (o *Options) farClient() bool {
-	return o.Mode == Resets || o.Mode == Flood || o.Mode == New && !o.Egress
+	return o.Mode == Resets || o.Mode == Visits || o.Mode == Flood || o.Mode == New && !o.Egress
 }
 
 // Session is one session of a run.

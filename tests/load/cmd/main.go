@@ -34,7 +34,7 @@ func main() {
 func flags() (o load.Options, binary string, slots int, err error) {
 	flag.StringVar(&binary, "edgelog", "", "the program to run on the gateway; none: nothing is attached there")
 	flag.IntVar(&slots, "slots", 1<<22, "of its session table")
-	mode := flag.String("mode", "lives", "established, new, lives, resets, handshakes, answers, flood or mix")
+	mode := flag.String("mode", "lives", "established, new, lives, resets, handshakes, answers, flood, mix or visits")
 	family := flag.String("family", "4", "4, 6 or both")
 	flag.BoolVar(&o.Egress, "egress", false, "established and new: frames leave the gateway")
 	flag.Uint64Var(&o.Seed, "seed", 0, "another seed gives other sessions")
