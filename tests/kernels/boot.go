@@ -23,8 +23,16 @@ type Run struct {
 	Console string  // the end of what the kernel printed
 }
 
-// bootLimit bounds a hang before the first step.
-const bootLimit = 4 * time.Minute
+// A guest has to come up within bootLimit. Software may emulate a machine's
+// clocks so badly, when the host has too much to do, that a kernel waits for
+// ever for them: then it is started again. What hangs later has failed.
+const (
+	bootLimit = 3 * time.Minute
+	bootTries = 3
+)
+
+// bootStep is the event of a guest that has come up.
+const bootStep = "boot"
 
 // Boot runs the steps in a guest. dir holds its image and its console while it
 // runs. tell, if not nil, is called with each event as it comes.
@@ -39,22 +47,52 @@ func Boot(ctx context.Context, dir string, k Kernel, b *Programs, steps []Step, 
 	for _, s := range steps {
 		limit += s.Limit
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	console := filepath.Join(dir, k.Series+".console")
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemu(k.Image, image, console)...)
+	for try := 1; ; try++ {
+		g := &guest{kernel: k, image: image, console: filepath.Join(dir, k.Series+".console"), tell: tell}
+		limited, cancel := context.WithTimeout(ctx, limit)
+		err := g.run(limited)
+		stopped := limited.Err()
+		cancel()
+		if err != nil && stopped == nil && g.up {
+			return nil, err
+		}
+		if !g.up && try < bootTries && ctx.Err() == nil {
+			continue
+		}
+		run := &Run{Kernel: k, Events: g.events, Console: tail(g.console)}
+		run.complete(steps, errors.Join(err, stopped))
+		return run, nil
+	}
+}
+
+// guest is one run of qemu.
+type guest struct {
+	kernel         Kernel
+	image, console string
+	tell           func(Event)
+	up             bool
+	events         []Event
+}
+
+// run starts the machine and reads what it says until it is switched off, or
+// until it is clear that it does not come up.
+func (g *guest) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemu(g.kernel.Image, g.image, g.console)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	cmd.WaitDelay = 10 * time.Second
 	results, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start qemu: %w", err)
+		return fmt.Errorf("start qemu: %w", err)
 	}
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start qemu: %w; scripts/setup.sh kernels installs it", err)
+		return fmt.Errorf("start qemu: %w; scripts/setup.sh kernels installs it", err)
 	}
-	run := &Run{Kernel: k}
+	hung := time.AfterFunc(bootLimit, stop)
+	defer hung.Stop()
 	lines := bufio.NewScanner(results)
 	lines.Buffer(nil, 1<<22)
 	for lines.Scan() {
@@ -62,18 +100,20 @@ func Boot(ctx context.Context, dir string, k Kernel, b *Programs, steps []Step, 
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			continue // the firmware's, or broken off: a step without an event has failed
 		}
-		run.Events = append(run.Events, e)
-		if tell != nil {
-			tell(e)
+		g.up = true
+		hung.Stop()
+		if e.Step == bootStep {
+			continue
+		}
+		g.events = append(g.events, e)
+		if g.tell != nil {
+			g.tell(e)
 		}
 	}
-	err = cmd.Wait()
-	run.Console = tail(console)
-	if err != nil && ctx.Err() == nil {
-		return nil, fmt.Errorf("run qemu: %w: %s", err, complaint.String())
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("run qemu: %w: %s", err, complaint.String())
 	}
-	run.complete(steps, ctx.Err())
-	return run, nil
+	return nil
 }
 
 // qemu is its command line. Two network cards are joined by a hub; a hub takes
@@ -83,7 +123,7 @@ func qemu(kernel, image, console string) []string {
 		"-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "2048",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", kernel, "-initrd", image,
-		"-append", "console=ttyS0 panic=-1 loglevel=4 mitigations=off",
+		"-append", "console=ttyS0 panic=-1 loglevel=7 mitigations=off",
 		"-serial", "file:" + console, "-serial", "stdio",
 	}
 	for _, n := range []string{"0", "1"} {

@@ -12,7 +12,7 @@ var uplinkSteps = []Step{
 
 // costStep asks the verifier.
 var costStep = Step{
-	Name: "verifier", Command: []string{"/bin/" + probeTest, "-test.run=^TestTheVerifier"}, Limit: 3 * time.Minute,
+	Name: "verifier", Command: []string{"/bin/" + probeTest, "-test.run=^TestTheVerifier"}, Limit: 10 * time.Minute,
 }
 
 // Short is what a change has to pass: it loads, attaches and records.
@@ -27,6 +27,10 @@ const (
 	blackTests = "^(TestRealTraffic|TestALinkThatIsNoLonger|TestATableIsNot|TestAnUplinkIs|TestASessionThatLeaves|TestARingThat|TestProgramsOfOthers|TestTheKernelsOwn)"
 )
 
+// exactTests hold times to a tick of the timer, one of them while two
+// processors do all they can: more than an emulated machine can promise.
+const exactTests = "^(TestSessionsStoredAreSessionsSent|TestTheProgramsClockIsTheMonotonic)"
+
 // lateTick is how late the timer of an emulated machine may be. The kernel then
 // makes up for it at once, so that nothing else depends on it.
 const lateTick = "500ms"
@@ -37,7 +41,7 @@ func Full() []Step {
 		Step{Name: "load", Uses: "load", Limit: 5 * time.Minute},
 		Step{Name: "drain", Uses: "drain", Limit: 2 * time.Minute},
 		costStep,
-		Step{Name: "datapath", Command: []string{"/bin/" + probeTest}, Limit: 25 * time.Minute},
+		Step{Name: "datapath", Command: []string{"/bin/" + probeTest, "-test.skip=" + exactTests}, Limit: 25 * time.Minute},
 		Step{Name: "lab", Command: []string{"/bin/" + labTest, "-test.run=" + labTests}, Limit: 5 * time.Minute},
 		Step{
 			Name: "sessions", Command: []string{"/bin/" + blackTest, "-test.run=" + blackTests},

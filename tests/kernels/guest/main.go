@@ -90,6 +90,9 @@ func steps() error {
 	if err != nil {
 		return fmt.Errorf("open the way out: %w", err)
 	}
+	if _, err := fmt.Fprintf(out, "\n{\"step\":\"boot\"}\n"); err != nil {
+		return fmt.Errorf("say that the machine is up: %w", err)
+	}
 	for _, name := range plan.Modules {
 		if err := insert(name); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"time"
 
@@ -22,16 +23,39 @@ func take(own *uplink, s kernels.Step) kernels.Event {
 	defer cancel()
 	e := kernels.Event{Step: s.Name, Verdict: kernels.Pass}
 	if s.Uses != "" {
-		detail, err := own.take(ctx, s.Uses)
-		e.Detail = detail
-		if err != nil {
-			e.Verdict, e.Detail, e.Log = kernels.Fail, "see its log", err.Error()+"\n"+own.log()
-		}
+		runOwn(ctx, own, s, &e)
 	} else {
 		runTest(ctx, s, &e)
 	}
 	e.Seconds = time.Since(began).Seconds()
 	return e
+}
+
+// grace is how long a step may take to notice that its time is over.
+const grace = 30 * time.Second
+
+// runOwn takes a step of this program. One that does not even end when its time
+// is over has failed, and shows where it waits.
+func runOwn(ctx context.Context, own *uplink, s kernels.Step, e *kernels.Event) {
+	type result struct {
+		detail string
+		err    error
+	}
+	ended := make(chan result, 1)
+	go func() { // ends with the step, or with the machine
+		detail, err := own.take(ctx, s.Uses)
+		ended <- result{detail, err}
+	}()
+	select {
+	case r := <-ended:
+		e.Detail = r.detail
+		if r.err != nil {
+			e.Verdict, e.Detail, e.Log = kernels.Fail, "see its log", r.err.Error()+"\n"+own.log()
+		}
+	case <-time.After(s.Limit + grace):
+		stacks := make([]byte, 1<<16)
+		e.Verdict, e.Detail, e.Log = kernels.Fail, "it hangs", string(stacks[:runtime.Stack(stacks, true)])
+	}
 }
 
 // verdicts are the lines that a Go test prints for its top-level tests.
