@@ -186,7 +186,9 @@ __noinline int slot_renew(struct packet *p, __u32 index, bool split)
 		return NOT_FOUND;
 	p->marks = state & (STATE_LOCAL_A | STATE_LOCAL_B);
 	if (!(state & STATE_STORED)) {
-		to = grave_claim(finish(p->hash + s->first), chain_bucket(p->hash, 0));
+		/* The generation: a tuple may begin anew more often in a tick than a chain has slots. */
+		to = grave_claim(finish(p->hash + s->first + (state >> STATE_GEN_SHIFT)),
+				 chain_bucket(p->hash, 0));
 		grave = to == NOT_FOUND ? NULL : slot_at(to);
 		if (!grave) {
 			state_swap(s, busy, state);
@@ -452,8 +454,12 @@ static __always_inline int table_packet(const struct packet *p)
 	if (READ_ONCE(*word) & WORD_OVERFLOW) {
 		int index = chain_copy_find(p);
 		struct slot *s = index == NOT_FOUND ? NULL : slot_at(index);
+		__u32 state = s ? READ_ONCE(s->state) : 0;
 
-		outcome = s ? slot_hit(s, index, READ_ONCE(s->state), p) : NEEDS_LOCK;
+		/* Found, and then given to another perhaps: so the key is compared after the state. */
+		outcome = s && (state & STATE_MATCHES) && key_equal(&s->key, &p->key) ?
+				  slot_hit(s, index, state, p) :
+				  NEEDS_LOCK;
 		return outcome == NEEDS_LOCK ? table_copy_locked(p) : outcome;
 	}
 	return table_copy_begin(p);

@@ -69,6 +69,7 @@ func (p *Probe) carryOver() error {
 		return nil
 	}
 	p.carriedAt = programsNow()
+	defer func() { p.c.reach = reach{} }() // what is carried over is older than the walks so far
 	var left []*older
 	grace := true
 	for _, o := range p.older {

@@ -12,7 +12,8 @@ import (
 // them afterwards. It is driven by one goroutine with the programs' clock.
 //
 // A slot waits in at most one of its queues, and is marked "taken" from then
-// until Stored or Release, so that no sweep takes it twice. In a rush only the
+// until Stored or Release, so that no sweep takes it twice; a displaced one that
+// was marked STORED, until its grace is over. In a rush only the
 // sweep finds slots: see rush.
 type collector struct {
 	t         *table
@@ -153,10 +154,18 @@ func (c *collector) recheck(now uint64) {
 			c.t.touch(part[i].slot)
 		}
 		for i := range part {
-			c.reopenIfChanged(part[i].ref)
+			c.settle(part[i].ref)
 		}
 	}
 	c.settled.drop(n)
+}
+
+// settle ends the grace of a slot that was marked STORED.
+func (c *collector) settle(r ref) {
+	if r.state&stateDisplaced != 0 {
+		c.t.untake(r.slot) // see markStored
+	}
+	c.reopenIfChanged(r)
 }
 
 func (c *collector) reopenIfChanged(r ref) {
@@ -247,7 +256,7 @@ func (c *collector) lookLive(b *Batch, slot, state uint32, now uint64) {
 	}
 	switch {
 	case state&stateStored != 0:
-		if quiet > limit {
+		if quiet > limit || state&stateDisplaced != 0 && c.t.isCrowded(slot/slotsPerBucket) {
 			c.t.free(slot, state)
 		}
 	case quiet > limit:
@@ -302,7 +311,7 @@ func (c *collector) flushQueues() {
 	for c.settled.len() > 0 {
 		r := c.settled.entries[c.settled.head].ref
 		c.settled.drop(1)
-		c.reopenIfChanged(r)
+		c.settle(r)
 	}
 	for _, q := range []*queue[waiting]{&c.lingering, &c.closed} {
 		for _, w := range q.entries[q.head:] {
@@ -357,6 +366,9 @@ func (c *collector) markStored(r ref, now uint64) {
 			atomic.AddUint64(&c.t.meta.Stored, 1)
 			r.state = state | stateStored
 			c.settled.push(settled{r, now})
+			if state&stateDisplaced != 0 { // not to be freed within the grace
+				c.t.take(r.slot)
+			}
 			return
 		}
 		if half {

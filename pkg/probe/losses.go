@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 )
 
@@ -16,7 +17,8 @@ type Losses struct {
 	Adopted bool   // the table of an earlier agent was taken over
 
 	// Every session that ended before StoredThrough, and every one that began
-	// before OldestOpen, is on the disk. 0 until the table was walked through.
+	// before OldestOpen, is on the disk. 0 until the table was walked through, and
+	// as long as an older one is not empty.
 	StoredThrough, OldestOpen int64
 
 	Sampled     uint64 // refused packets that were due as samples, of all uplinks
@@ -76,11 +78,11 @@ func (p *Probe) Losses() (Losses, error) {
 	}
 	out.Sampled, out.SamplesLost = counters.Sampled, counters.SamplesLost
 	out.Looked = atomic.LoadUint64(&p.t.meta.LookedAt)
-	if p.waiting() > 0 { // sessions of an older table may come to a place that a walk has passed
-		p.c.reach = reach{}
-	}
 	through, open := p.c.reach.bounds()
-	if p.fragsHeld > 0 { // they may yet begin a session that long ago
+	if slices.ContainsFunc(p.older, func(o *older) bool { return o.t != nil }) {
+		through, open = 0, 0 // the walk does not go through what waits there
+	}
+	if p.fragsHeld > 0 && through > 0 { // they may yet begin a session that long ago
 		through, open = min(through, before(out.Ticks, fragmentWindow)), min(open, before(out.Ticks, fragmentWindow))
 	}
 	if through > 0 {

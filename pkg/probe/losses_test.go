@@ -2,6 +2,7 @@ package probe
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -93,5 +94,56 @@ func TestABoundIsNotKnownBeforeTwoWalks(t *testing.T) {
 		if through, _ := r.c.reach.bounds(); through > 0 != c.known {
 			t.Errorf("after %v: %d", c.at, through)
 		}
+	}
+}
+
+func TestWhatWaitsInAnOlderTableIsNotSaidToBeOnTheDisk(t *testing.T) {
+	o := gatewayOptions(t, bpffs(t))
+	o.Slots, o.Timeouts.UDP = 4*MinSlots, time.Hour
+	old := mustOpen(t, "", o)
+	var packets []packet
+	for i := range uint32(MinSlots * 3 / 2) {
+		packets = append(packets, packet{0, udpN(i)})
+	}
+	from := programsNow() - uint64(5*second)
+	passes(t, old, from, packets...)
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Slots = MinSlots
+	p := mustOpen(t, "", o)
+	p.c.sweep = 1 // each Collect is a whole walk
+	began := p.clock.utc(from)
+	walks := func() Losses {
+		var b Batch
+		for range 4 {
+			for now := programsNow(); programsNow() == now; { // a walk a tick
+				runtime.Gosched()
+			}
+			if err := p.Collect(&b, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			p.Stored(&b)
+		}
+		l, err := p.Losses()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	for slot := range uint32(len(p.t.slots)) { // as if those that found room were on the disk
+		if state := p.t.state(slot); state&phaseMask != phaseFree {
+			p.t.free(slot, state)
+		}
+	}
+	p.carriedAt = programsNow() + uint64(time.Hour) // not by itself
+	if l := walks(); p.Status().Waiting == 0 || l.StoredThrough > began {
+		t.Errorf("%d sessions wait since %d; all that ended before %d is said to be on the disk", p.Status().Waiting, began, l.StoredThrough)
+	}
+	if err := p.carryOver(); err != nil {
+		t.Fatal(err)
+	}
+	if l := walks(); p.Status().Waiting != 0 || l.OldestOpen == 0 || l.OldestOpen > began || l.StoredThrough > began {
+		t.Errorf("%d wait; the carried ones are open since %d; %d and %d are said", p.Status().Waiting, began, l.StoredThrough, l.OldestOpen)
 	}
 }

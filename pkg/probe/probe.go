@@ -290,6 +290,7 @@ func (p *Probe) CollectAll(b *Batch, max int) (more bool, err error) {
 	}
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
+	p.c.flushQueues() // a batch may have come back after the programs were taken off
 	from := b.Len()
 	more = p.c.takeOpen(b, from+max, session.EndShutdown)
 	p.toUTC(b.Sessions[from:])
@@ -325,7 +326,6 @@ func (p *Probe) drain() error {
 		return err
 	}
 	p.readNews(programsNow())
-	p.c.flushQueues()
 	p.drained = true
 	return nil
 }

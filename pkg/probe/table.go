@@ -182,6 +182,19 @@ func (t *table) leaveChain(slot uint32, hash uint64) {
 	}
 }
 
+// isCrowded: less than half of a bucket is free. A session on disk that was
+// displaced to it is then in the way: no program may take its slot over, and in
+// a flood of half-open sessions such ones would fill the whole table.
+func (t *table) isCrowded(bucket uint32) bool {
+	word, used := atomic.LoadUint64(&t.words[bucket]), 0
+	for slot := range uint32(slotsPerBucket) {
+		if word&bit(slot, wordTag) != 0 {
+			used++
+		}
+	}
+	return used > slotsPerBucket/2
+}
+
 // isWiped: an agent was killed while it freed this slot.
 func isWiped(state uint32) bool {
 	return state&(phaseMask|stateStored) == phaseClosed|stateStored
