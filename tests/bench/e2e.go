@@ -154,14 +154,13 @@ func (b *bench) trial(ctx context.Context, t traffic, rate float64, duration tim
 	return o, err
 }
 
-// idle is the time that a session of this traffic waits in the table for its
-// end.
+// idle is how long a session of this traffic may wait in the table until its
+// end is found: its idle time, and some walks of the agent through a large table.
 func (t traffic) idle() time.Duration {
 	if t.mode == load.Visits {
 		return 0
 	}
-	d, _ := time.ParseDuration(t.setting.udp) // a constant
-	return d
+	return 30 * time.Second
 }
 
 // send runs a generator to its end.

@@ -42,6 +42,7 @@ var goals = []goal{
 	{"e2e/new_sessions_per_second", "table_to_disk", false, false, 1e6},
 	{"e2e/new_sessions_per_second/direct", "table_to_disk", false, false, 1e6},
 	{"e2e/memory", "", false, true, 256},
+	{"e2e/memory/*", "", false, true, 256},
 	{"forward/*/packets_per_second", "nothing", true, false, 0.9},
 	{"sweep/slots=*", "", false, false, 100},
 	{"idle/sessions=*/cpu", "", false, true, 1},
