@@ -51,11 +51,12 @@ struct {
 
 /*
  * Samples of what was refused. Written by the programs without waking the
- * reader, read by the agent. Full: table_counters.samples_lost.
+ * reader, read by the agent, which gives their room back when they are on disk.
+ * Full: table_counters.samples_lost. Size set by the agent.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 4096);
 } samples SEC(".maps");
 
 /*

@@ -10,7 +10,8 @@ type Batch struct {
 	// and its contents belong to the caller until Stored or Release.
 	Sessions []session.Session
 
-	refs []ref
+	refs    []ref
+	samples []span // pieces of the ring of samples, whose records are among Sessions
 }
 
 // ref remembers which state of a slot a session was read from.
@@ -29,4 +30,5 @@ func (b *Batch) Reset() {
 	clear(b.Sessions) // drop references to subscriber strings
 	b.Sessions = b.Sessions[:0]
 	b.refs = b.refs[:0]
+	b.samples = b.samples[:0]
 }

@@ -234,7 +234,6 @@ type kernelTableMeta struct {
 	Version          uint64
 	LookedAt         uint64
 	SamplesStored    uint64
-	SamplesGone      uint64
 }
 
 type kernelTableVersion uint32

@@ -91,6 +91,7 @@ func size(spec *ebpf.CollectionSpec, slots, ring uint32) {
 	spec.Maps["sessions"].MaxEntries = buckets
 	spec.Maps["bucket_words"].MaxEntries = (buckets + bucketsPerLine - 1) / bucketsPerLine
 	spec.Maps["events"].MaxEntries = ring
+	spec.Maps["samples"].MaxEntries = ring
 }
 
 // createMaps makes a fresh table with a hash that nobody outside can foresee.
@@ -204,6 +205,11 @@ func loadPrograms(maps map[string]*ebpf.Map, o *Options, k knobs, names ...strin
 // least one, all for a share of 1.
 func halfOpenCap(share float64) uint32 {
 	return max(1, uint32(math.Round(share*slotsPerBucket)))
+}
+
+// halfOpenLimit is how many half-open sessions a table can hold.
+func halfOpenLimit(t *table, share float64) uint64 {
+	return (t.mask + 1) * uint64(halfOpenCap(share))
 }
 
 // explain turns what the kernel said into a sentence with a remedy.

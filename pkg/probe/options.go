@@ -52,7 +52,7 @@ type Options struct {
 	OverlappingAddresses bool
 
 	Slots     uint32 // of the table, a power of two; a pinned table of another size is brought over
-	RingBytes uint32 // of the event ring, a power of two and at least a page
+	RingBytes uint32 // of the ring of events and of that of samples, a power of two and at least a page
 	// HalfOpenShare is the part of each bucket, and so of the table, that
 	// half-open sessions may have; 1: all of it.
 	HalfOpenShare float64

@@ -53,7 +53,8 @@ type Probe struct {
 	cmu       sync.Mutex // guards the collector
 	t         *table
 	c         collector
-	ring      *ring
+	ring      *ring[kernelEvent]
+	samples   sampler
 	frags     fragmentKeeper
 	fragsAt   uint64
 	fragsHeld int
@@ -113,8 +114,11 @@ func (p *Probe) open() (err error) {
 	if p.t, err = mapTable(p.maps["sessions"], p.maps["bucket_words"], p.maps["meta"]); err != nil {
 		return err
 	}
-	if p.ring, err = openRing(p.maps["events"]); err != nil {
+	if p.ring, err = openRing[kernelEvent](p.maps["events"]); err != nil {
 		return fmt.Errorf("open the event ring: %w", err)
+	}
+	if p.samples, err = openSampler(p.maps, p.t, p.opt.Profile == session.ProfileSource); err != nil {
+		return err
 	}
 	p.c = collector{
 		t: p.t, localOnly: p.opt.Profile == session.ProfileSource, timeouts: p.opt.Timeouts,
@@ -229,8 +233,12 @@ func (p *Probe) Collect(b *Batch, max int) error {
 			p.log.Error("fragments could not be looked through; sessions are recorded all the same", "error", err)
 		}
 		p.fragsHeld = held
+		if err := forgetUsers(p.maps, now); err != nil {
+			p.log.Error("counters of refused packets could not be emptied; it is tried again", "error", err)
+		}
 	}
 	from := b.Len()
+	p.samples.collect(b, from+max)
 	p.c.collect(b, now, from+max)
 	p.toUTC(b.Sessions[from:])
 	return nil
@@ -266,6 +274,7 @@ func (p *Probe) Stored(b *Batch) {
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	p.c.stored(b, programsNow())
+	p.samples.stored(b)
 	b.Reset()
 }
 
@@ -275,6 +284,7 @@ func (p *Probe) Release(b *Batch) {
 	p.cmu.Lock()
 	defer p.cmu.Unlock()
 	p.c.release(b)
+	p.samples.release(b)
 	b.Reset()
 }
 
@@ -292,7 +302,8 @@ func (p *Probe) CollectAll(b *Batch, max int) (more bool, err error) {
 	defer p.cmu.Unlock()
 	p.c.flushQueues() // a batch may have come back after the programs were taken off
 	from := b.Len()
-	more = p.c.takeOpen(b, from+max, session.EndShutdown)
+	p.samples.collect(b, from+max)
+	more = p.c.takeOpen(b, from+max, session.EndShutdown) || !p.samples.drained()
 	p.toUTC(b.Sessions[from:])
 	if p.fragsHeld > 0 { // they found no room in a full table, and may now
 		before := p.fragsHeld
@@ -385,6 +396,7 @@ func (p *Probe) Status() Status {
 		p.log.Error("the table's counters could not be read", "error", err)
 	}
 	t.Refused, t.FragmentsHeld = refused(packets...), uint64(p.fragsHeld)
+	t.SamplesWaiting, t.HalfOpenLimit = p.samples.waiting(), halfOpenLimit(p.t, p.opt.HalfOpenShare)
 	t.Full, t.Contended = t.Refused["table_full"], t.Refused["contended"]
 	t.Balanced = t.Balanced && balanced && err == nil
 	st.Table, st.Waiting = t, p.waiting()
@@ -416,6 +428,7 @@ func (p *Probe) freeMemory() error {
 	if p.ring != nil {
 		p.ring.close()
 	}
+	p.samples.close()
 	if p.helpers != nil {
 		p.helpers.Close()
 	}

@@ -40,18 +40,20 @@ type ReplayOptions struct {
 // kernel (BPF_PROG_TEST_RUN), with the frames' own times as the programs'
 // clock. It needs no network link.
 type Replay struct {
-	opt   ReplayOptions
-	t     *table
-	maps  map[string]*ebpf.Map
-	coll  *ebpf.Collection
-	clock *ebpf.Variable
-	c     collector
-	frags fragmentKeeper
-	batch Batch
-	out   []byte
+	opt     ReplayOptions
+	t       *table
+	maps    map[string]*ebpf.Map
+	coll    *ebpf.Collection
+	clock   *ebpf.Variable
+	c       collector
+	frags   fragmentKeeper
+	samples sampler
+	batch   Batch
+	out     []byte
 
 	now     uint64
 	sweptAt uint64
+	share   float64 // of half-open sessions
 	runts   uint64
 }
 
@@ -101,6 +103,10 @@ func (r *Replay) load(o *Options, testClock bool) (err error) {
 	if err := setBorder(r.maps["border"], o.Local, o.Exempt); err != nil {
 		return err
 	}
+	r.share = o.HalfOpenShare
+	if r.samples, err = openSampler(r.maps, r.t, o.Profile == session.ProfileSource); err != nil {
+		return err
+	}
 	r.coll, err = loadPrograms(r.maps, o, knobs{testClock: testClock, rawIP: r.opt.RawIP}, "edgelog_xdp", "edgelog_egress", "edgelog_orphan")
 	if err != nil {
 		return err
@@ -138,6 +144,10 @@ func (r *Replay) Packet(frame []byte, at int64) error {
 		if len(frame) > maxSkbTestRun {
 			frame = frame[:maxSkbTestRun] // all headers that are ever read are in front
 		}
+	}
+	if !r.samples.drained() {
+		r.samples.collect(&r.batch, 1<<30)
+		r.emit()
 	}
 	run := ebpf.RunOptions{Data: frame, DataOut: r.out, Repeat: 1}
 	got, err := program.Run(&run)
@@ -183,6 +193,7 @@ func (r *Replay) sweep() error {
 	for range 2 { // what the first round closes, the second takes
 		r.c.collect(&r.batch, r.now, 1<<30)
 	}
+	r.samples.collect(&r.batch, 1<<30)
 	r.emit()
 	return nil
 }
@@ -192,6 +203,7 @@ func (r *Replay) emit() {
 		r.opt.Emit(r.batch.Sessions)
 	}
 	r.c.stored(&r.batch, r.now)
+	r.samples.stored(&r.batch)
 	r.batch.Reset()
 }
 
@@ -242,7 +254,9 @@ func (r *Replay) Status() (s ReplayStatus, err error) {
 		return s, err
 	}
 	s.Table, err = tableStatus(r.t, r.maps["table_counts"])
+	s.Table.Full, s.Table.Contended = s.In.Outcomes["table_full"]+s.Out.Outcomes["table_full"], s.In.Outcomes["contended"]+s.Out.Outcomes["contended"]
 	s.Table.Refused = refused(s.In, s.Out)
+	s.Table.SamplesWaiting, s.Table.HalfOpenLimit = r.samples.waiting(), halfOpenLimit(r.t, r.share)
 	return s, err
 }
 
@@ -252,6 +266,7 @@ func (r *Replay) Close() error {
 		r.coll.Close()
 		r.coll = nil
 	}
+	r.samples.close()
 	if r.t != nil {
 		r.t.close()
 		r.t = nil

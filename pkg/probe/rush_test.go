@@ -27,7 +27,7 @@ func TestTheRingIsReadAsTheKernelWroteIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	ring, err := openRing(r.maps["events"])
+	ring, err := openRing[kernelEvent](r.maps["events"])
 	if err != nil {
 		t.Fatal(err)
 	}

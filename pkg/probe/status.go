@@ -69,8 +69,9 @@ type TableStatus struct {
 	Lingers  uint64 `json:"lingers"`  // on disk already, slot kept for stragglers; freed when room is needed
 	Negative uint64 `json:"negative"` // remembered as not to be recorded
 	// HalfOpen of the open ones are TCP sessions that began with SYN or SYN+ACK
-	// and in which every packet since had SYN or RST. No more than HalfOpenLimit
-	// can be: their share of each bucket.
+	// and in which every packet since had SYN or RST. New ones are let in up to
+	// HalfOpenLimit, their share of each bucket; one that is on disk already and
+	// is heard of again counts beyond it.
 	HalfOpen      uint64 `json:"half_open"`
 	HalfOpenLimit uint64 `json:"half_open_limit"`
 
@@ -95,8 +96,8 @@ type TableStatus struct {
 	Refused        map[string]uint64 `json:"refused"`
 	Sampled        uint64            `json:"sampled"`
 	SamplesStored  uint64            `json:"samples_stored"`  // on disk
-	SamplesWaiting uint64            `json:"samples_waiting"` // taken or in the ring, not yet on disk
-	SamplesLost    uint64            `json:"samples_lost"`    // the ring had no room, or the agent was killed with them
+	SamplesWaiting uint64            `json:"samples_waiting"` // in the ring, not yet on disk
+	SamplesLost    uint64            `json:"samples_lost"`    // the ring had no room
 
 	Moving   uint64 `json:"moving,omitempty"` // by how much the sum of sessions may be off: some began while they were counted
 	Balanced bool   `json:"balanced"`         // the sums above and those of each uplink hold

@@ -253,6 +253,11 @@ func (t *table) read(slot, state uint32, localOnly bool, into *session.Session) 
 	s := &t.slots[slot]
 	flags := atomic.LoadUint32(&s.Flags)
 	last := atomic.LoadUint64(&s.Last)
+	s.read(state, flags, last, localOnly, into)
+	return ref{slot: slot, state: state, flags: flags, last: last}
+}
+
+func (s *kernelSlot) read(state, flags uint32, last uint64, localOnly bool, into *session.Session) {
 	*into = session.Session{
 		Start: int64(s.First), End: int64(last),
 		Initiator: addr(s.Key.AddrA), InitiatorPort: port(s.Key.PortA), InitiatorTCP: uint8(flags >> flagsAShift),
@@ -280,7 +285,6 @@ func (t *table) read(slot, state uint32, localOnly bool, into *session.Session) 
 	}
 	into.Local = local
 	into.Flags = remarks(state, localOnly)
-	return ref{slot: slot, state: state, flags: flags, last: last}
 }
 
 func remarks(state uint32, localOnly bool) (f session.Flags) {
