@@ -21,6 +21,15 @@
  *    agent reads the times a grace (100 ms) later, so the packet still counts
  *    unless its CPU is held up for as long; the one after it starts a new
  *    session.
+ *  - The half-open bit of a slot follows the session: whoever changes the
+ *    session changes the bit next. A CPU that is held up between the two for as
+ *    long as above may clear the bit of the slot's next occupant, which then
+ *    does not count for the share of its bucket until it ends. The agent clears
+ *    the bit before it marks a slot STORED, and looks again when that fails.
+ *  - A tag is in the word before its slot is LIVE or NEGATIVE, and goes after
+ *    the slot is CLOSED and before it is FREE, each time by whoever owns the
+ *    slot; an agent killed in between leaves a tag that the next one clears. So
+ *    a search may look at a slot in vain, and never misses one.
  *  - On weakly ordered machines a reader may see a state before the key that
  *    was written before it. Slots are wiped before they are free, so it finds
  *    nothing and looks again under the lock, which orders; in a slot that was

@@ -82,12 +82,19 @@ func writeGolden(t *testing.T) {
 		{Start: 1e6, End: 5e6, Initiator: v4(7), Local: session.SideInitiator, Flags: session.LocalOnly, Subscriber: "one"},
 		{Start: 2e6, End: 2e6, Initiator: v4(7), Local: session.SideInitiator, Flags: session.LocalOnly, Subscriber: "two"},
 	}
+	sampled := []session.Session{ // of one packet each, among whole sessions
+		{Start: 1e9, End: 9e9, Proto: session.TCP, Initiator: v4(7), InitiatorPort: 4000, Responder: v4(9), ResponderPort: 443, InitiatorTCP: session.SYN | session.ACK, Local: session.SideInitiator, EndReason: session.EndIdle, Subscriber: "one"},
+		{Start: 2e9, End: 2e9, Proto: session.TCP, Initiator: v4(9), InitiatorPort: 50, Responder: v4(7), ResponderPort: 443, InitiatorTCP: session.SYN, Reuse: 1, Local: session.SideResponder, Flags: session.Sampled, EndReason: session.EndSample, Subscriber: "one"},
+		{Start: 2e9, End: 2e9, Proto: session.UDP, Initiator: v6(5, 1), InitiatorPort: 53, Responder: v6(6, 1), ResponderPort: 5353, Reuse: 255, Local: session.SideInitiator, Flags: session.Sampled | session.Fragments, EndReason: session.EndSample},
+		{Start: 3e9, End: 3e9, Proto: session.UDP, Initiator: v4(7), InitiatorPort: 4000, Local: session.SideInitiator, Flags: session.Sampled | session.LocalOnly, EndReason: session.EndSample, Subscriber: "one"},
+	}
 	bindings := newMix(20261121, 200, time.Hour).bindings()
 	bindings = append(bindings, session.Binding{From: 1, To: 2, Source: 0xff, Certainty: 0xff})
 	for name, make := range map[string]func() ([]byte, error){
-		"v1-sessions":      func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
-		"v1-sessions-edge": func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
-		"v1-bindings":      func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
+		"v1-sessions":         func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
+		"v1-sessions-edge":    func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
+		"v1-sessions-sampled": func() ([]byte, error) { return EncodeSessions(nil, aHeader(), sampled) },
+		"v1-bindings":         func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
 	} {
 		b, err := make()
 		if err != nil {

@@ -66,7 +66,9 @@ type Uplink struct {
 // Table sizes the session table in the kernel.
 type Table struct {
 	Slots     uint32 // a power of two, ≥ 65536; 64 bytes each
-	RingBytes uint32 // of the ring buffer of news; a power of two
+	RingBytes uint32 // of the ring buffer of news, and of that of samples; a power of two
+	// HalfOpenShare is the part of the table that half-open TCP sessions may have.
+	HalfOpenShare float64
 }
 
 // Timeouts say after which silence a session has ended.
@@ -131,7 +133,7 @@ func Default() Config {
 		RunDir:  "/run/edgelog",
 		BPFDir:  "/sys/fs/bpf/edgelog",
 		Profile: session.ProfileAccess,
-		Table:   Table{Slots: 1 << 20, RingBytes: 4 << 20},
+		Table:   Table{Slots: 1 << 20, RingBytes: 4 << 20, HalfOpenShare: 0.5},
 		Timeouts: Timeouts{
 			UDP: time.Minute, ICMP: time.Minute, TCP: 5 * time.Minute, Other: time.Minute,
 			HalfOpen: 30 * time.Second, Linger: 2 * time.Second,
@@ -220,6 +222,7 @@ func (c *Config) read(t *table) {
 	s := t.sub("table")
 	s.number("slots", &c.Table.Slots, 1<<16, 1<<28)
 	s.number("ring_bytes", &c.Table.RingBytes, 1<<12, 1<<30)
+	s.share("half_open_share", &c.Table.HalfOpenShare)
 	s.done()
 
 	o := t.sub("timeouts")

@@ -113,6 +113,9 @@ var problemTests = []struct{ name, old, new, want string }{
 	{"one bracket too few", "[[uplink]]\nname = \"eth1\"\n[[uplink]]\nname = \"eth2\"\nattach = \"tcx\"\n", "[uplink]\nname = \"eth1\"\n", `line 8: uplink must be a list of sections, not a section; write [[uplink]] with two brackets`},
 	{"slots that are no power of two", "[timeouts]", "[table]\nslots = 100000\n[timeouts]", `line 14: table.slots must be a power of two; use 65536, 131072, 262144, 524288, 1048576, …`},
 	{"too few slots", "[timeouts]", "[table]\nslots = 1024\n[timeouts]", `line 14: table.slots is 1024; it must be from 65536 to 268435456`},
+	{"a share of nothing", "[timeouts]", "[table]\nhalf_open_share = 0.0\n[timeouts]", `line 14: table.half_open_share is 0; it must be more than 0 and at most 1`},
+	{"more than all", "[timeouts]", "[table]\nhalf_open_share = 2\n[timeouts]", `line 14: table.half_open_share is 2; it must be more than 0 and at most 1`},
+	{"a share in words", "[timeouts]", "[table]\nhalf_open_share = \"half\"\n[timeouts]", `line 14: table.half_open_share must be a share such as 0.5, not the text "half"`},
 	{"a minimum above the number of keys", "[store]", "minimum = 2\n[store]", `line 22: custodians.minimum is greater than the number of recipients; add recipients or lower it`},
 	{"an unknown way to stop", "[store]", "[agent]\non_stop = \"halt\"\n[store]", `line 23: agent.on_stop "halt" is not known; use keep, drain`},
 }

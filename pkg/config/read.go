@@ -297,6 +297,27 @@ func (t *table) number(key string, into *uint32, low, high int64) {
 	}
 }
 
+// share reads a part of a whole, more than nothing; 1 may be written without a
+// fraction.
+func (t *table) share(key string, into *float64) {
+	v, ok := t.get(key)
+	if !ok {
+		return
+	}
+	n, isShare := v.(float64)
+	if whole, isInt := v.(int64); isInt {
+		n, isShare = float64(whole), true
+	}
+	switch {
+	case !isShare:
+		t.wrong(key, "a share such as 0.5", v)
+	case !(n > 0 && n <= 1):
+		t.r.add(t.key(key), fmt.Sprintf("is %v", n), "it must be more than 0 and at most 1")
+	default:
+		*into = n
+	}
+}
+
 func (t *table) integer(key string, into *int, low, high int64) {
 	if n, ok := t.whole(key, low, high); ok {
 		*into = int(n)

@@ -114,6 +114,8 @@ attach = "auto"
 # Sessions that may be open at once should fill no more than half of it. 64 bytes each.
 slots = 1048576
 ring_bytes = 4194304
+# Half-open TCP sessions, as a flood of SYNs leaves them, may have this share of it: the rest is sampled. 1.0: all.
+half_open_share = 0.5
 
 [timeouts]
 # A session has ended after such a silence.
@@ -121,7 +123,7 @@ udp = "60s"
 icmp = "60s"
 tcp = "300s"
 other = "60s"
-# A connection request that nobody answered.
+# A connection that never got beyond its SYN and SYN+ACK.
 half_open = "30s"
 # How long a closed TCP session waits for late packets.
 linger = "2s"

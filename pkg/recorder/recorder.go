@@ -281,7 +281,7 @@ func (r *Recorder) openSource() error {
 	} else {
 		src, err := r.o.OpenSource(probe.Options{
 			Uplinks: uplinks(c), PinDir: c.BPFDir, StateDir: c.DataDir, Profile: c.Profile,
-			Local: c.Border.Local, Exempt: c.Border.Exempt, Slots: c.Table.Slots, RingBytes: c.Table.RingBytes,
+			Local: c.Border.Local, Exempt: c.Border.Exempt, Slots: c.Table.Slots, RingBytes: c.Table.RingBytes, HalfOpenShare: c.Table.HalfOpenShare,
 			Timeouts: probe.Timeouts{
 				UDP: c.Timeouts.UDP, ICMP: c.Timeouts.ICMP, TCP: c.Timeouts.TCP, Other: c.Timeouts.Other,
 				HalfOpen: c.Timeouts.HalfOpen, Linger: c.Timeouts.Linger,
