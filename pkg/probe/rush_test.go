@@ -43,7 +43,7 @@ func TestTheRingIsReadAsTheKernelWroteIt(t *testing.T) {
 		})
 		return slots, full
 	}
-	const round = 60 // sessions with two events of 24 bytes: it goes around in one and a half
+	const round = 120 // sessions with an event of 24 bytes: it goes around in one and a half
 	for i := range 10 {
 		resets(t, r, i*round, round)
 		some, full := read(31)
@@ -54,15 +54,15 @@ func TestTheRingIsReadAsTheKernelWroteIt(t *testing.T) {
 				n += events
 			}
 		}
-		if n != 2*round || full || fullToo || ring.waiting() != 0 {
-			t.Fatalf("round %d: %d events of %d, full %v, %d bytes left", i, n, 2*round, full || fullToo, ring.waiting())
+		if n != round || full || fullToo || ring.waiting() != 0 {
+			t.Fatalf("round %d: %d events of %d, full %v, %d bytes left", i, n, round, full || fullToo, ring.waiting())
 		}
 	}
-	resets(t, r, 10*round, 200)
+	resets(t, r, 10*round, 400)
 	if slots, full := read(1000); !full || len(slots) == 0 || ring.waiting() != 0 {
 		t.Errorf("the ring did not hold 400 events, and gave %d sessions, full %v", len(slots), full)
 	}
-	resets(t, r, 10*round+200, 1)
+	resets(t, r, 10*round+400, 1)
 	if _, full := read(1000); full {
 		t.Error("the ring is said to be full after it was read")
 	}
