@@ -21,9 +21,9 @@ import (
 )
 
 // pour makes TCP sessions at a steady rate through the program that hangs on
-// the uplink at the moment, whichever agent hung it there: session i is a SYN
-// from 10.0.0.0+i to a subscriber, and, when so many later ones have begun, a
-// RST. Nothing can be lost on a link, so it knows what was sent to the last
+// the uplink at the moment, whichever agent hung it there: session i is a SYN and
+// an ACK from 10.0.0.0+i to a subscriber, and, when so many later ones have
+// begun, a RST. Nothing can be lost on a link, so it knows what was sent to the last
 // packet.
 type pour struct {
 	g    *gateway.Gateway
@@ -50,6 +50,7 @@ const (
 	pourPort = 12345 // of the initiator
 	rstFlag  = 0x04
 	synFlag  = 0x02
+	ackFlag  = 0x10
 	perBurst = 2 * time.Millisecond
 )
 
@@ -113,8 +114,10 @@ func (p *pour) burst(n int) error {
 	}
 	p.bursts = append(p.bursts, burst{from: from, before: time.Now()})
 	for i := from; i < from+n; i++ {
-		if err := p.send(i, synFlag); err != nil {
-			return err
+		for _, flags := range []byte{synFlag, ackFlag} {
+			if err := p.send(i, flags); err != nil {
+				return err
+			}
 		}
 		if i >= p.open {
 			if err := p.send(i-p.open, rstFlag); err != nil {
