@@ -169,7 +169,8 @@ func printLosses(w io.Writer, s *recorder.Status) {
 		fmt.Fprintf(w, "losing     %s, nor since the table was made\n", now)
 		return
 	}
-	fmt.Fprintf(w, "losing     %s; packets REFUSED since the table was made: %s; %s, %d lost\n", now, ever, plural(t.Sampled, "sample"), t.SamplesLost)
+	fmt.Fprintf(w, "losing     %s; packets REFUSED since the table was made: %s; %s, %d lost%s\n", now, ever, plural(t.Sampled, "sample"), t.SamplesLost,
+		unless(t.SampleCrowd == 0, fmt.Sprintf("; %d packets of too many end users counted together", t.SampleCrowd)))
 }
 
 // printCosts says what the programs cost a packet, as far as it was measured.

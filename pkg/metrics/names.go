@@ -69,6 +69,7 @@ var names = []name{
 	{path: "probe.table.sampled", kind: counter, metric: "edgelog_samples_total", help: "Packets that were taken as samples because their session was refused."},
 	{path: "probe.table.samples_stored", kind: counter, metric: "edgelog_samples_stored_total", help: "Samples on disk."},
 	{path: "probe.table.samples_waiting", metric: "edgelog_samples_waiting", help: "Samples not yet on disk."},
+	{path: "probe.table.sample_crowd", kind: counter, metric: "edgelog_samples_crowd_packets_total", help: "Refused packets counted together, as there were too many end users for a counter each: every 500th of them is a sample."},
 	{path: "probe.table.samples_lost", kind: counter, metric: "edgelog_samples_lost_total", help: "Samples that found no room, or were lost with a killed agent."},
 	{path: "probe.table.ring_sent", kind: counter, metric: "edgelog_ring_events_total",
 		help: "News of sessions for the agent: sent, or not because the ring was full. Of those the walk through the table learns; nothing is lost.", fixed: result("sent")},

@@ -138,7 +138,7 @@ func tableStatus(t *table, counts *ebpf.Map) (TableStatus, error) {
 	s.FragmentsReleased, s.FragmentsOrphaned = last.FragmentsReleased, atomic.LoadUint64(&t.meta.Orphaned)
 	s.FragmentsRefused = atomic.LoadUint64(&t.meta.FragmentsRefused)
 	s.Sampled, s.SamplesStored = last.Sampled, atomic.LoadUint64(&t.meta.SamplesStored)
-	s.SamplesLost = last.SamplesLost
+	s.SamplesLost, s.SampleCrowd = last.SamplesLost, last.SampleCrowd
 	counted := s.Stored + s.Open + s.Closed
 	moving := uint64(runtime.NumCPU()) // each may be between a slot and its counter
 	before, after := first.Started+first.Reopened+first.Carried, last.Started+last.Reopened+last.Carried

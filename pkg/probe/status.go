@@ -98,6 +98,7 @@ type TableStatus struct {
 	SamplesStored  uint64            `json:"samples_stored"`  // on disk
 	SamplesWaiting uint64            `json:"samples_waiting"` // in the ring, not yet on disk
 	SamplesLost    uint64            `json:"samples_lost"`    // the ring had no room
+	SampleCrowd    uint64            `json:"sample_crowd"`    // refused packets counted together: there were too many end users for a counter each
 
 	Moving   uint64 `json:"moving,omitempty"` // by how much the sum of sessions may be off: some began while they were counted
 	Balanced bool   `json:"balanced"`         // the sums above and those of each uplink hold
