@@ -23,6 +23,7 @@ type bench struct {
 	agentCPU, loadCPU int
 	duration          time.Duration // of the measurement that counts
 	peerRate          float64
+	only              string // end of the name of an end-to-end measurement
 }
 
 // parts by name, in the order in which they run.
@@ -51,6 +52,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&b.loadCPU, "load-cpu", 0, "CPU that the traffic runs on")
 	flag.DurationVar(&b.duration, "duration", 30*time.Second, "of the end-to-end measurements")
 	flag.Float64Var(&b.peerRate, "peer-rate", 100_000, "sessions a second that the peers get")
+	flag.StringVar(&b.only, "only", "", "end-to-end measurements whose name ends like this, such as /udp")
 	flag.Parse()
 	names := order
 	if *which != "" {
