@@ -32,7 +32,7 @@ check: ## format, vet, staticcheck, scripts, generated files, modules, house rul
 
 test: ## all tests with the race detector, and each fuzz target briefly; needs root for BPF
 	@scripts/setup.sh build lab kernels
-	CGO_ENABLED=1 go test -race -timeout 30m ./...
+	CGO_ENABLED=1 go test -race -timeout 60m ./...
 	@scripts/fuzz.sh 3s
 
 test-long: ## the fault tests in full: 100 kills, a minute of flood and of a stalled disk, 5 minutes without an agent
