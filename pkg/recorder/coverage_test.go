@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -405,5 +406,56 @@ func TestTheStatusKnowsTheLastDayAndDoesNotWaitForTheDisk(t *testing.T) {
 	}
 	if u := s.Uplinks[0]; u.State != "complete" || u.Total.Complete != 6 {
 		t.Errorf("%+v", u)
+	}
+}
+
+// standing is a record of coverage on a disk that does not answer.
+type standing struct {
+	CoverKeeper
+	asked, goOn chan struct{}
+}
+
+func (s standing) Add(spans []session.Span, m store.CoverageMark) error {
+	select {
+	case s.asked <- struct{}{}:
+	default: // once more
+	}
+	<-s.goOn
+	return s.CoverKeeper.Add(spans, m)
+}
+
+func TestADiskThatKeepsTheRecordOfCoverageWaitingIsReported(t *testing.T) {
+	r := watchedRoom(t)
+	stop := r.start()
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	disk := standing{r.cover.keep, make(chan struct{}, 1), make(chan struct{})}
+	r.cover.mu.Lock()
+	r.cover.keep = disk
+	r.cover.mu.Unlock()
+	flushed := make(chan error, 1)
+	go func() { flushed <- r.Flush(context.Background()) }() // ends when the disk goes on
+	<-disk.asked
+	if s := r.Status(); !s.Store.OK {
+		t.Errorf("a disk that has only just been asked is said to be %q", s.Store.State)
+	}
+	since := r.clock.Now()
+	r.clock.add(stalledAfter)
+	if s := r.Status(); s.Store.OK || s.Store.State != "stalled" || !s.Store.Since.Equal(since) {
+		t.Errorf("the disk has stood still since %v, and the status says %+v", since, s.Store)
+	}
+	close(disk.goOn)
+	if err := <-flushed; err != nil {
+		t.Error(err)
+	}
+	r.cover.mu.Lock()
+	r.cover.keep = disk.CoverKeeper
+	r.cover.mu.Unlock()
+	if s := r.Status(); !s.Store.OK {
+		t.Errorf("the disk goes on, and the status says %+v", s.Store)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
 	}
 }

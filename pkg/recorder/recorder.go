@@ -100,6 +100,7 @@ type Recorder struct {
 	rowsAtStart uint64 // records in the store when it was opened
 	flushes     chan chan error
 	loopDone    chan struct{} // closed when nothing is stored any more
+	waiting     atomic.Int64  // since when onDisk has been under way, unix ns; 0: it is not
 
 	parts     []part // see With
 	reloading sync.Mutex

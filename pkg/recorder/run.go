@@ -119,7 +119,7 @@ func (r *Recorder) record(ctx context.Context) error {
 			return nil
 		case reply := <-r.flushes:
 			err := r.flushNow(ctx)
-			r.cover.step(true)
+			r.onDisk(func() { r.cover.step(true) })
 			reply <- err
 			if final(err) {
 				r.publish()
@@ -128,16 +128,28 @@ func (r *Recorder) record(ctx context.Context) error {
 		case <-timer.C:
 		}
 		wait, err := r.sessions.step(false) // a failure has raised its alarm
-		wait2, err2 := r.access.step(ctx, false)
-		r.cover.step(false)
-		r.evidence.step()
-		r.look()
+		var wait2 time.Duration
+		var err2 error
+		r.onDisk(func() {
+			wait2, err2 = r.access.step(ctx, false)
+			r.cover.step(false)
+			r.evidence.step()
+			r.look()
+		})
 		r.publish()
 		if err := errors.Join(err, err2, r.evidence.broken()); final(err) {
 			return err
 		}
 		timer.Reset(max(0, min(wait, wait2)))
 	}
+}
+
+// onDisk does what may have to wait for the disk, other than by the store, which
+// says so itself. The goroutine that stores calls it.
+func (r *Recorder) onDisk(do func()) {
+	r.waiting.Store(r.o.Now().UnixNano())
+	defer r.waiting.Store(0)
+	do()
 }
 
 // final reports whether err holds for as long as this process lives.
@@ -154,7 +166,8 @@ func final(err error) bool {
 // meanwhile may be among them, but not without end: after as many as the table
 // has slots, all of the former have been met.
 func (r *Recorder) flushNow(ctx context.Context) error {
-	_, err := r.access.step(ctx, true)
+	var err error
+	r.onDisk(func() { _, err = r.access.step(ctx, true) })
 	for range int(r.Config().Table.Slots)/r.sessions.max + 2 {
 		wait, serr := r.sessions.step(true)
 		if serr != nil || wait > 0 {

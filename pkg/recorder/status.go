@@ -161,6 +161,16 @@ func (r *Recorder) Status() *Status {
 // store: far more than a disk that is only slow.
 const stalledAfter = 5 * time.Second
 
+// stalled returns since when the disk has not answered, the store's or one of
+// the other files that the goroutine which stores writes in turn; ok is false
+// when it is not that long.
+func (r *Recorder) stalled(busy time.Time) (since time.Time, ok bool) {
+	if at := r.waiting.Load(); at != 0 && (busy.IsZero() || at < busy.UnixNano()) {
+		busy = time.Unix(0, at)
+	}
+	return busy.UTC(), !busy.IsZero() && r.o.Now().Sub(busy) >= stalledAfter
+}
+
 func (r *Recorder) storeStatus(seen counts) StoreStatus {
 	h := r.store.Health()
 	s := StoreStatus{
@@ -171,13 +181,14 @@ func (r *Recorder) storeStatus(seen counts) StoreStatus {
 	if h.Blocks > 0 {
 		s.Oldest, s.Newest = h.Oldest.String(), h.Newest.String()
 	}
+	since, stalled := r.stalled(h.Busy)
 	switch {
 	case seen.storeErr != nil:
 		s.Since, s.Text = seen.since.UTC(), seen.storeErr.Error()
 	case h.State == store.StateFailed && h.Err != nil:
 		s.Since, s.Text = seen.since.UTC(), h.Err.Error()
-	case !h.Busy.IsZero() && r.o.Now().Sub(h.Busy) >= stalledAfter:
-		s.OK, s.State, s.Since = false, "stalled", h.Busy.UTC()
+	case stalled:
+		s.OK, s.State, s.Since = false, "stalled", since
 		s.Text = "the disk has not answered since then; capture goes on in the table"
 	case !s.OK:
 		s.Since, s.Text = seen.since.UTC(), "too little disk space; make room, writing then goes on by itself"

@@ -21,8 +21,7 @@ type upkeep struct {
 }
 
 // look gives up the data keys of days that are over, and reports a change of
-// the free space. Asking the store for its health also lets it take its ballast
-// again when there is room.
+// the free space, which lets the store take its ballast again when there is room.
 func (r *Recorder) look() {
 	now := r.o.Now()
 	if now.Before(r.upkeep.next) {
@@ -38,7 +37,7 @@ func (r *Recorder) look() {
 			r.vault.Forget(day)
 		}
 	}
-	h := r.store.Health()
+	h := r.store.Tend()
 	if h.State == r.upkeep.state {
 		return
 	}

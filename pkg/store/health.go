@@ -20,18 +20,17 @@ type Health struct {
 	Rows    uint64 // records in them
 	Keys    int    // number of wrapped keys
 
-	// Busy is since when a Put has been under way, zero when none is. The rest
-	// is as it was before then.
+	// Busy is since when something has been under way that waits for the disk,
+	// zero when nothing is. The rest is as it was before then.
 	Busy   time.Time
 	Commit measure.Reading // seconds from a Put, once it had the disk to itself, to durable
 
 	Oldest, Newest session.Day // days that have blocks; both 0 when Blocks is 0
 }
 
-// Health measures the free space and returns how the store is. Calling it now
-// and then gives the ballast up and takes it again when nothing is put. While
-// the disk keeps a Put waiting it does not wait with it, but returns what was
-// so before, and since when that is.
+// Health measures the free space and returns how the store is. It writes nothing,
+// and while the disk keeps a Put waiting it does not wait with it, but returns
+// what was so before, and since when that is.
 func (s *Store) Health() Health {
 	if !s.mu.TryLock() {
 		s.seenMu.Lock()
@@ -41,21 +40,37 @@ func (s *Store) Health() Health {
 		return h
 	}
 	defer s.mu.Unlock()
-	return s.health()
+	free, err := s.guard.space()
+	state, _ := s.guard.judge(free)
+	return s.health(state, free, err)
 }
 
-// began notes when a Put began, the zero time when it has ended. s.mu is held.
+// Tend is Health for whoever looks after the store now and then: it gives the
+// ballast up and takes it again, when nothing is put that would do so. It may
+// have to wait for the disk.
+func (s *Store) Tend() Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.health(StateStopped, 0, nil)
+	}
+	s.began(s.o.Now())
+	defer s.began(time.Time{})
+	state, free, _, err := s.guard.look()
+	return s.health(state, free, err)
+}
+
+// began notes when something began that may have to wait for the disk, the zero time when it has ended. s.mu is held.
 func (s *Store) began(at time.Time) {
 	s.seenMu.Lock()
 	defer s.seenMu.Unlock()
 	s.busy = at
 }
 
-// health is Health. s.mu is held.
-func (s *Store) health() Health {
+// health puts together what was measured and what is known. s.mu is held.
+func (s *Store) health(state State, free int64, err error) Health {
 	h := Health{State: StateStopped, Err: s.last, Keys: len(s.keys), Commit: s.commit.Read()}
 	if !s.closed {
-		state, free, _, err := s.guard.look()
 		if h.State, h.Free = state, free; err != nil {
 			h.State, h.Err = StateFailed, err
 		}

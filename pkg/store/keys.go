@@ -77,6 +77,8 @@ func (s *Store) SaveKey(day int32, epoch uint64, wrapped []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.began(s.o.Now())
+	defer s.began(time.Time{})
 	if err := s.writable(len(wrapped)); err != nil {
 		return s.note(fmt.Errorf("save wrapped key of day %s: %w", k.day, err))
 	}

@@ -158,14 +158,21 @@ func (g *guard) look() (state State, free, room int64, err error) {
 			return StateStopped, 0, -1, err
 		}
 	}
-	stop := g.stop + g.ballast - g.held
-	switch room = free - stop; {
+	state, room = g.judge(free)
+	return state, free, room, nil
+}
+
+// judge returns the state with so many bytes free, and how many of them may be
+// written, which is below 0 in StateStopped.
+func (g *guard) judge(free int64) (State, int64) {
+	room := free - (g.stop + g.ballast - g.held)
+	switch {
 	case room < 0:
-		return StateStopped, free, room, nil
+		return StateStopped, room
 	case free < g.low+g.ballast-g.held:
-		return StateLow, free, room, nil
+		return StateLow, room
 	}
-	return StateOK, free, room, nil
+	return StateOK, room
 }
 
 // take makes the ballast. Where the file system cannot reserve space the store

@@ -144,7 +144,7 @@ func fillTheDisk() error {
 }
 
 func expect(s *Store, state State, ballast int64) error {
-	if h := s.Health(); h.State != state || h.Ballast != ballast {
+	if h := s.Tend(); h.State != state || h.Ballast != ballast {
 		return fmt.Errorf("health %+v, want %s and ballast %d", h, state, ballast)
 	}
 	return nil
@@ -222,7 +222,7 @@ func stillReads(w *writer, other filler) error {
 	if err := other.leave(0); err != nil {
 		return err
 	}
-	w.s.Health() // gives the ballast up
+	w.s.Tend() // gives the ballast up
 	if err := other.leave(0); err != nil {
 		return err
 	}
@@ -324,7 +324,7 @@ func TestTheBallastHasTheSizeOfTheConfiguration(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h := s.Health(); h.Ballast != want || size() != want || h.State != StateOK {
+		if h := s.Tend(); h.Ballast != want || size() != want || h.State != StateOK {
 			t.Errorf("want %d MiB: %+v, file of %d bytes", want/mib, h, size())
 		}
 		if err := s.Close(); err != nil {

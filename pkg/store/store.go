@@ -232,10 +232,11 @@ func (s *Store) open(fresh bool) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, _, _, err := s.guard.look(); err != nil {
+	state, free, _, err := s.guard.look()
+	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
-	s.health() // for the first who asks while something is put
+	s.health(state, free, nil) // for the first who asks while something is put
 	return nil
 }
 
