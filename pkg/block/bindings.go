@@ -19,6 +19,9 @@ const (
 	colHow        = 5  // source and certainty
 	colTexts      = 10 // this and the next five: the texts in the order of textsOf
 	textColumns   = 6
+	colIdentity   = 16 // this and the next two are left out where no row has any
+	colVia        = 17 // addresses, as texts
+	colRule       = 18
 	bindColumns   = 5 + textColumns
 	noPrefix      = 255     // bits of a binding that has no prefix
 	farthest      = 1 << 62 // nanoseconds; no time but Forever lies beyond
@@ -28,6 +31,31 @@ const (
 // textsOf returns the texts of b in the order of their columns.
 func textsOf(b *session.Binding) [textColumns]*string {
 	return [...]*string{&b.Subscriber, &b.Line, &b.Equipment, &b.Place, &b.SourceName, &b.SourceKey}
+}
+
+// moreTexts are the columns that came later, in the order of their numbers.
+var moreTexts = [...]struct {
+	column byte
+	of     func(*session.Binding) string
+	set    func(b *session.Binding, s string) error
+}{
+	{colIdentity, func(b *session.Binding) string { return b.Identity }, func(b *session.Binding, s string) error { b.Identity = s; return nil }},
+	{colVia, viaText, setVia},
+	{colRule, func(b *session.Binding) string { return b.Rule }, func(b *session.Binding, s string) error { b.Rule = s; return nil }},
+}
+
+func viaText(b *session.Binding) string {
+	if !b.Via.IsValid() {
+		return ""
+	}
+	return b.Via.WithZone("").String()
+}
+
+func setVia(b *session.Binding, s string) (err error) {
+	if s != "" {
+		b.Via, err = netip.ParseAddr(s)
+	}
+	return err
 }
 
 // bindingRow is a binding on its way into the block.
@@ -47,11 +75,16 @@ func (e *Encoder) Bindings(dst []byte, h Header, b []session.Binding) ([]byte, e
 	if err != nil {
 		return dst, fmt.Errorf("encode %d bindings: %w", len(b), err)
 	}
-	columns := [bindColumns]byte{colPrefix, colPorts, colFrom, colTo, colHow}
+	columns := append(make([]byte, 0, bindColumns+len(moreTexts)), colPrefix, colPorts, colFrom, colTo, colHow)
 	for i := range textColumns {
-		columns[5+i] = byte(colTexts + i)
+		columns = append(columns, byte(colTexts+i))
 	}
-	out, err := e.begin(dst, &h, columns[:])
+	for _, m := range moreTexts {
+		if slices.ContainsFunc(b, func(x session.Binding) bool { return m.of(&x) != "" }) {
+			columns = append(columns, m.column)
+		}
+	}
+	out, err := e.begin(dst, &h, columns)
 	if err != nil {
 		return dst, err
 	}
@@ -66,11 +99,15 @@ func (e *Encoder) Bindings(dst []byte, h Header, b []session.Binding) ([]byte, e
 		func() { e.how(rows, b) },
 	} {
 		write()
-		at = e.close(len(dst), &h, bindColumns, i, at)
+		at = e.close(len(dst), &h, len(columns), i, at)
 	}
 	for i := range textColumns {
-		e.text(rows, b, i)
-		at = e.close(len(dst), &h, bindColumns, 5+i, at)
+		e.text(rows, b, func(x *session.Binding) string { return *textsOf(x)[i] })
+		at = e.close(len(dst), &h, len(columns), 5+i, at)
+	}
+	for i, column := range columns[bindColumns:] {
+		e.text(rows, b, moreTexts[column-colIdentity].of)
+		at = e.close(len(dst), &h, len(columns), bindColumns+i, at)
 	}
 	out, e.p.out = e.p.out, nil
 	return out, nil
@@ -84,7 +121,7 @@ func sortBindings(h *Header, b []session.Binding) ([]bindingRow, error) {
 		if x.From <= -farthest || x.From >= farthest || (x.To <= -farthest || x.To >= farthest) && x.To != session.Forever {
 			return nil, fmt.Errorf("%w: a time of row %d is out of range", ErrTooBig, i)
 		}
-		total := 0
+		total := max(len(x.Identity), len(x.Rule))
 		for _, t := range textsOf(x) {
 			total = max(total, len(*t))
 		}
@@ -190,11 +227,11 @@ func (e *Encoder) how(rows []bindingRow, b []session.Binding) {
 
 // text writes a code for each row - 0 for a text that comes here for the first
 // time, or else one more than its place in the list - and the list.
-func (e *Encoder) text(rows []bindingRow, b []session.Binding, which int) {
+func (e *Encoder) text(rows []bindingRow, b []session.Binding, of func(*session.Binding) string) {
 	e.names.reset()
 	e.each(rows, func(r bindingRow) uint64 {
 		known := len(e.names.values)
-		n := int(e.names.number(*textsOf(&b[r.index])[which]))
+		n := int(e.names.number(of(&b[r.index])))
 		if n == known {
 			return 0
 		}
@@ -231,7 +268,14 @@ func (d *Decoder) Bindings(dst []session.Binding, b []byte) (Header, []session.B
 	d.column(cols[colFrom], colFrom, func() { unit = d.froms(out) })
 	d.column(cols[colTo], colTo, func() { d.tos(out, unit) })
 	for i := range textColumns {
-		d.column(cols[colTexts+i], colTexts+i, func() { d.text(out, i) })
+		d.column(cols[colTexts+i], colTexts+i, func() {
+			d.text(out, func(b *session.Binding, s string) error { *textsOf(b)[i] = s; return nil })
+		})
+	}
+	for _, m := range moreTexts {
+		if col := cols[m.column]; col != nil {
+			d.column(col, int(m.column), func() { d.text(out, m.set) })
+		}
 	}
 	if d.u.err != nil {
 		return Header{}, dst, fmt.Errorf("read block of bindings: %w", d.u.err)
@@ -333,7 +377,7 @@ func (d *Decoder) how(out []session.Binding) {
 	}
 }
 
-func (d *Decoder) text(out []session.Binding, which int) {
+func (d *Decoder) text(out []session.Binding, set func(*session.Binding, string) error) {
 	d.nums = d.u.planes(d.nums, len(out), uint64(len(out)))
 	n := d.u.uvarint(len(out))
 	d.names, d.lens = d.u.texts(d.names, d.lens, n)
@@ -349,7 +393,10 @@ func (d *Decoder) text(out []session.Binding, which int) {
 		if d.u.err != nil {
 			return
 		}
-		*textsOf(&out[i])[which] = d.names[c-1]
+		if set(&out[i], d.names[c-1]) != nil {
+			d.u.fail("text %d is not an address", c)
+			return
+		}
 	}
 	if next != n {
 		d.u.fail("texts that no row has")

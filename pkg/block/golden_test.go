@@ -3,6 +3,7 @@ package block
 import (
 	"encoding/json"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,11 +91,19 @@ func writeGolden(t *testing.T) {
 	}
 	bindings := newMix(20261121, 200, time.Hour).bindings()
 	bindings = append(bindings, session.Binding{From: 1, To: 2, Source: 0xff, Certainty: 0xff})
+	shared := netip.MustParsePrefix("203.0.113.7/32")
+	via := []session.Binding{
+		{Prefix: shared, FirstPort: 1024, LastPort: 2047, From: 1e9, To: 9e9, Subscriber: "one", Source: session.SourceRADIUS, Identity: "one@example.net"},
+		{Prefix: shared, FirstPort: 2048, LastPort: 3071, From: 1e9, To: 8e9, Source: session.SourceNAT, Via: netip.MustParseAddr("100.64.0.9")},
+		{Prefix: netip.MustParsePrefix("203.0.113.8/29"), LastPort: 65535, From: 1e9, To: session.Forever, Source: session.SourceNAT, Rule: "a rule"},
+		{Prefix: netip.MustParsePrefix("192.0.2.4/32"), LastPort: 65535, From: 2e9, To: 7e9, Source: session.SourceLeases, Via: session.EquipmentAddr([6]byte{2, 0, 0, 0, 0, 1})},
+	}
 	for name, make := range map[string]func() ([]byte, error){
 		"v1-sessions":         func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
 		"v1-sessions-edge":    func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
 		"v1-sessions-sampled": func() ([]byte, error) { return EncodeSessions(nil, aHeader(), sampled) },
 		"v1-bindings":         func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
+		"v1-bindings-via":     func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
 	} {
 		b, err := make()
 		if err != nil {

@@ -47,6 +47,10 @@ const (
 	IPv6Address     LeaseKind = 2 // Framed-IPv6-Address (RFC 6911 §3.1)
 	FramedPrefix    LeaseKind = 3 // Framed-IPv6-Prefix (RFC 3162 §2.3)
 	DelegatedPrefix LeaseKind = 4 // Delegated-IPv6-Prefix (RFC 4818 §2)
+	PortBlock       LeaseKind = 5 // ports of a shared address (RFC 8045, RFC 8158)
+	Equipment       LeaseKind = 6 // session.EquipmentAddr of what is logged on: it may get its address elsewhere
+	StaticPrefix    LeaseKind = 7 // of a table
+	Translation     LeaseKind = 8 // a rule (Lease.Rule)
 )
 
 // Lease is one address, prefix or range of ports that a session holds.
@@ -55,6 +59,9 @@ type Lease struct {
 	Prefix    netip.Prefix
 	FirstPort uint16 // both ports 0: all ports
 	LastPort  uint16
+
+	Via  netip.Addr // see session.Binding
+	Rule string     // see session.Binding
 }
 
 // Event is one report of a source about one session, or with NASOn and NASOff
@@ -80,7 +87,12 @@ type Event struct {
 	Held    time.Duration
 	HasHeld bool
 
+	// Until is when what the session holds ends by itself if nothing more is
+	// heard of it, as of a DHCP lease: UTC, nanoseconds since 1970; 0: never.
+	Until int64
+
 	Subscriber string // "" when this event does not say
+	Identity   string // see session.Binding
 	Line       string
 	Equipment  string
 	Place      string
@@ -116,16 +128,18 @@ func (e *Event) Validate() error {
 		return fmt.Errorf("%w: its time is out of range", ErrInvalid)
 	case e.Held < 0 || int64(e.Held) > maxTime:
 		return fmt.Errorf("%w: its session time is out of range", ErrInvalid)
+	case e.Until < 0 || e.Until > maxTime:
+		return fmt.Errorf("%w: the end of its lease is out of range", ErrInvalid)
 	case len(e.Leases) > maxLeases:
 		return fmt.Errorf("%w: %d leases, at most %d are accepted", ErrInvalid, len(e.Leases), maxLeases)
 	}
-	for _, s := range [...]string{e.NAS, e.Session, e.Group, e.Subscriber, e.Line, e.Equipment, e.Place} {
+	for _, s := range [...]string{e.NAS, e.Session, e.Group, e.Subscriber, e.Line, e.Equipment, e.Place, e.Identity} {
 		if len(s) > maxField {
 			return fmt.Errorf("%w: a text of %d bytes, at most %d are accepted", ErrInvalid, len(s), maxField)
 		}
 	}
 	for _, l := range e.Leases {
-		if !l.Prefix.IsValid() || l.FirstPort > l.LastPort || l.Kind == 0 {
+		if !l.Prefix.IsValid() || l.FirstPort > l.LastPort || l.Kind == 0 || len(l.Rule) > maxField {
 			return fmt.Errorf("%w: a lease without valid prefix, ports and kind", ErrInvalid)
 		}
 	}

@@ -100,6 +100,12 @@ type Session struct {
 	EndReason EndReason
 
 	Subscriber string // id of the subscriber the local address was bound to at Start; "" when not known
+
+	// Inside is the end user's own address behind a translation (NAT), where the
+	// local endpoint is what the address was translated to; zero when no
+	// translation is known. InsidePort is 0 for protocols without ports.
+	Inside     Addr   `json:",omitzero"`
+	InsidePort uint16 `json:",omitzero"`
 }
 
 // ID names a session: two records with the same ID are one session, written
