@@ -149,6 +149,16 @@ func (s *Session) LocalEnd() (a Addr, port uint16, ok bool) {
 	return Addr{}, 0, false
 }
 
+// UserEnd returns address and port that the end user himself had: those behind
+// the translation where one is known, else the local end. ok is false when
+// neither side is known to be local.
+func (s *Session) UserEnd() (a Addr, port uint16, ok bool) {
+	if a, port, ok = s.LocalEnd(); ok && s.Inside != (Addr{}) {
+		return s.Inside, s.InsidePort, true
+	}
+	return a, port, ok
+}
+
 // RemoteEnd returns address and port of the far side; ok is false when neither
 // side is known to be local.
 func (s *Session) RemoteEnd() (a Addr, port uint16, ok bool) {

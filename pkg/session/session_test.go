@@ -123,3 +123,19 @@ func TestEveryNumberHasItsWord(t *testing.T) {
 		t.Error(w)
 	}
 }
+
+func TestTheEndUserIsBehindTheTranslation(t *testing.T) {
+	public, inside := AddrFrom(netip.MustParseAddr("203.0.113.1")), AddrFrom(netip.MustParseAddr("100.64.0.9"))
+	s := Session{Initiator: public, InitiatorPort: 2000, Local: SideInitiator}
+	if a, port, ok := s.UserEnd(); a != public || port != 2000 || !ok {
+		t.Errorf("without a translation the end user is %v:%d, %v", a, port, ok)
+	}
+	s.Inside, s.InsidePort = inside, 4000
+	if a, port, ok := s.UserEnd(); a != inside || port != 4000 || !ok {
+		t.Errorf("with a translation the end user is %v:%d, %v", a, port, ok)
+	}
+	s.Local = SideUnknown
+	if _, _, ok := s.UserEnd(); ok {
+		t.Error("a session without a local side has an end user")
+	}
+}
