@@ -45,6 +45,7 @@ type Config struct {
 	Table      Table
 	Timeouts   Timeouts
 	RADIUS     RADIUS
+	Identity   Identity
 	Custodians Custodians
 	Store      Store
 	Agent      Agent
@@ -235,6 +236,10 @@ func (c *Config) read(t *table) {
 }
 
 func (c *Config) readRest(t *table) {
+	id := t.sub("identity")
+	c.Identity.read(id)
+	id.done()
+
 	ra := t.sub("radius")
 	ra.listen("listen", &c.RADIUS.Listen)
 	for _, cl := range ra.subs("client") {
