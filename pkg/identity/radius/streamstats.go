@@ -82,7 +82,7 @@ type StreamStats struct {
 	Ended       map[string]uint64 `json:"ended"`   // after, by reason
 	Connections []ConnectionStats `json:"connections"`
 	Clients     []ClientStats     `json:"clients"`
-	Expires     time.Time         `json:"certificate_expires"` // of the own certificate
+	Expires     int64             `json:"certificate_expires_s"` // of the own certificate, seconds since 1970
 }
 
 // ConnectionStats counts requests of one open connection.
@@ -100,7 +100,7 @@ func (ss *streams) stats(out *Stats) {
 	if c == nil {
 		return
 	}
-	s := &StreamStats{Refused: map[string]uint64{}, Ended: map[string]uint64{}, Expires: c.expires.UTC(), Connections: []ConnectionStats{}}
+	s := &StreamStats{Refused: map[string]uint64{}, Ended: map[string]uint64{}, Expires: c.expires.Unix(), Connections: []ConnectionStats{}}
 	for _, x := range c.clients {
 		s.Clients = append(s.Clients, x.stats())
 	}
