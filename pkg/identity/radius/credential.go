@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -209,7 +210,7 @@ func (s *Server) shake(ctx context.Context, st *stream) (end, bool) {
 func handshakeEnd(ctx context.Context, err error) end {
 	var verify *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	var alert tls.AlertError
+	var remote *net.OpError
 	switch {
 	case errors.As(err, &verify):
 		return certificateEnd(verify.Err)
@@ -217,7 +218,7 @@ func handshakeEnd(ctx context.Context, err error) end {
 		return endNotTLS
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return endHandshakeTime
-	case errors.As(err, &alert):
+	case errors.As(err, &remote) && remote.Op == "remote error": // crypto/tls's word for an alert
 		return endAlert
 	case strings.Contains(err.Error(), "didn't provide a certificate"): // crypto/tls has no error of its own for it
 		return endNoCertificate

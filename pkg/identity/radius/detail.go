@@ -135,7 +135,10 @@ func (d *detail) entry() (*entry, error) {
 			return e, nil
 		case !indented:
 			header, e.line = true, d.line
-			if !d.known && bytes.IndexByte(line, 0) >= 0 {
+			switch {
+			case bytes.Contains(line, []byte(" = ")): // what is left of an attribute
+				fault(errNoBegin)
+			case !d.known && bytes.IndexByte(line, 0) >= 0:
 				fault(errStranger)
 			}
 		default:

@@ -193,7 +193,7 @@ func accepted(b []byte) bool {
 
 func TestVendorAttributesDecodeAsFreeRADIUSSays(t *testing.T) {
 	for text, want := range map[string]string{
-		"1a 0d 00 00 1f e4 00 02 00 07 66 6f 6f": `8164.2="foo"`,
+		"1a 0d 00 00 1f e4 00 02 00 07 66 6f 6f":                         `8164.2="foo"`,
 		"1a 0e 00 00 01 ad 00 00 bf be 00 00 04 d2":                      `429.49086="\x00\x00\x04\xd2"`,
 		"1a 15 00 00 4e 20 01 0f 6c 69 74 68 69 61 73 70 72 69 6e 67 73": `20000.1="lithiasprings"`,
 	} {

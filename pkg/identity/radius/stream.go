@@ -220,7 +220,7 @@ func (s *Server) stream(ctx context.Context, st *stream, serving *streaming) {
 	defer stop()
 	var writer sync.WaitGroup
 	writer.Go(st.write) // ends with the connection, or when answers is closed
-	why := s.readStream(st, serving.queue, serving.idle)
+	why := s.readStream(st, st.conn, serving.queue, serving.idle)
 	serving.readers.Done()
 	if why == endStopped {
 		<-serving.drained
@@ -256,10 +256,10 @@ func (st *stream) write() {
 // readStream puts requests into the queue until the connection ends, and says
 // why it does. A full queue holds the client up instead of losing anything: it
 // must not send again within one connection (RFC 6613 §2.6.1).
-func (s *Server) readStream(st *stream, queue chan<- *job, idle time.Duration) end {
-	in := bufio.NewReaderSize(st.conn, maxPacket)
+func (s *Server) readStream(st *stream, conn net.Conn, queue chan<- *job, idle time.Duration) end {
+	in := bufio.NewReaderSize(conn, maxPacket)
 	for {
-		if err := st.conn.SetReadDeadline(time.Now().Add(idle)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(idle)); err != nil {
 			return endFailed
 		}
 		if st.stopping.Load() { // before the deadline was put off
@@ -273,7 +273,7 @@ func (s *Server) readStream(st *stream, queue chan<- *job, idle time.Duration) e
 			s.refusal(now, st, endExpired)
 			return endExpired
 		}
-		if err := st.conn.SetReadDeadline(time.Now().Add(packetTime)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(packetTime)); err != nil {
 			return endFailed
 		}
 		j := s.jobs.Get().(*job)
