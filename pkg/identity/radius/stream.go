@@ -111,8 +111,9 @@ func (s *Server) ServeTLS(ctx context.Context, ln *net.TCPListener, o StreamOpti
 	}
 	serving := &streaming{queue: make(chan *job, s.opts.Queue), drained: make(chan struct{}), idle: o.Idle}
 	var workers sync.WaitGroup
+	durable := context.WithoutCancel(ctx)
 	for range s.opts.Workers {
-		workers.Go(func() { s.work(context.WithoutCancel(ctx), serving.queue) }) // ends when queue is closed, below
+		workers.Go(func() { s.work(durable, serving.queue) }) // ends when queue is closed, below
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { ln.SetDeadline(time.Unix(1, 0)) })
@@ -226,6 +227,9 @@ func (s *Server) stream(ctx context.Context, st *stream, serving *streaming) {
 		<-serving.drained
 		close(st.answers) // no worker is left to put one in
 		writer.Wait()
+	}
+	if why != endFailed && st.conn.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
+		_ = st.conn.CloseWrite() // says that it ends; a client that is gone need not know
 	}
 	st.end(why)
 	writer.Wait()
