@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/identity/radius"
 )
@@ -53,7 +55,7 @@ func (r *Recorder) openAccounting() error {
 			return fmt.Errorf("listen for RADIUS accounting on %q: %w", at, ListenError(err))
 		}
 		a.conns = append(a.conns, conn)
-		if err := conn.SetReadBuffer(socketBuffer); err != nil {
+		if err := enlarge(conn); err != nil {
 			r.log.Warn("the RADIUS socket keeps its small buffer", "listen", at.String(), "error", err)
 		}
 	}
@@ -81,6 +83,23 @@ func ListenAccounting(at netip.AddrPort) (*net.UDPConn, error) {
 		network = "udp4"
 	}
 	return net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(at.Addr().Unmap(), at.Port())))
+}
+
+// enlarge gives a socket its buffer: beyond net.core.rmem_max where CAP_NET_ADMIN
+// permits it, else as much as there is to be had.
+func enlarge(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var forced error
+	err = raw.Control(func(fd uintptr) {
+		forced = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
+	})
+	if err == nil && forced == nil {
+		return nil
+	}
+	return conn.SetReadBuffer(socketBuffer)
 }
 
 // ListenRadSec binds a socket for RADIUS over TLS.
