@@ -29,10 +29,10 @@ type job struct {
 	client *client
 	link   link
 
+	parsed parsed
 	key    requestKey
 	req    request
 	events []identity.Event
-	answer []byte
 	tried  bool // it is in the cache and waits for its answer
 }
 
@@ -43,7 +43,7 @@ const batch = 256
 
 func (s *Server) free(j *job) {
 	clear(j.events)
-	j.client, j.req, j.answer, j.link, j.tried, j.events = nil, request{}, nil, nil, false, j.events[:0]
+	j.client, j.req, j.link, j.tried, j.events = nil, request{}, nil, false, j.events[:0]
 	s.jobs.Put(j)
 }
 
@@ -90,7 +90,11 @@ func (s *Server) work(ctx context.Context, queue <-chan *job) {
 // adds it to the worker's; or it drops or answers it. A job without events has
 // nothing to be kept.
 func (s *Server) check(w *worker, j *job) {
-	req, why, ok := open(j.data(), j.client)
+	attrs, ok := j.parsed.parse(j.data())
+	req, why := request{attrs: attrs}, dropAttributes
+	if ok {
+		req, why, ok = authentic(j.data(), attrs, j.client)
+	}
 	if !ok {
 		if why == dropAuthenticator || why == dropMessageAuth {
 			j.client.badAuthenticator.Add(1)
@@ -107,12 +111,12 @@ func (s *Server) check(w *worker, j *job) {
 		s.send(j, response(j.data(), &j.req, j.client.Secret), false)
 		return
 	}
-	j.key = requestKey{from: j.from, identifier: j.buf[1], authenticator: [16]byte(j.buf[4:headerLen])}
-	if answer, known := s.cache.begin(j.key, j.at); known {
-		if answer == nil {
-			s.drop(j, dropInFlight)
+	j.key = newKey(j.from, j.data())
+	if answered, known := s.cache.begin(j.key, j.at); known {
+		if answered {
+			s.send(j, response(j.data(), &j.req, j.client.Secret), true)
 		} else {
-			s.send(j, answer, true)
+			s.drop(j, dropInFlight)
 		}
 		return
 	}
@@ -179,10 +183,9 @@ func (s *Server) keep(ctx context.Context, w *worker) {
 		for i := range j.events {
 			s.tracker.gone(&j.events[i])
 		}
-		j.answer = response(j.data(), &j.req, j.client.Secret)
-		s.cache.answered(j.key, j.answer)
+		s.cache.answered(j.key)
 		s.count.delay.Seconds(s.opts.Clock().Sub(j.at))
-		s.send(j, j.answer, false)
+		s.send(j, response(j.data(), &j.req, j.client.Secret), false)
 	}
 }
 
