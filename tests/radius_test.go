@@ -23,13 +23,9 @@ var proxyAt = netip.MustParseAddrPort("127.0.0.1:1816")
 
 const nasSecret = "between NAS and proxy"
 
-// freeradius runs FreeRADIUS in front of the agent. server is what stands in its
-// server { } behind the listener, more stands beside it; DIR in them is its
-// directory.
-func freeradius(ctx context.Context, t *testing.T, g *gateway.Gateway, server, more string) (dir string, p *lab.Process) {
-	t.Helper()
-	dir = t.TempDir()
-	conf := fmt.Sprintf(`
+// radiusdConf is a whole configuration of FreeRADIUS: the secret of the agent,
+// that of the lab, more, the listener, and its server.
+const radiusdConf = `
 prefix = /usr
 libdir = /usr/lib/freeradius
 logdir = DIR
@@ -80,7 +76,15 @@ server lab {
 	}
 	%s
 }
-`, g.Secret, nasSecret, more, proxyAt.Addr(), proxyAt.Port(), server)
+`
+
+// freeradius runs FreeRADIUS in front of the agent. server is what stands in its
+// server { } behind the listener, more stands beside it; DIR in them is its
+// directory.
+func freeradius(ctx context.Context, t *testing.T, g *gateway.Gateway, server, more string) (dir string, p *lab.Process) {
+	t.Helper()
+	dir = t.TempDir()
+	conf := fmt.Sprintf(radiusdConf, g.Secret, nasSecret, more, proxyAt.Addr(), proxyAt.Port(), server)
 	conf = strings.ReplaceAll(conf, "DIR", dir)
 	if err := os.WriteFile(filepath.Join(dir, "radiusd.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)

@@ -24,8 +24,8 @@ import (
 // many requests that wait for their answer.
 const (
 	accessServers = 32
-	outstanding        = 64
-	answerTime      = 2 * time.Second // for an answer, before a request is sent again
+	outstanding   = 64
+	answerTime    = 2 * time.Second // for an answer, before a request is sent again
 	accountTime   = 15 * time.Second
 )
 

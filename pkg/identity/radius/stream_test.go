@@ -335,22 +335,23 @@ func TestAStreamThatIsNoRadiusIsClosed(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 	})
-	t.Run("no TLS at all", func(t *testing.T) {
-		x := serveTLS(t, &testBook{}, Options{}, StreamOptions{})
-		conn, err := net.Dial("tcp", x.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if _, err := conn.Write(good); err != nil {
-			t.Fatal(err)
-		}
-		closed(t, conn)
-		x.stop()
-		if st := x.Stats().RadSec; st.Refused["not-tls"] != 1 {
-			t.Errorf("%+v", st)
-		}
-	})
+}
+
+func TestAStreamWithoutTLSIsRefused(t *testing.T) {
+	x := serveTLS(t, &testBook{}, Options{}, StreamOptions{})
+	conn, err := net.Dial("tcp", x.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write(packet(t, codec.CodeAccountingRequest, 1, streamSecret, startAttrs("a")...)); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, conn)
+	x.stop()
+	if st := x.Stats().RadSec; st.Refused["not-tls"] != 1 {
+		t.Errorf("%+v", st)
+	}
 }
 
 func TestConnectionsAreBoundedAndIdleOnesClosed(t *testing.T) {
