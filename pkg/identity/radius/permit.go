@@ -96,10 +96,14 @@ func (r *reader) mayHold(p netip.Prefix) bool {
 
 func (s *Server) foreignNAS(now time.Time, c *client) {
 	c.refused.Add(1)
-	s.trouble(now, "nas "+c.Name, fmt.Sprintf("accounting from client %s is dropped: it speaks for an access server that its nas = [...] does not name; add it there, or find out who sends it", c.Name))
+	s.trouble(now, "nas "+c.Name, func() string {
+		return fmt.Sprintf("accounting from client %s is dropped: it speaks for an access server that its nas = [...] does not name; add it there, or find out who sends it", c.Name)
+	})
 }
 
 func (s *Server) foreignPrefix(now time.Time, c *client) {
 	c.foreign.Add(1)
-	s.trouble(now, "prefix "+c.Name, fmt.Sprintf("accounting from client %s names an address outside its prefixes = [...], which is left out; add the prefix, or find out why its sessions get such addresses", c.Name))
+	s.trouble(now, "prefix "+c.Name, func() string {
+		return fmt.Sprintf("accounting from client %s names an address outside its prefixes = [...], which is left out; add the prefix, or find out why its sessions get such addresses", c.Name)
+	})
 }

@@ -133,5 +133,7 @@ func (s *Server) refusal(now time.Time, st *stream, why end) {
 		return
 	}
 	from := st.from.Addr()
-	s.trouble(now, endWords[why]+" "+from.String(), fmt.Sprintf("radius over tls from %s is refused: %s", from, endRemedies[why]))
+	s.trouble(now, endWords[why]+" "+from.String(), func() string {
+		return fmt.Sprintf("radius over tls from %s is refused: %s", from, endRemedies[why])
+	})
 }
