@@ -230,6 +230,13 @@ func clean(b []byte) string {
 	for len(b) > 0 && b[len(b)-1] == 0 {
 		b = b[:len(b)-1]
 	}
+	plain := true // as nearly all are
+	for _, c := range b {
+		plain = plain && c >= ' ' && c < 0x7f
+	}
+	if plain {
+		return string(b)
+	}
 	if !utf8.Valid(b) {
 		return "0x" + hex.EncodeToString(b)
 	}

@@ -148,7 +148,13 @@ func messageAuthenticator(b []byte, authenticator [16]byte, secret []byte, at in
 // Message-Authenticator. To an Accounting-Request it has none: no RFC says
 // which Request Authenticator would count there, and clients differ.
 func response(b []byte, req *request, secret []byte) []byte {
-	out := make([]byte, headerLen, 96)
+	return appendResponse(make([]byte, 0, 96), b, req, secret)
+}
+
+// appendResponse is response in the room behind out[:0].
+func appendResponse(out, b []byte, req *request, secret []byte) []byte {
+	var header [headerLen]byte
+	out = append(out[:0], header[:]...)
 	out[0], out[1] = codeAccountingResponse, b[1]
 	at := 0
 	if req.status {

@@ -16,7 +16,8 @@ const maxPacket = 4096 + 1
 
 // link is the way that an answer goes. Its method is called by the workers.
 type link interface {
-	// reply sends the answer to j, or says why not. It does not wait.
+	// reply sends the answer to j, or says why not. It does not wait, and keeps
+	// nothing of answer.
 	reply(j *job, answer []byte) error
 }
 
@@ -33,7 +34,14 @@ type job struct {
 	key    requestKey
 	req    request
 	events []identity.Event
-	tried  bool // it is in the cache and waits for its answer
+	out    []byte // room for the answer
+	tried  bool   // it is in the cache and waits for its answer
+}
+
+// respond makes the answer. It lies in the job: who keeps it takes a copy.
+func (j *job) respond() []byte {
+	j.out = appendResponse(j.out[:0], j.data(), &j.req, j.client.Secret)
+	return j.out
 }
 
 func (j *job) data() []byte { return j.buf[:j.n] }
@@ -108,13 +116,13 @@ func (s *Server) check(w *worker, j *job) {
 	}
 	j.req = req
 	if j.buf[0] == codeStatusServer {
-		s.send(j, response(j.data(), &j.req, j.client.Secret), false)
+		s.send(j, j.respond(), false)
 		return
 	}
 	j.key = newKey(j.from, j.data())
 	if answered, known := s.cache.begin(j.key, j.at); known {
 		if answered {
-			s.send(j, response(j.data(), &j.req, j.client.Secret), true)
+			s.send(j, j.respond(), true)
 		} else {
 			s.drop(j, dropInFlight)
 		}
@@ -185,7 +193,7 @@ func (s *Server) keep(ctx context.Context, w *worker) {
 		}
 		s.cache.answered(j.key)
 		s.count.delay.Seconds(s.opts.Clock().Sub(j.at))
-		s.send(j, response(j.data(), &j.req, j.client.Secret), false)
+		s.send(j, j.respond(), false)
 	}
 }
 

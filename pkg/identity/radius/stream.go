@@ -2,6 +2,7 @@ package radius
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -80,7 +81,7 @@ func (st *stream) reply(_ *job, answer []byte) error {
 	default:
 	}
 	select {
-	case st.answers <- answer:
+	case st.answers <- bytes.Clone(answer):
 		st.answered.Add(1)
 		return nil
 	default:
