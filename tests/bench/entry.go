@@ -46,6 +46,7 @@ var goals = []goal{
 	{"forward/*/packets_per_second", "nothing", true, false, 0.9},
 	{"sweep/slots=*", "", false, false, 100},
 	{"idle/sessions=*/cpu", "", false, true, 1},
+	{"radius/requests_per_second", "sync_each", false, false, 50_000},
 	{"idle/sessions=*/memory", "", false, true, 256},
 	{"identity/names/bindings=*", "map", false, true, 100},
 	{"identity/at/bindings=*", "map", false, true, 100},
