@@ -141,6 +141,7 @@ secret_file = {{q .SecretFile}}
 # address = "192.0.2.1"
 # secret_file = {{q .SecretFile}}
 {{end}}
+` + natSample + `
 [custodians]
 # The public keys of those who can open what is recorded. Private keys never belong on this machine.
 recipients = [

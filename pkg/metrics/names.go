@@ -202,5 +202,11 @@ var notShown = map[string]string{
 	"store.counted":                            "edgelog_store_records is the same, and edgelog_balanced compares",
 	"store.at_start":                           "edgelog_balanced compares",
 	"bindings.book.handed_over":                "edgelog_binding_records_changed_total is the same",
+	"nat.table.pieces":                         "edgelog_balanced compares",
+	"nat.table.pieces_taken":                   "edgelog_balanced compares",
+	"nat.records":                              "edgelog_binding_records_translations_total is the same",
+	"nat.wanted_buffer_bytes":                  "stands in the configuration",
+	"nat.access":                               "edgelog_info has the profile",
+	"nat.exact":                                "edgelog_conntrack_timed is the same",
 	"radius.moving":                            "belongs to the sums, which edgelog_balanced tells of",
 }

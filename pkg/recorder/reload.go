@@ -27,11 +27,13 @@ func fixed(c *config.Config) map[string]any {
 		"gateway": c.Gateway, "provider": c.Provider, "data_dir": c.DataDir, "run_dir": c.RunDir, "bpf_dir": c.BPFDir,
 		"profile": c.Profile, "legal_basis": c.LegalBasis, "table": c.Table, "timeouts": c.Timeouts,
 		"radius.listen": c.RADIUS.Listen, "custodians": c.Custodians, "store": c.Store, "metrics": c.Metrics,
+		"nat": withoutExporters(c.NAT),
 	}
 }
 
 // Reload puts into force what can be put into force while recording goes on:
-// border, uplinks, RADIUS clients and their secrets, on_stop. The error says
+// border, uplinks, RADIUS clients and their secrets, translators that may send,
+// on_stop. The error says
 // what could not be applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
@@ -61,8 +63,14 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 		out.Changed = append(out.Changed, key)
 	}
 	apply("border", !reflect.DeepEqual(old.Border, c.Border),
-		func() error { return r.src.SetBorder(c.Border.Local, c.Border.Exempt) },
+		func() error {
+			r.nat.setLocal(c.Border.Local)
+			return r.src.SetBorder(c.Border.Local, c.Border.Exempt)
+		},
 		func() { next.Border = c.Border })
+	apply("nat.ipfix.exporters", !reflect.DeepEqual(old.NAT.IPFIX.Exporters, c.NAT.IPFIX.Exporters),
+		func() error { r.nat.setExporters(c.NAT.IPFIX.Exporters); return nil },
+		func() { next.NAT.IPFIX.Exporters = c.NAT.IPFIX.Exporters })
 	apply("uplink", !reflect.DeepEqual(old.Uplinks, c.Uplinks),
 		func() error { return r.setUplinks(c) },
 		func() { next.Uplinks = c.Uplinks })
