@@ -264,6 +264,7 @@ func (c *Collector) sequence(m *domain, d *datagram, records uint32, all bool, n
 		case lost > 0 && lost < 1<<24:
 			c.count.Lost += uint64(lost)
 			c.gapLost += uint64(lost)
+			c.o.Table.foreignLoss(now.UnixNano())
 			if c.gapFrom.IsZero() {
 				c.gapFrom = c.lastHeard(now)
 			}

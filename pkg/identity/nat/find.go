@@ -1,6 +1,10 @@
 package nat
 
-import "github.com/edgelog/edgelog/pkg/session"
+import (
+	"math"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
 
 // Answer says what Find found.
 type Answer uint8
@@ -66,6 +70,7 @@ type search struct {
 	looked  int
 	crowded bool
 	any     fit // of those that may overlap
+	sure    fit // of those, if nothing that was lost can say otherwise
 	major   fit // of those that overlap by more than all doubts
 	whole   fit // of those that held all the time
 }
@@ -99,7 +104,7 @@ func (x *search) look(e *entry) bool {
 		return true
 	}
 	// It began between from-early and from, and ended between to-late and to.
-	early, late := slack+int64(e.fromDoubt)*doubtUnit, slack+int64(e.toDoubt)*doubtUnit
+	early, late := doubt(e.fromDoubt), doubt(e.toDoubt)
 	to := e.to
 	if to == session.Forever {
 		to -= slack
@@ -108,11 +113,44 @@ func (x *search) look(e *entry) bool {
 		return true
 	}
 	x.any.add(e)
+	if !x.certain(e, late) {
+		return true
+	}
+	x.sure.add(e)
 	if over := min(to, x.to) - max(e.from, x.from); over > 2*max(early, late) {
 		x.major.add(e)
 	}
 	if e.from-early <= x.from && x.to <= to+slack {
 		x.whole.add(e)
+	}
+	return true
+}
+
+// doubt returns the bound of an error, ns; the greatest stands for any.
+func doubt(d uint16) int64 {
+	if d == 0xffff {
+		return math.MaxInt64 / 4
+	}
+	return slack + int64(d)*doubtUnit
+}
+
+// atOnce is how soon after a translation began its session does: the packet is
+// the same.
+const atOnce = 2e9
+
+// certain reports whether nobody unknown can have had the place of e during the
+// session.
+func (x *search) certain(e *entry, late int64) bool {
+	open := e.to == session.Forever
+	switch {
+	case e.flags&flagLostTo != 0 && x.from > e.to-late:
+		return false
+	case e.flags&flagLostFrom != 0 && x.to < e.from:
+		return false
+	case open && e.flags&flagForeign == 0 && x.t.loss != 0 && x.from > x.t.loss:
+		return false
+	case open && e.flags&flagForeign != 0 && e.from < x.t.lossOf && x.from > e.from+atOnce:
+		return false
 	}
 	return true
 }
@@ -127,6 +165,8 @@ func (x *search) answer() (session.Addr, uint16, Answer) {
 		return session.Addr{}, 0, Ambiguous
 	case f.n == 0:
 		return session.Addr{}, 0, Unknown
+	case f.n == 1 && x.sure.n == 0:
+		return session.Addr{}, 0, Ambiguous
 	case f.n > 1:
 		f = &x.major
 		if f.n != 1 || x.whole.n != 1 || x.whole.addr != f.addr {

@@ -73,6 +73,7 @@ func (w *Watcher) listFailed(now time.Time, err error) {
 	}
 	if w.lost.IsZero() {
 		w.lost, w.drained = w.empty, true
+		w.o.Table.setLoss(w.lost.UnixNano())
 	}
 	w.nextList = now.Add(listRetry)
 }

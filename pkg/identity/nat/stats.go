@@ -46,7 +46,7 @@ func (t *Table) startListing() {
 }
 
 // endListing ends what the listing did not have. It is not known when that was,
-// after since.
+// after since. All is known again.
 func (t *Table) endListing(since, now int64) (stale, unsure int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -56,12 +56,16 @@ func (t *Table) endListing(since, now int64) (stale, unsure int) {
 			continue
 		}
 		if e.round != t.round {
+			if t.loss != 0 {
+				e.flags |= flagLostTo
+			}
 			t.close(i, now, now-since)
 			stale++
 		} else if e.flags&flagListed != 0 {
 			unsure++
 		}
 	}
+	t.loss = 0
 	return stale, unsure
 }
 

@@ -44,6 +44,8 @@ type Table struct {
 	mask   uint64
 	gone   [classes]fifo // ended ones, the longest ago first
 	round  uint32        // of listing
+	loss   int64         // since when the kernel's events are not all known, UTC ns; 0: they are
+	lossOf int64         // when events of other machines were lost, last
 	pieces []Piece
 	count  tableCounts
 }
@@ -66,9 +68,11 @@ type entry struct {
 }
 
 const (
-	flagForeign = 1 << iota // told by another machine: the kernel's table says nothing about it
-	flagPiece               // a part of it has become an access record already
-	flagListed              // it was met in a listing: its end may not be reported
+	flagForeign  = 1 << iota // told by another machine: the kernel's table says nothing about it
+	flagPiece                // a part of it has become an access record already
+	flagListed               // it was met in a listing: its end may not be reported
+	flagLostFrom             // others may have had its place before, within the doubt
+	flagLostTo               // others may have had its place after, within the doubt
 )
 
 // doubtUnit is the unit of doubts, ns.
@@ -198,9 +202,12 @@ func (t *Table) begin(c *change, h uint64, now int64) {
 			t.refine(e, c)
 			t.count.repeated++
 			return
+		case c.kind == ended:
+			t.count.repeated++ // of one that had its place before
+			return
 		default:
 			t.count.missedEnds++
-			t.close(t.index(h, e), c.at, c.doubt)
+			t.miss(t.index(h, e), e, c)
 		}
 	}
 	i := t.take(now)
@@ -219,10 +226,41 @@ func (t *Table) begin(c *change, h uint64, now int64) {
 	if c.kind == listed {
 		e.flags |= flagListed
 	}
+	if c.kind != began && c.start == 0 {
+		e.flags |= flagLostFrom
+	}
 	t.refine(e, c)
 	t.link(i, e, c.Far)
 	t.count.begun++
 	t.count.open++
+}
+
+// miss ends an entry whose end was not told, when c takes its place.
+func (t *Table) miss(i uint32, e *entry, c *change) {
+	doubt := c.doubt
+	switch {
+	case c.from && t.lossOf > e.from:
+		doubt = c.at - e.from
+		e.flags |= flagLostTo
+	case !c.from && t.loss != 0:
+		doubt = max(doubt, c.at-t.loss)
+		e.flags |= flagLostTo
+	}
+	t.close(i, c.at, doubt)
+}
+
+// setLoss says since when the kernel's events are not all known; 0: they are.
+func (t *Table) setLoss(since int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.loss = since
+}
+
+// foreignLoss says that events of another machine were lost.
+func (t *Table) foreignLoss(at int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lossOf = max(t.lossOf, at)
 }
 
 // index returns the number of an entry that is in the list of h.
@@ -266,7 +304,6 @@ func (t *Table) end(c *change, h uint64, now int64) {
 		return
 	}
 	begin := *c
-	begin.kind = began
 	if begin.start == 0 {
 		begin.doubt = doubtUnit * 0xffff // nobody knows since when
 	}

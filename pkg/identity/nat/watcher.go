@@ -270,6 +270,8 @@ func (w *Watcher) overrun(now time.Time) {
 	w.count.Overruns++
 	if w.lost.IsZero() {
 		w.lost = w.empty
+		w.flush()
+		w.o.Table.setLoss(w.lost.UnixNano())
 		w.o.Logger.Warn("conntrack events were lost: the buffer of the socket was full; the table is read again", "buffer_bytes", w.count.Buffer)
 	}
 	w.drained = false
