@@ -19,6 +19,7 @@ const (
 	ctaTupleReply = 2
 	ctaID         = 12
 	ctaTimestamp  = 20
+	ctaEventTime  = 27 // since Linux 6.14
 
 	ctaTupleIP    = 1
 	ctaTupleProto = 2
@@ -36,7 +37,6 @@ const (
 
 	ctaTimeStart = 1
 	ctaTimeStop  = 2
-	ctaTimeEvent = 4
 )
 
 const (
@@ -148,6 +148,10 @@ func (c *conn) read(b []byte) bool {
 			}
 		case ctaTimestamp:
 			c.times(v, &bad)
+		case ctaEventTime:
+			if len(v) >= 8 {
+				c.event = int64(binary.BigEndian.Uint64(v))
+			}
 		}
 	}
 	return !bad && have == 3
@@ -164,8 +168,6 @@ func (c *conn) times(b []byte, bad *bool) {
 			c.start = at
 		case ctaTimeStop:
 			c.stop = at
-		case ctaTimeEvent:
-			c.event = at
 		}
 	}
 }
