@@ -145,7 +145,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 // open is the order of a start.
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
-		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openNAT, r.openSource, r.openCoverage,
+		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openRules, r.openNAT, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err
