@@ -113,19 +113,27 @@ const askedOften = 2 * time.Second
 // a question or a stop (force), and once an hour, so that little is lost with
 // this process.
 func (w *accessWriter) takeMore(ctx context.Context, now time.Time, force bool) error {
+	if w.asked.IsZero() {
+		w.asked = now.Add(-askedOften) // the first question may come at once
+	}
 	since := now.Sub(w.asked)
 	goingOn := force && since >= askedOften || since >= time.Hour
-	if goingOn {
+	if goingOn && len(w.owed) == 0 {
 		w.asked = now
 	}
-	if len(w.owed) == 0 { // else the disk fails: they wait where their number is bounded
-		w.owed = w.more(goingOn, now)
+	for {
+		if len(w.owed) == 0 { // else the disk fails: they wait where their number is bounded
+			w.owed = w.more(goingOn, now)
+			goingOn = false
+		}
+		if len(w.owed) == 0 {
+			return nil
+		}
+		if err := w.PutBindings(ctx, w.owed); err != nil {
+			w.count.owed = uint64(len(w.owed))
+			return err
+		}
+		w.count.translations += uint64(len(w.owed))
+		w.owed, w.count.owed = nil, 0
 	}
-	if err := w.PutBindings(ctx, w.owed); err != nil {
-		w.count.owed = uint64(len(w.owed))
-		return err
-	}
-	w.count.translations += uint64(len(w.owed))
-	w.owed, w.count.owed = nil, 0
-	return nil
 }

@@ -29,8 +29,9 @@ type translations struct {
 	conns   []*net.UDPConn
 	gateway string
 	rules   int
-	lost    uint64    // access records of translations that found no room, in the ledger already
-	took    time.Time // when they were taken last
+	queue   []nat.Piece // taken from the table, not given to the access writer yet
+	lost    uint64      // access records of translations that found no room, in the ledger already
+	took    time.Time   // when they were taken last
 	gap     func(cause string, from, to time.Time, n uint64)
 }
 
@@ -138,19 +139,27 @@ func (t *translations) parts() (list []part) {
 // behind reports whether translations of a moment ago may not be known yet.
 func (t *translations) behind() bool { return t.watch != nil && t.watch.Behind() }
 
-// records returns what has become an access record; with goingOn also what goes
-// on, as far as it has come.
+// recordsAtOnce bounds the memory that records take on their way to the disk.
+const recordsAtOnce = 1 << 16
+
+// records returns, in parts of at most recordsAtOnce, what has become an access
+// record; with goingOn also what goes on, as far as it has come.
 func (t *translations) records(goingOn bool, now time.Time) []session.Binding {
-	pieces := t.table.Pieces(goingOn, now.UnixNano())
-	out := make([]session.Binding, len(pieces))
-	for i := range pieces {
-		out[i] = pieces[i].Binding(t.gateway)
+	if len(t.queue) == 0 || goingOn {
+		t.queue = append(t.queue, t.table.Pieces(goingOn, now.UnixNano())...)
+		if n := t.table.Stats().Lost; n > t.lost {
+			t.gap("too many translations waited for the disk", t.took, now, n-t.lost)
+			t.lost = n
+		}
+		t.took = now
 	}
-	if n := t.table.Stats().Lost; n > t.lost {
-		t.gap("too many translations waited for the disk", t.took, now, n-t.lost)
-		t.lost = n
+	out := make([]session.Binding, min(len(t.queue), recordsAtOnce))
+	for i := range out {
+		out[i] = t.queue[i].Binding(t.gateway)
 	}
-	t.took = now
+	if t.queue = t.queue[len(out):]; len(t.queue) == 0 {
+		t.queue = nil
+	}
 	return out
 }
 

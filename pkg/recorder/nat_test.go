@@ -74,7 +74,7 @@ func TestRecordsOfTranslationsWaitForADiskThatFailsAndAreWrittenOnce(t *testing.
 	r.access.shelf.store = f
 	calls := 0
 	r.access.more = func(bool, time.Time) []session.Binding {
-		if calls++; calls > 1 {
+		if calls++; calls > 1 { // the queue is empty then
 			return nil
 		}
 		p := nat.Piece{From: evening.UnixNano(), To: evening.Add(time.Second).UnixNano(), PublicPort: 4000, Proto: session.TCP,
