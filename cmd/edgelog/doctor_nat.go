@@ -20,6 +20,9 @@ func (d *doctor) checkNAT() {
 	if n.Conntrack {
 		d.checkConntrack(conntrackDir)
 	}
+	if err := recorder.CheckRules(n.Rules); err != nil {
+		d.fail("nat", err.Error(), "")
+	}
 	if d.agentRunning {
 		d.checkNATBuffer()
 		return // it holds the ports

@@ -107,7 +107,7 @@ func (c *Config) checkNAT(r *reader) {
 			r.add(at+".public", "is missing", `name the addresses that are translated to, for example public = "203.0.113.0/28"`)
 		}
 		if strings.TrimSpace(rule.Rule) == "" {
-			r.add(at+".rule", "is missing", "say which inside address each port is; see the manual of the translator")
+			r.add(at+".rule", "is missing", `for example rule = "inside=100.64.0.0/22 outside=203.0.113.0/28 ports=1024-65535 per-host=1008"`)
 		}
 		if !rule.Until.IsZero() && !rule.From.Before(rule.Until) {
 			r.add(at+".until", "is not after from", "a rule holds from one time until a later one")
@@ -144,5 +144,6 @@ exporters = []
 # A translator that works by a rule (RFC 7422) needs no records. One section for each pool and time.
 # [[nat.rule]]
 # public = "203.0.113.0/28"
-# rule = "…"
+# rule = "inside=100.64.0.0/22 outside=203.0.113.0/28 ports=1024-65535 per-host=1008"
+# from = "2025-03-01T00:00:00Z"
 `

@@ -16,12 +16,30 @@ const ruleSource = "nat.rule"
 // openRules brings the deterministic translations of the configuration into the
 // book, and ends those that it has no more.
 func (r *Recorder) openRules() error {
+	if err := CheckRules(r.o.Config.NAT.Rules); err != nil {
+		return err
+	}
 	events := ruleEvents(r.o.Config.NAT.Rules, r.book.InForce(), r.o.Now())
 	if len(events) == 0 {
 		return nil
 	}
 	if err := r.book.Apply(context.Background(), events); err != nil {
 		return fmt.Errorf("keep the rules of [[nat.rule]]: %w", err)
+	}
+	return nil
+}
+
+// CheckRules reports the first rule that is none, or is about other addresses
+// than it stands for.
+func CheckRules(rules []config.NATRule) error {
+	for i := range rules {
+		rule, err := identity.ParseRule(rules[i].Rule)
+		switch {
+		case err != nil:
+			return fmt.Errorf("nat.rule %d: %w", i+1, err)
+		case rule.OutsidePrefix != rules[i].Public:
+			return fmt.Errorf("nat.rule %d: public = %q, and the rule says outside=%s: they must be the same", i+1, rules[i].Public, rule.OutsidePrefix)
+		}
 	}
 	return nil
 }

@@ -38,3 +38,21 @@ func TestRulesBeginAndEndWithTheConfiguration(t *testing.T) {
 		t.Errorf("%+v", gone)
 	}
 }
+
+func TestRulesAreCheckedBeforeAnythingIsRecorded(t *testing.T) {
+	const text = "inside=100.64.0.0/24 outside=203.0.113.0/30 ports=1024-65535 per-host=1008"
+	for name, c := range map[string]struct {
+		public, rule string
+		ok           bool
+	}{
+		"good":               {"203.0.113.0/30", text, true},
+		"as in the sample":   {"203.0.113.0/28", "inside=100.64.0.0/22 outside=203.0.113.0/28 ports=1024-65535 per-host=1008", true},
+		"of other addresses": {"203.0.113.0/29", text, false},
+		"no rule":            {"203.0.113.0/30", "half of the ports", false},
+	} {
+		err := CheckRules([]config.NATRule{{Public: netip.MustParsePrefix(c.public), Rule: c.rule}})
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
