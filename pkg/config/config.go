@@ -45,6 +45,7 @@ type Config struct {
 	Table      Table
 	Timeouts   Timeouts
 	RADIUS     RADIUS
+	NAT        NAT
 	Identity   Identity
 	Places     []Place
 	Custodians Custodians
@@ -128,6 +129,7 @@ func Default() Config {
 			UDP: time.Minute, ICMP: time.Minute, TCP: 5 * time.Minute, Other: time.Minute,
 			HalfOpen: 30 * time.Second, Linger: 2 * time.Second,
 		},
+		NAT:        DefaultNAT(),
 		Custodians: Custodians{Minimum: 1},
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second},
 		Agent:      Agent{OnStop: Keep},
@@ -230,6 +232,7 @@ func (c *Config) readRest(t *table) {
 	c.Identity.read(id)
 	id.done()
 	c.readRADIUS(t)
+	c.NAT.read(t.sub("nat"))
 
 	cu := t.sub("custodians")
 	cu.strs("recipients", &c.Custodians.Recipients)

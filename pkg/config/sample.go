@@ -204,6 +204,7 @@ secret_file = {{q .SecretFile}}
 # called = "00-19-06-EA-B8-8C"
 # text = "Central station, hall 2, 56.1502 N 10.2045 E"
 
+` + natSample + `
 [custodians]
 # The public keys of those who can open what is recorded. Private keys never belong on this machine.
 recipients = [

@@ -24,7 +24,7 @@ const (
 // at this one, nobody is known to have had it; where it knows nothing of the
 // address at all, what was sealed is the best that is known.
 func (m *Matcher) join(h *Hit) {
-	a, port, ok := h.LocalEnd()
+	a, port, ok := h.UserEnd()
 	if !ok {
 		return
 	}

@@ -91,7 +91,7 @@ func (m *Matcher) Add(s *session.Session) {
 }
 
 // endpointMatches reports whether the session has the address that is asked
-// for. A session of which no side is known to be local matches on either.
+// for; the end user's may be that before or that behind a translation. A session of which no side is known to be local matches on either.
 func (m *Matcher) endpointMatches(s *session.Session) bool {
 	q := m.query
 	if q.Subscriber != "" {
@@ -108,6 +108,9 @@ func (m *Matcher) endpointMatches(s *session.Session) bool {
 		return false // the remote side was never recorded; its zero is no address
 	}
 	a, port, ok := side()
+	if ok && !q.Remote.IsValid() && s.Inside != (session.Addr{}) && is(s.Inside, s.InsidePort) {
+		return true
+	}
 	if ok {
 		return is(a, port)
 	}

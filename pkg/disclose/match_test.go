@@ -108,6 +108,29 @@ func TestEndpointsAreTakenFromTheRightSide(t *testing.T) {
 	}
 }
 
+func TestBehindATranslationTheInsideAddressNames(t *testing.T) {
+	s := lived(-time.Minute, 0)
+	s.Inside, s.InsidePort = addr("100.64.0.5"), 4711
+	bindings := []session.Binding{held("anna", "100.64.0.5/32", at(-time.Hour), session.Forever), held("bo", "10.0.0.1/32", at(-time.Hour), session.Forever)}
+	port := uint16(4711)
+	for name, q := range map[string]Query{
+		"subscriber":      {Subscriber: "anna"},
+		"inside address":  {Address: netip.MustParseAddr("100.64.0.5")},
+		"inside and port": {Address: netip.MustParseAddr("100.64.0.5"), Port: &port},
+		"public address":  {Address: netip.MustParseAddr("10.0.0.1")},
+	} {
+		if got := match(q, bindings, s); len(got) != 1 || got[0].Subscriber != "anna" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := match(Query{Address: netip.MustParseAddr("10.0.0.1"), Port: &port}, bindings, s); len(got) != 0 {
+		t.Errorf("found by the public address with the inside port: %+v", got)
+	}
+	if got := match(Query{Subscriber: "bo"}, bindings, s); len(got) != 0 {
+		t.Errorf("named after the public address: %+v", got)
+	}
+}
+
 func TestASessionWrittenTwiceIsOneAndTheLaterHolds(t *testing.T) {
 	open := lived(-time.Minute, -30*time.Second)
 	open.Flags |= session.Open

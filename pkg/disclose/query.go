@@ -28,7 +28,7 @@ type Query struct {
 
 	// Exactly one of these three is set.
 	Subscriber string     `json:"subscriber,omitempty"`
-	Address    netip.Addr `json:"address,omitzero"` // an end user's address
+	Address    netip.Addr `json:"address,omitzero"` // an end user's address, before or behind a translation
 	Remote     netip.Addr `json:"remote,omitzero"`  // an address outside the border
 
 	Port *uint16 `json:"port,omitempty"` // of Address or Remote; nil: any

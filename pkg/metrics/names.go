@@ -220,5 +220,11 @@ var notShown = map[string]string{
 	"bindings.book.handed_over":                "edgelog_binding_records_changed_total is the same",
 	"radius.radsec.connections[].received":     "a connection comes and goes; edgelog_radsec_client_requests_total counts for its client",
 	"radius.radsec.connections[].answered":     "edgelog_radsec_client_answers_total",
+	"nat.table.pieces":                         "edgelog_balanced compares",
+	"nat.table.pieces_taken":                   "edgelog_balanced compares",
+	"nat.records":                              "edgelog_binding_records_translations_total is the same",
+	"nat.wanted_buffer_bytes":                  "stands in the configuration",
+	"nat.access":                               "edgelog_info has the profile",
+	"nat.exact":                                "edgelog_conntrack_timed is the same",
 	"radius.moving":                            "belongs to the sums, which edgelog_balanced tells of",
 }

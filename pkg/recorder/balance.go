@@ -71,6 +71,10 @@ func (s *Status) sums() []Sum {
 	if s.Probe != nil {
 		out = probeSums(s.Probe)
 	}
+	translated := ""
+	if s.NAT != nil && s.NAT.Access {
+		translated = fmt.Sprintf(" + translations %d", s.Bindings.Translations)
+	}
 	n, st, b, l := &s.Sessions, &s.Store, &s.Bindings, &s.Ledger
 	out = append(out, Sum{
 		Text: fmt.Sprintf("writer: collected %d = stored %d + given back %d + waiting %d", n.Collected, n.Stored, n.Returned, n.Waiting),
@@ -80,9 +84,9 @@ func (s *Status) sums() []Sum {
 			st.Counted, st.AtStart, n.Stored, b.Records, st.Again),
 		Left: st.Counted, Right: st.AtStart + n.Stored + b.Records + st.Again,
 	}, Sum{
-		Text: fmt.Sprintf("access records: sealed %d = new or changed %d + in force at the start of a day %d + handed over again %d",
-			b.Records, b.Changed, b.Snapshot, b.Again),
-		Left: b.Records, Right: b.Changed + b.Snapshot + b.Again,
+		Text: fmt.Sprintf("access records: sealed %d = new or changed %d + in force at the start of a day %d%s + handed over again %d",
+			b.Records, b.Changed, b.Snapshot, translated, b.Again),
+		Left: b.Records, Right: b.Changed + b.Snapshot + b.Translations + b.Again,
 	}, Sum{
 		Text: fmt.Sprintf("ledger: noted %d = written %d + waiting %d + lost %d", l.Noted, l.Written, l.Waiting, l.Lost),
 		Left: l.Noted, Right: l.Written + l.Waiting + l.Lost,
@@ -92,6 +96,9 @@ func (s *Status) sums() []Sum {
 		if x := s.RADIUS.RadSec; x != nil {
 			out = append(out, connectionSum(x))
 		}
+	}
+	if s.NAT != nil {
+		out = append(out, s.NAT.sums()...)
 	}
 	return out
 }

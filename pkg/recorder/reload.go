@@ -28,12 +28,13 @@ func fixed(c *config.Config) map[string]any {
 		"profile": c.Profile, "legal_basis": c.LegalBasis, "table": c.Table, "timeouts": c.Timeouts,
 		"radius.listen": c.RADIUS.Listen, "radius.radsec.listen": c.RADIUS.RadSec.Listen,
 		"radius": [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber}, "custodians": c.Custodians, "identity": c.Identity, "store": c.Store, "metrics": c.Metrics,
+		"nat": withoutExporters(c.NAT),
 	}
 }
 
 // Reload puts into force what can be put into force while recording goes on:
 // border, uplinks, RADIUS clients, their secrets and certificates and the tables
-// of accounting, on_stop. The error says
+// of accounting, translators that may send, on_stop. The error says
 // what could not be applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
@@ -63,8 +64,14 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 		out.Changed = append(out.Changed, key)
 	}
 	apply("border", !reflect.DeepEqual(old.Border, c.Border),
-		func() error { return r.src.SetBorder(c.Border.Local, c.Border.Exempt) },
+		func() error {
+			r.nat.setLocal(c.Border.Local)
+			return r.src.SetBorder(c.Border.Local, c.Border.Exempt)
+		},
 		func() { next.Border = c.Border })
+	apply("nat.ipfix.exporters", !reflect.DeepEqual(old.NAT.IPFIX.Exporters, c.NAT.IPFIX.Exporters),
+		func() error { r.nat.setExporters(c.NAT.IPFIX.Exporters); return nil },
+		func() { next.NAT.IPFIX.Exporters = c.NAT.IPFIX.Exporters })
 	apply("uplink", !reflect.DeepEqual(old.Uplinks, c.Uplinks),
 		func() error { return r.setUplinks(c) },
 		func() { next.Uplinks = c.Uplinks })

@@ -29,7 +29,7 @@ type bench struct {
 // parts by name, in the order in which they run.
 var order = []string{
 	"datapath", "sweep", "parts", "e2e", "forward", "idle",
-	"identity", "radius",
+	"identity", "radius", "nat",
 	"peers",
 }
 
@@ -38,6 +38,7 @@ var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"forward": (*bench).forward, "idle": (*bench).idle, "peers": (*bench).peers,
 	"identity": (*bench).identity,
 	"radius":   (*bench).radius,
+	"nat":      (*bench).nat,
 }
 
 func main() {
