@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/identity/nat"
 	"github.com/edgelog/edgelog/pkg/measure"
 	"github.com/edgelog/edgelog/pkg/probe"
@@ -15,7 +16,7 @@ import (
 
 // Names says whose an address was; identity.Book is one.
 type Names interface {
-	Name(a session.Addr, port uint16, ns int64) (subscriber string, ok bool)
+	Names(list []identity.Question)
 }
 
 // writer takes sessions from the table to the disk. It is driven by one
@@ -34,9 +35,13 @@ type writer struct {
 	flush time.Duration       // longest wait of a collected session
 	now   func() time.Time
 
-	batch  probe.Batch
-	since  time.Time // of the first session in batch
-	days   []daySessions
+	batch probe.Batch
+	since time.Time // of the first session in batch
+	days  []daySessions
+
+	questions []identity.Question // of the batch, about the sessions in asked
+	asked     []int
+
 	under  *shipment   // on its way to the disk; nil: none
 	spare  probe.Batch // memory of the one before
 	atRest func()      // called when nothing is on its way any more; nil: nobody asks
@@ -196,12 +201,28 @@ func (w *writer) join() (named uint64, oldest, newest int64) {
 		if !ok {
 			continue
 		}
-		if who, ok := w.names.Name(a, port, s.Start); ok {
-			s.Subscriber = who
+		w.asked, w.questions = append(w.asked, i), append(w.questions, identity.Question{Addr: a, Port: port, At: s.Start})
+		if len(w.asked) == askAtOnce {
+			named += w.name()
+		}
+	}
+	return named + w.name(), oldest, newest
+}
+
+// askAtOnce is how many sessions are named together.
+const askAtOnce = 256
+
+// name puts the answers to what is asked into the batch.
+func (w *writer) name() (named uint64) {
+	w.names.Names(w.questions)
+	for i := range w.questions {
+		if q := &w.questions[i]; q.Subscriber != "" {
+			w.batch.Sessions[w.asked[i]].Subscriber = q.Subscriber
 			named++
 		}
 	}
-	return named, oldest, newest
+	w.questions, w.asked = w.questions[:0], w.asked[:0]
+	return named
 }
 
 // seal makes one or more sealed blocks for each UTC day on which sessions
