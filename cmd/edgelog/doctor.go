@@ -96,6 +96,7 @@ func (d *doctor) examine(path string) {
 	d.checkDisk()
 	d.checkKeys()
 	d.checkRADIUS()
+	d.checkDHCP()
 }
 
 // checkClock asks the kernel how well the clock is kept.

@@ -48,6 +48,7 @@ func commands() []*cli.Command {
 		doctorCommand(),
 		lookupCommand(),
 		replayCommand(),
+		dhcpCommand(),
 		versionCommand(),
 	}
 }

@@ -47,6 +47,7 @@ func troubles(s *recorder.Status) (out []string) {
 		add(!p.Clock.Synchronised, "the clock is NOT SYNCHRONISED")
 		add(p.Lag.WalkAge > walkLate, "the agent is late: the last walk through the table ended %.0f s ago", p.Lag.WalkAge)
 	}
+	out = append(out, dhcpTroubles(s.DHCP)...)
 	n := s.Bindings.Book.Contradictions
 	add(n > 0, "%s between bindings: an address of two subscribers at once", plural(uint64(n), "contradiction"))
 	return out
@@ -103,6 +104,7 @@ func printSubscribers(w io.Writer, s *recorder.Status) {
 			}
 		}
 	}
+	printDHCP(w, s.DHCP)
 	b := &s.Bindings
 	fmt.Fprintf(w, "bindings   %d in force, %d not yet sealed%s; %s sealed in %s since start\n", b.Book.InForce, b.Book.NotSealed,
 		unless(b.Book.Contradictions == 0, fmt.Sprintf(", %d CONTRADICT others: answers print both", b.Book.Contradictions)),

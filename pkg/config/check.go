@@ -19,6 +19,7 @@ func (c *Config) check(r *reader) {
 	c.checkUplinks(r)
 	c.checkTable(r)
 	c.checkRADIUS(r)
+	c.checkDHCP(r)
 	c.checkCustodians(r)
 	c.checkMetrics(r)
 	c.checkRunDir(r)

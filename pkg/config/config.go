@@ -45,6 +45,7 @@ type Config struct {
 	Table      Table
 	Timeouts   Timeouts
 	RADIUS     RADIUS
+	DHCP       DHCP
 	Custodians Custodians
 	Store      Store
 	Agent      Agent
@@ -138,6 +139,7 @@ func Default() Config {
 			UDP: time.Minute, ICMP: time.Minute, TCP: 5 * time.Minute, Other: time.Minute,
 			HalfOpen: 30 * time.Second, Linger: 2 * time.Second,
 		},
+		DHCP:       defaultDHCP(),
 		Custodians: Custodians{Minimum: 1},
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second},
 		Agent:      Agent{OnStop: Keep},
@@ -245,6 +247,8 @@ func (c *Config) readRest(t *table) {
 		c.RADIUS.Clients = append(c.RADIUS.Clients, client)
 	}
 	ra.done()
+
+	c.DHCP.read(t.sub("dhcp"))
 
 	cu := t.sub("custodians")
 	cu.strs("recipients", &c.Custodians.Recipients)

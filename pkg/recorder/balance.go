@@ -90,6 +90,9 @@ func (s *Status) sums() []Sum {
 	if s.RADIUS != nil {
 		out = append(out, s.RADIUS.sum())
 	}
+	if s.DHCP != nil {
+		out = append(out, s.DHCP.sums()...)
+	}
 	return out
 }
 

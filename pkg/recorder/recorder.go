@@ -86,6 +86,7 @@ type Recorder struct {
 	book     *identity.Book
 	src      Source
 	radius   *accounting // nil: no listener is configured
+	dhcp     *leases     // nil: no server is configured
 	control  *control
 	mux      *http.ServeMux
 	base     context.Context // of requests; ends when the agent stops
@@ -144,7 +145,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 // open is the order of a start.
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
-		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource, r.openCoverage,
+		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openDHCP, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err

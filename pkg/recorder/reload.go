@@ -26,12 +26,13 @@ func fixed(c *config.Config) map[string]any {
 	return map[string]any{
 		"gateway": c.Gateway, "provider": c.Provider, "data_dir": c.DataDir, "run_dir": c.RunDir, "bpf_dir": c.BPFDir,
 		"profile": c.Profile, "legal_basis": c.LegalBasis, "table": c.Table, "timeouts": c.Timeouts,
-		"radius.listen": c.RADIUS.Listen, "custodians": c.Custodians, "store": c.Store, "metrics": c.Metrics,
+		"radius.listen": c.RADIUS.Listen, "dhcp.listen": c.DHCP.Listen, "dhcp.subscriber": c.DHCP.Subscriber, "dhcp.join_by_mac": c.DHCP.JoinByMAC,
+		"custodians": c.Custodians, "store": c.Store, "metrics": c.Metrics,
 	}
 }
 
 // Reload puts into force what can be put into force while recording goes on:
-// border, uplinks, RADIUS clients and their secrets, on_stop. The error says
+// border, uplinks, RADIUS clients and their secrets, DHCP servers, on_stop. The error says
 // what could not be applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
@@ -72,6 +73,9 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 	if reflect.DeepEqual(old.RADIUS.Clients, c.RADIUS.Clients) { // read again for the secrets, which is no news by itself
 		out.Changed = slices.DeleteFunc(out.Changed, func(k string) bool { return k == "radius.client" })
 	}
+	apply("dhcp.server", !reflect.DeepEqual(old.DHCP.Servers, c.DHCP.Servers),
+		func() error { return r.dhcp.set(&c.DHCP) },
+		func() { next.DHCP.Servers = c.DHCP.Servers })
 	apply("agent", old.Agent != c.Agent, func() error { return nil }, func() { next.Agent = c.Agent })
 	next.Hash = c.Hash
 	r.conf.Store(&next)

@@ -30,6 +30,7 @@ type Status struct {
 	Store    StoreStatus     `json:"store"`
 	Bindings BindingStatus   `json:"bindings"`
 	RADIUS   *RADIUSStatus   `json:"radius,omitempty"` // nil: no listener is configured
+	DHCP     *DHCPStatus     `json:"dhcp,omitempty"`   // nil: no server is configured
 	Ledger   LedgerStatus    `json:"ledger"`
 	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
 
@@ -140,6 +141,7 @@ func (r *Recorder) Status() *Status {
 		},
 		Ledger:     r.evidence.status(),
 		RADIUS:     r.radius.status(),
+		DHCP:       r.dhcp.status(),
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError:  trouble,
