@@ -8,9 +8,9 @@
 # dnsmasq: dhcp-script=/usr/local/share/edgelog/dhcp-report.sh
 #
 # EDGELOG_DHCP_SOCKET is dhcp.listen of the configuration, EDGELOG_DHCP_SERVER the
-# name of the server there, needed where two are of one kind. Set them here, in
-# a copy, or in the environment of the server. Whatever happens, the server goes
-# on: a report that is lost is found again in the server's list.
+# name of the server there, needed where two are of one kind. Kea gives its
+# script no environment but its own: set them in a copy. Whatever happens, the
+# server goes on: a report that is lost is found again in the server's list.
 exec /usr/local/sbin/edgelog dhcp report \
 	--socket "${EDGELOG_DHCP_SOCKET:-/run/edgelog-dhcp/report.sock}" \
 	--server "${EDGELOG_DHCP_SERVER:-}" -- "$@"
