@@ -90,7 +90,7 @@ func (t *table) subscriber(r *Record) (string, uint8) {
 func (t *table) event(k identity.Kind, r *Record, l *lease, at int64) identity.Event {
 	return identity.Event{
 		Kind: k, At: at, Source: l.source(), NAS: t.name, Session: sessionID(r.Prefix, l),
-		Until: r.Until * int64(time.Second), Line: r.line(), Equipment: r.mac(), Identity: r.Client,
+		Until: int64(seconds(r.Until)) * int64(time.Second), Line: r.line(), Equipment: r.mac(), Identity: r.Client,
 	}
 }
 

@@ -41,6 +41,7 @@ func (p *dnsmasqParser) parse(b []byte, whole bool, take func(*Record)) (int, er
 			at = columnOf(line, p.fields[field])
 		}
 		if p.used+p.skipped == 0 {
+			p.bad(n, at, badForeign)
 			return fmt.Errorf("%w: line %d column %d of %q is no lease of dnsmasq; check the path and kind of this server", ErrForeign, n, at, p.file)
 		}
 		p.bad(n, at, reason)

@@ -12,14 +12,14 @@ var ErrForeign = errors.New("not a lease file of this program")
 // Reasons for which a line is not used. The words are printed in status and
 // stay what they are.
 const (
-	badColumns = "columns"    // too few or too many of them
-	badAddress = "address"    // no address or prefix that could be leased
-	badTime    = "time"       // no time, or one that cannot be
-	badState   = "state"      // a state that the format does not have
-	badSyntax  = "syntax"     // it is not in the form of the format
-	badLength  = "too-long"   // longer than any line of the format
-	badCut     = "cut-off"    // the file ended, for good, in the middle of it
-	badEvent   = "impossible" // the book takes no such event
+	badColumns = "columns"  // too few or too many of them
+	badAddress = "address"  // no address or prefix that could be leased
+	badTime    = "time"     // no time, or one that cannot be
+	badState   = "state"    // a state that the format does not have
+	badSyntax  = "syntax"   // it is not in the form of the format
+	badLength  = "too-long" // longer than any line of the format
+	badCut     = "cut-off"  // the file ended, for good, in the middle of it
+	badForeign = "foreign"  // the first of a file of another program
 )
 
 // Fault is a line that could not be used. It holds nothing of the line.

@@ -25,6 +25,9 @@ type follower struct {
 	since time.Time
 	last  fileState
 	count fileCount // of parsers that are done with
+
+	foreign    fileState // of a file of another program
+	foreignErr error
 }
 
 // fileState tells whether a file has changed.
@@ -105,6 +108,9 @@ func (f *follower) step(to intake, now time.Time) error {
 // from its start.
 func (f *follower) give(err error) error {
 	if errors.Is(err, ErrForeign) {
+		if st, err2 := f.file.Stat(); err2 == nil {
+			f.foreign, f.foreignErr = fileState{st.Size(), st.ModTime()}, err
+		}
 		f.close()
 		f.whole = false
 	}
@@ -121,10 +127,18 @@ func (f *follower) open(to intake) error {
 	case err != nil:
 		return fmt.Errorf("open lease file %q: %w", f.path, cause(err))
 	}
-	if st, err := file.Stat(); err == nil && !st.Mode().IsRegular() {
-		_ = file.Close()
-		return fmt.Errorf("lease file %q is not a file; check the path", f.path)
+	st, err := file.Stat()
+	switch {
+	case err == nil && !st.Mode().IsRegular():
+		err = fmt.Errorf("lease file %q is not a file; check the path", f.path)
+	case err == nil && f.foreignErr != nil && f.foreign == (fileState{st.Size(), st.ModTime()}):
+		err = f.foreignErr
 	}
+	if err != nil {
+		_ = file.Close()
+		return err
+	}
+	f.foreignErr = nil
 	f.file, f.off, f.buf, f.p, f.last = file, 0, f.buf[:0], f.new(f.path), fileState{}
 	if f.kind == Kea && f.whole {
 		return nil // what the clean-up took away has been read

@@ -58,6 +58,7 @@ func (p *iscParser) parse(b []byte, whole bool, take func(*Record)) (int, error)
 			continue
 		}
 		if p.used+p.skipped == 0 {
+			p.bad(line, column(b, begin), badForeign)
 			return done, fmt.Errorf("%w: line %d column %d of %q is no declaration of dhcpd.leases(5); check the path and kind of this server",
 				ErrForeign, p.lex.tokenLine, column(b, p.lex.from), p.file)
 		}

@@ -86,8 +86,13 @@ func (p *keaParser) lines() *lineCount { return &p.lineCount }
 func (p *keaParser) parse(b []byte, whole bool, take func(*Record)) (int, error) {
 	return p.eachLine(b, whole, func(line []byte, n int) error {
 		if p.columns == 0 {
-			p.skipped++
-			return p.header(line)
+			err := p.header(line)
+			if err != nil {
+				p.bad(n, 0, badForeign)
+			} else {
+				p.skipped++
+			}
+			return err
 		}
 		r, column, reason := p.row(line)
 		switch {
@@ -192,7 +197,7 @@ func (p *keaParser) row(line []byte) (r Record, column int, reason string) {
 		return bad(keaValid, badTime)
 	}
 	expire, ok := number(p.cell(keaExpire), maxSeconds+forever)
-	if !ok || expire < valid {
+	if !ok || expire < valid || expire-valid > maxSeconds {
 		return bad(keaExpire, badTime)
 	}
 	state := uint64(0)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Report is what a DHCP server's hook or script was called with.
@@ -19,7 +20,8 @@ type Report struct {
 	Server string            `json:"server,omitempty"` // of the configuration; "": the only one of its kind
 	At     int64             `json:"at"`               // when the hook was called: ns since 1970
 	Args   []string          `json:"args"`
-	Env    map[string]string `json:"env"` // only what a server sets, see reported
+	Env    map[string]string `json:"env"`           // only what a server sets, see reported
+	Raw    map[string][]byte `json:"raw,omitempty"` // the same, where it is not text
 }
 
 // Limits of a report: an exchange of DHCPv6 may be about some dozens of leases.
@@ -34,12 +36,16 @@ var reported = []string{"LEASE4_", "LEASE6_", "LEASES4_", "LEASES6_", "DELETED_L
 
 // NewReport makes a report of a process's arguments and environment.
 func NewReport(server string, args, environ []string, at time.Time) *Report {
-	r := &Report{Server: server, At: at.UnixNano(), Args: args, Env: map[string]string{}}
+	r := &Report{Server: server, At: at.UnixNano(), Args: args, Env: map[string]string{}, Raw: map[string][]byte{}}
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
 		for _, begin := range reported {
-			if strings.HasPrefix(name, begin) && value != "" && len(r.Env) < maxReportVars {
-				r.Env[name] = strings.ToValidUTF8(value, "?")
+			switch {
+			case !strings.HasPrefix(name, begin) || value == "" || len(r.Env)+len(r.Raw) >= maxReportVars:
+			case utf8.ValidString(value):
+				r.Env[name] = value
+			default:
+				r.Raw[name] = []byte(value)
 			}
 		}
 	}
@@ -234,7 +240,7 @@ func (r *Report) dnsmasq() ([]Record, bool) {
 		}
 		x.Until = int64(n)
 	}
-	x.Circuit, x.Remote, x.Subscriber = agentText(r.Env["DNSMASQ_CIRCUIT_ID"]), agentText(r.Env["DNSMASQ_REMOTE_ID"]), agentText(r.Env["DNSMASQ_SUBSCRIBER_ID"])
+	x.Circuit, x.Remote, x.Subscriber = r.agent("DNSMASQ_CIRCUIT_ID"), r.agent("DNSMASQ_REMOTE_ID"), r.agent("DNSMASQ_SUBSCRIBER_ID")
 	switch action {
 	case "add":
 		x.Heard, x.First = r.At/int64(time.Second), true
@@ -244,16 +250,20 @@ func (r *Report) dnsmasq() ([]Record, bool) {
 	return []Record{x}, true
 }
 
-// agentText reads a value that dnsmasq writes as hexadecimal with colons, or as
-// it came.
-func agentText(s string) string {
-	if len(s) > 3*maxID {
+// agent returns what a relay said. dnsmasq hands the bytes on as they came, but
+// only up to the first zero byte, and two that are cut could be one: what is not
+// text is believed only with the length of a MAC address.
+func (r *Report) agent(name string) string {
+	b, ok := r.Raw[name]
+	if !ok {
+		b = []byte(r.Env[name])
+	}
+	if len(b) > maxID {
 		return ""
 	}
-	if strings.Contains(s, ":") {
-		if b := fromHex(s); b != nil && len(b)*3 == len(s)+1 {
-			return words(b)
-		}
+	w := words(b)
+	if strings.HasPrefix(w, "0x") && len(b) != 6 {
+		return ""
 	}
-	return words([]byte(s))
+	return w
 }

@@ -23,8 +23,8 @@ const (
 	maxWaiting = 1 << 16
 )
 
-// reportGrace is how long a change of a file waits, when reports come, for the
-// report of it, which says more.
+// reportGrace is how long a change of a file waits for the report of it, which
+// says more. When reports have never come there is nothing to wait for.
 const reportGrace = 3 * time.Second
 
 // server hears of the leases of one DHCP server.
@@ -81,7 +81,7 @@ func (s *server) run(ctx context.Context) {
 	var nextList, changed time.Time
 	for ctx.Err() == nil {
 		now := s.o.Clock()
-		if s.deliver(ctx) && (changed.IsZero() || now.Sub(changed) >= s.grace(now)) {
+		if s.deliver(ctx) && (changed.IsZero() || now.Sub(changed) >= s.grace()) {
 			changed = time.Time{}
 			s.follow(ctx, now)
 			if !now.Before(nextList) {
@@ -109,13 +109,13 @@ func (s *server) run(ctx context.Context) {
 }
 
 // grace is how long a change of a file waits.
-func (s *server) grace(now time.Time) time.Duration {
+func (s *server) grace() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.count.lastReport.IsZero() && now.Sub(s.count.lastReport) < time.Hour {
-		return reportGrace
+	if !s.expectsReports() || !s.wholeFor() || s.count.reports == 0 && s.count.healed > 0 {
+		return 0
 	}
-	return 0
+	return reportGrace
 }
 
 // watch has the kernel tell of changes in the folders of the files. Without it
@@ -334,6 +334,9 @@ func (s *server) fault(f *Fault) {
 		s.faulty[path][f.Reason]++
 	}
 	s.mu.Unlock()
+	if f.Reason == badForeign {
+		return // the whole file is refused, and that is said
+	}
 	s.say(s.Name+" "+f.File, fmt.Sprintf("DHCP server %q: %v", s.Name, f))
 }
 

@@ -261,7 +261,7 @@ func (s *Service) answer(ctx context.Context, conn *net.UnixConn) {
 // report reads a report and takes it to its server.
 func (s *Service) report(ctx context.Context, conn *net.UnixConn) error {
 	var r Report
-	if err := json.NewDecoder(io.LimitReader(conn, maxReport)).Decode(&r); err != nil || r.kind() == "" || len(r.Env) > maxReportVars || r.At <= 0 {
+	if err := json.NewDecoder(io.LimitReader(conn, maxReport)).Decode(&r); err != nil || r.kind() == "" || len(r.Env)+len(r.Raw) > maxReportVars || r.At <= 0 {
 		s.dropped[dropForm].Add(1)
 		return errors.New("it is not in the form of a report")
 	}
