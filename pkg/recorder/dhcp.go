@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/identity/dhcp"
@@ -15,6 +16,17 @@ import (
 // leases hears of DHCP servers. A nil one hears nothing: its methods do
 // nothing.
 type leases struct{ service *dhcp.Service }
+
+// hear runs the sources of access records until ctx ends. heard waits until all
+// that they took is in the book.
+func (r *Recorder) hear(ctx context.Context, spawn func(what string, run func() error)) (heard func()) {
+	var wg sync.WaitGroup
+	for what, run := range map[string]func(context.Context) error{"RADIUS accounting": r.radius.run, "DHCP leases": r.dhcp.run} {
+		wg.Add(1)
+		spawn(what, func() error { defer wg.Done(); return run(ctx) })
+	}
+	return wg.Wait
+}
 
 // openDHCP listens for reports. Nothing is read before Run.
 func (r *Recorder) openDHCP() error {

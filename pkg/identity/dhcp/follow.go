@@ -52,7 +52,7 @@ const settle = 300 * time.Millisecond
 
 // intake takes what a follower reads.
 type intake interface {
-	// records takes some, or says that they cannot be kept now.
+	// records takes all of them, and says so if they cannot be kept now.
 	records(list []Record, w way) error
 	// begin says that a file is read from its start, complete that it has been
 	// read to its end since then: it names all leases.
@@ -243,10 +243,10 @@ func (f *follower) turn(to intake) (again bool, err error) {
 		return true, nil
 	}
 	if !f.whole {
-		f.whole = true
 		if err := to.complete(f); err != nil {
 			return false, err
 		}
+		f.whole = true
 	}
 	now, err := os.Stat(f.path)
 	if err == nil && os.SameFile(mine, now) {
@@ -299,8 +299,11 @@ func (f *follower) snapshot(to intake, now time.Time) error {
 	if st, err = f.file.Stat(); err != nil || is != (fileState{st.Size(), st.ModTime()}) {
 		return nil // it changed meanwhile: read it again
 	}
+	if err := to.complete(f); err != nil {
+		return err
+	}
 	f.last, f.whole, f.count.readAt = is, true, now
-	return to.complete(f)
+	return nil
 }
 
 // retire adds the counts of a parser that is done with.

@@ -189,7 +189,8 @@ func (p *iscParser) statement(r *Record, t *iscTimes) string {
 	case "cltt":
 		t.cltt = t.time(l)
 	case "binding":
-		if l.next() == tokWord && l.next() == tokWord { // "state"
+		l.next() // "state"
+		if l.last == tokWord && l.next() == tokWord {
 			t.state = string(l.token)
 		}
 	case "abandoned":

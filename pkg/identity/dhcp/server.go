@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -139,9 +140,12 @@ func (s *server) watch() (<-chan fsnotify.Event, <-chan error, func()) {
 
 // follow reads what is new in the files.
 func (s *server) follow(ctx context.Context, now time.Time) {
-	in := &fileIntake{s: s, ctx: ctx, now: now}
 	for _, f := range s.files {
+		in := newIntake(ctx, s, now)
 		err := f.step(in, now)
+		if err2 := in.wait(); err == nil {
+			err = err2
+		}
 		if errors.Is(err, errWait) || ctx.Err() != nil {
 			return
 		}
@@ -152,20 +156,53 @@ func (s *server) follow(ctx context.Context, now time.Time) {
 // errWait: the book cannot keep events now.
 var errWait = errors.New("events wait for the book")
 
-// fileIntake takes what a follower reads.
+// fileIntake takes what a follower reads. While the book makes one part
+// durable, the next is read.
 type fileIntake struct {
-	s   *server
-	ctx context.Context
-	now time.Time
+	s     *server
+	ctx   context.Context
+	now   time.Time
+	wg    sync.WaitGroup
+	hands chan struct{}
+	err   atomic.Pointer[error]
 }
 
+// atOnce is how many parts of a file may be on their way to the book.
+const atOnce = 3
+
+func newIntake(ctx context.Context, s *server, now time.Time) *fileIntake {
+	return &fileIntake{s: s, ctx: ctx, now: now, hands: make(chan struct{}, atOnce)}
+}
+
+// records takes all of the list in any case: what the book cannot keep waits.
 func (i *fileIntake) records(list []Record, w way) error {
 	for part := range slices.Chunk(list, batch) {
-		if err := i.s.take(i.ctx, part, w, i.s.o.Clock()); err != nil {
-			return err
+		events := i.s.note(part, w, i.s.o.Clock())
+		if len(events) == 0 {
+			continue
 		}
+		i.hands <- struct{}{}
+		i.wg.Go(func() { // ends when the book has taken them, or cannot
+			if err := i.s.give(i.ctx, events); err != nil {
+				i.err.Store(&err)
+			}
+			<-i.hands
+		})
+	}
+	return i.failed()
+}
+
+func (i *fileIntake) failed() error {
+	if err := i.err.Load(); err != nil {
+		return *err
 	}
 	return nil
+}
+
+// wait returns when nothing is on its way any more.
+func (i *fileIntake) wait() error {
+	i.wg.Wait()
+	return i.failed()
 }
 
 func (i *fileIntake) begin(int) time.Time {
@@ -176,6 +213,9 @@ func (i *fileIntake) begin(int) time.Time {
 }
 
 func (i *fileIntake) complete(f *follower) error {
+	if err := i.wait(); err != nil {
+		return err
+	}
 	fams := []int{f.fam}
 	if f.kind == Dnsmasq {
 		fams = []int{0, 1}
@@ -190,7 +230,13 @@ func (i *fileIntake) complete(f *follower) error {
 
 // take compares records with the table and gives what is new to the book.
 func (s *server) take(ctx context.Context, list []Record, w way, now time.Time) error {
+	return s.give(ctx, s.note(list, w, now))
+}
+
+// note compares records with the table, and returns what is new.
+func (s *server) note(list []Record, w way, now time.Time) []identity.Event {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	var events []identity.Event
 	begun := s.count.begun
 	for i := range list {
@@ -199,8 +245,7 @@ func (s *server) take(ctx context.Context, list []Record, w way, now time.Time) 
 	if w != byReport && s.expectsReports() && s.wholeFor() {
 		s.count.healed += s.count.begun - begun
 	}
-	s.mu.Unlock()
-	return s.give(ctx, events)
+	return events
 }
 
 func (s *server) expectsReports() bool { return len(s.ReportUsers) > 0 }
