@@ -242,7 +242,7 @@ func accessRecords(ctx context.Context, g *gateway.Gateway) (list []session.Bind
 
 // history is what a reader makes of the records of one address, oldest first.
 func history(list []session.Binding, a netip.Addr) []session.Binding {
-	all := identity.NewReader(list).AllAt(session.AddrFrom(a), 0, 0, session.Forever-1)
+	all := identity.NewReader(list, identity.ReaderOptions{}).AllOn(session.AddrFrom(a), 0, 0xffff, 0, session.Forever-1)
 	for i := range all { // by start
 		for j := i; j > 0 && all[j].From < all[j-1].From; j-- {
 			all[j], all[j-1] = all[j-1], all[j]

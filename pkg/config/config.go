@@ -46,6 +46,7 @@ type Config struct {
 	Timeouts   Timeouts
 	RADIUS     RADIUS
 	DHCP       DHCP
+	Identity   Identity
 	Custodians Custodians
 	Store      Store
 	Agent      Agent
@@ -237,6 +238,10 @@ func (c *Config) read(t *table) {
 }
 
 func (c *Config) readRest(t *table) {
+	id := t.sub("identity")
+	c.Identity.read(id)
+	id.done()
+
 	ra := t.sub("radius")
 	ra.listen("listen", &c.RADIUS.Listen)
 	for _, cl := range ra.subs("client") {

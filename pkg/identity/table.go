@@ -24,6 +24,7 @@ type index struct {
 	buckets atomic.Pointer[[]bucket]   // a power of two of them
 	lengths atomic.Pointer[[2][]uint8] // in use: of IPv6 and of IPv4 prefixes, the longest first
 	seed    uint64
+	trust   [256]uint8 // of each source: less is believed first
 
 	// For the writer.
 	used   int      // prefixes in the buckets
@@ -55,8 +56,8 @@ const never = session.Forever
 
 const minBuckets = 16
 
-func newIndex() *index {
-	x := &index{seed: rand.Uint64()}
+func newIndex(trust []session.Source) *index {
+	x := &index{seed: rand.Uint64(), trust: ranks(trust)}
 	s := make([]bucket, minBuckets)
 	x.buckets.Store(&s)
 	x.lengths.Store(&[2][]uint8{})

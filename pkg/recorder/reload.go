@@ -27,7 +27,7 @@ func fixed(c *config.Config) map[string]any {
 		"gateway": c.Gateway, "provider": c.Provider, "data_dir": c.DataDir, "run_dir": c.RunDir, "bpf_dir": c.BPFDir,
 		"profile": c.Profile, "legal_basis": c.LegalBasis, "table": c.Table, "timeouts": c.Timeouts,
 		"radius.listen": c.RADIUS.Listen, "dhcp.listen": c.DHCP.Listen, "dhcp.subscriber": c.DHCP.Subscriber, "dhcp.join_by_mac": c.DHCP.JoinByMAC,
-		"custodians": c.Custodians, "store": c.Store, "metrics": c.Metrics,
+		"custodians": c.Custodians, "identity": c.Identity, "store": c.Store, "metrics": c.Metrics,
 	}
 }
 

@@ -132,6 +132,6 @@ func readOnce(b *testing.B, kind Kind, path string, real bool) time.Duration {
 // none is a book that keeps nothing.
 type none struct{}
 
-func (*none) Apply(context.Context, []identity.Event) error              { return nil }
-func (*none) InForce() []session.Binding                                 { return nil }
-func (*none) AllAt(session.Addr, uint16, int64, int64) []session.Binding { return nil }
+func (*none) Apply(context.Context, []identity.Event) error                      { return nil }
+func (*none) InForce() []session.Binding                                         { return nil }
+func (*none) AllOn(session.Addr, uint16, uint16, int64, int64) []session.Binding { return nil }

@@ -15,8 +15,9 @@ type Book interface {
 	Apply(ctx context.Context, events []identity.Event) error
 	// InForce returns the bindings that have no end.
 	InForce() []session.Binding
-	// AllAt returns the bindings of an address that hold at some moment of from..to.
-	AllAt(a session.Addr, port uint16, from, to int64) []session.Binding
+	// AllOn returns the bindings of an address that hold for any of these ports at
+	// some moment of from..to.
+	AllOn(a session.Addr, first, last uint16, from, to int64) []session.Binding
 }
 
 // Kind is a program.

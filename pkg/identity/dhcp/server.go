@@ -57,7 +57,9 @@ func newServer(c Server, o *Options, book Book, say func(about, text string)) *s
 	}
 	s.t = newTable(c.Name, &s.count)
 	s.t.order, s.t.join = o.Subscriber, o.Join
-	s.t.knows = func(a netip.Addr, at int64) []session.Binding { return book.AllAt(session.AddrFrom(a), 0, at, at) }
+	s.t.knows = func(a netip.Addr, at int64) []session.Binding {
+		return book.AllOn(session.AddrFrom(a), 0, 0xffff, at, at)
+	}
 	s.t.remember(book.InForce())
 	for i, path := range []string{c.Leases4, c.Leases6} {
 		if path != "" {

@@ -190,8 +190,8 @@ func (b *shelf) Apply(_ context.Context, e []identity.Event) error {
 	}
 	return b.fail
 }
-func (b *shelf) InForce() []session.Binding                                 { return nil }
-func (b *shelf) AllAt(session.Addr, uint16, int64, int64) []session.Binding { return nil }
+func (b *shelf) InForce() []session.Binding                                         { return nil }
+func (b *shelf) AllOn(session.Addr, uint16, uint16, int64, int64) []session.Binding { return nil }
 
 // reader is a server whose file a test writes.
 type reader struct {
