@@ -85,8 +85,8 @@ type Recorder struct {
 	ledger   *ledger.Ledger
 	book     *identity.Book
 	src      Source
-	radius   *accounting // nil: no listener is configured
-	dhcp     *leases     // nil: no server is configured
+	radius   *accounting
+	dhcp     *leases // nil: no server is configured
 	control  *control
 	mux      *http.ServeMux
 	base     context.Context // of requests; ends when the agent stops
@@ -105,6 +105,7 @@ type Recorder struct {
 
 	parts     []part // see With
 	reloading sync.Mutex
+	importing importing
 
 	mu      sync.Mutex // guards what Status reads
 	state   string
@@ -267,6 +268,7 @@ func (r *Recorder) openBook() error {
 
 func (r *Recorder) openControl() error {
 	r.Handle("GET /v1/status", r.statusHandler)
+	r.Handle("POST "+PathImport, r.importHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err

@@ -47,6 +47,7 @@ var goals = []goal{
 	{"sweep/slots=*", "", false, false, 100},
 	{"dhcp/leases_read_seconds/*/*", "", false, true, 5},
 	{"idle/sessions=*/cpu", "", false, true, 1},
+	{"radius/requests_per_second", "sync_each", false, false, 50_000},
 	{"idle/sessions=*/memory", "", false, true, 256},
 }
 

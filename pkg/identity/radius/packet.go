@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/md5"
 	"encoding/binary"
+	"slices"
 
 	codec "layeh.com/radius"
 )
@@ -32,7 +33,7 @@ func open(b []byte, c *client) (req request, why reason, ok bool) {
 	n := int(binary.BigEndian.Uint16(b[2:]))
 	b = b[:n] // checked by form
 	attrs, err := codec.ParseAttributes(b[headerLen:])
-	if err != nil {
+	if err != nil || slices.ContainsFunc(attrs, func(a *codec.AVP) bool { return a.Type == 0 }) {
 		return req, dropAttributes, false
 	}
 	status := b[0] == codeStatusServer
