@@ -48,6 +48,9 @@ var goals = []goal{
 	{"dhcp/leases_read_seconds/*/*", "", false, true, 5},
 	{"idle/sessions=*/cpu", "", false, true, 1},
 	{"idle/sessions=*/memory", "", false, true, 256},
+	{"identity/names/bindings=*", "map", false, true, 100},
+	{"identity/at/bindings=*", "map", false, true, 100},
+	{"identity/bytes_per_binding", "", false, true, 268},
 }
 
 // judge says whether an entry reaches its goal.

@@ -27,11 +27,12 @@ type bench struct {
 }
 
 // parts by name, in the order in which they run.
-var order = []string{"datapath", "sweep", "parts", "e2e", "forward", "idle", "peers", "dhcp"}
+var order = []string{"datapath", "sweep", "parts", "e2e", "forward", "idle", "peers", "identity", "dhcp"}
 
 var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"datapath": (*bench).datapath, "sweep": (*bench).sweep, "parts": (*bench).pieces, "e2e": (*bench).e2e,
-	"forward": (*bench).forward, "idle": (*bench).idle, "peers": (*bench).peers, "dhcp": (*bench).leases,
+	"forward": (*bench).forward, "idle": (*bench).idle, "peers": (*bench).peers,
+	"identity": (*bench).identity, "dhcp": (*bench).leases,
 }
 
 func main() {
