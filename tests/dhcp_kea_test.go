@@ -36,10 +36,11 @@ func keaConfig(d *dhcpLab, six bool, valid int, hook bool) string {
 		"loggers":                   []any{map[string]any{"name": "kea-dhcp" + version, "severity": "WARN", "output_options": []any{map[string]any{"output": "stdout"}}}},
 	}
 	if six {
+		c["interfaces-config"] = map[string]any{"interfaces": []string{"lan", "lan/" + dhcpNet6 + "::1"}} // and for relays
 		c["preferred-lifetime"] = valid / 2
 		c["server-id"] = map[string]any{"type": "LL", "htype": 1, "identifier": "020000000001", "persist": false}
 		c["subnet6"] = []any{map[string]any{
-			"id": 1, "subnet": dhcpNet6 + "::/64", "interface": "lan", "pools": []any{map[string]any{"pool": dhcpNet6 + "::10 - " + dhcpNet6 + "::99"}},
+			"id": 1, "subnet": dhcpNet6 + "::/64", "interface": "lan", "rapid-commit": true, "pools": []any{map[string]any{"pool": dhcpNet6 + "::10 - " + dhcpNet6 + "::99"}},
 			"pd-pools": []any{map[string]any{"prefix": "2001:db8:900::", "prefix-len": 40, "delegated-len": 56}},
 		}}
 	} else {

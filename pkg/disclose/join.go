@@ -53,7 +53,7 @@ func (m *Matcher) name(h *Hit, a session.Addr, port uint16) {
 	switch {
 	case found:
 		h.Subscriber, h.Certainty = b.Subscriber, b.Certainty
-		if b.To == session.Forever && !identity.Certain(holds(identity.Trace(m.book, a, port, port, h.Start, h.End)), h.Start, h.End) {
+		if b.To == session.Forever && !identity.Certain(identity.Holds(identity.Trace(m.book, a, port, port, h.Start, h.End)), h.Start, h.End) {
 			h.Doubts = append(h.Doubts, doubtInForce)
 		}
 	case len(m.book.AllOn(a, port, port, math.MinInt64, math.MaxInt64)) > 0:
@@ -68,7 +68,7 @@ func (m *Matcher) name(h *Hit, a session.Addr, port uint16) {
 func (m *Matcher) doubt(h *Hit, a session.Addr, port uint16) {
 	end := max(h.Start, h.End) + 1e6 - 1
 	from, to := max(h.Start-m.slop, m.since), end+m.slop
-	all := holds(identity.Trace(m.book, a, port, port, from, to))
+	all := identity.Holds(identity.Trace(m.book, a, port, port, from, to))
 	for _, who := range contradict(all, from, to) {
 		if who != h.Subscriber {
 			h.Doubts = append(h.Doubts, doubtSources+": "+who)
@@ -97,23 +97,6 @@ func (m *Matcher) doubt(h *Hit, a session.Addr, port uint16) {
 			h.Doubts = append(h.Doubts, text)
 		}
 	}
-}
-
-// holds are chains as bindings of the address asked for: each for as long as
-// all its links hold, in the certainty of the least certain one.
-func holds(chains []identity.Chain) []session.Binding {
-	out := make([]session.Binding, len(chains))
-	for i := range chains {
-		c := &chains[i]
-		out[i] = c.Links[0]
-		out[i].Subscriber = c.Subscriber()
-		for j := range c.Links {
-			l := &c.Links[j]
-			out[i].From, out[i].To = max(out[i].From, l.From), min(out[i].To, l.To)
-			out[i].Certainty |= l.Certainty
-		}
-	}
-	return out
 }
 
 // changes returns the times at which another binding may hold than before: the

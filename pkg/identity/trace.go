@@ -144,6 +144,9 @@ func lead(out, b *session.Binding) {
 			*t.to = t.from
 		}
 	}
+	if (out.To == session.Forever) != (b.To == session.Forever) {
+		out.Certainty |= session.ToInferred // of the one without an end, the end may have been lost
+	}
 	out.From, out.To = max(out.From, b.From), min(out.To, b.To)
 	out.Certainty |= b.Certainty
 }
@@ -194,6 +197,26 @@ func (c *Chain) Subscriber() string {
 		}
 	}
 	return ""
+}
+
+// Hold is the chain as one binding of the address that was asked for, as Holder
+// returns it: it holds for as long as all links do, within the window or not,
+// with the certainty of the least certain of them.
+func (c *Chain) Hold() session.Binding {
+	out := c.Links[0]
+	for i := range c.Links[1:] {
+		lead(&out, &c.Links[i+1])
+	}
+	return out
+}
+
+// Holds are the chains as bindings, for Certain to judge.
+func Holds(chains []Chain) []session.Binding {
+	out := make([]session.Binding, len(chains))
+	for i := range chains {
+		out[i] = chains[i].Hold()
+	}
+	return out
 }
 
 // Trace returns every way in which somebody held address a with any of the ports

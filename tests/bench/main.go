@@ -27,11 +27,11 @@ type bench struct {
 }
 
 // parts by name, in the order in which they run.
-var order = []string{"datapath", "sweep", "parts", "e2e", "forward", "idle", "radius", "dhcp", "peers"}
+var order = []string{"datapath", "sweep", "parts", "e2e", "forward", "idle", "radius", "identity", "dhcp", "peers"}
 
 var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"datapath": (*bench).datapath, "sweep": (*bench).sweep, "parts": (*bench).pieces, "e2e": (*bench).e2e,
-	"forward": (*bench).forward, "idle": (*bench).idle, "radius": (*bench).radius, "dhcp": (*bench).leases, "peers": (*bench).peers,
+	"forward": (*bench).forward, "idle": (*bench).idle, "radius": (*bench).radius, "identity": (*bench).identity, "dhcp": (*bench).leases, "peers": (*bench).peers,
 }
 
 func main() {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -19,9 +20,10 @@ type follower struct {
 
 	file  *os.File
 	p     parser
-	buf   []byte // read, and not yet a whole item
-	off   int64  // of the file, read into buf
-	whole bool   // this file has been read to its end once
+	buf   []byte   // read, and not yet a whole item
+	list  []Record // of the last part, to be used again
+	off   int64    // of the file, read into buf
+	whole bool     // this file has been read to its end once
 	since time.Time
 	last  fileState
 	count fileCount // of parsers that are done with
@@ -52,7 +54,8 @@ const settle = 300 * time.Millisecond
 
 // intake takes what a follower reads.
 type intake interface {
-	// records takes all of them, and says so if they cannot be kept now.
+	// records takes all of them, and says so if they cannot be kept now. The
+	// list is used again after it returns.
 	records(list []Record, w way) error
 	// begin says that a file is read from its start, complete that it has been
 	// read to its end since then: it names all leases.
@@ -187,7 +190,7 @@ func (f *follower) cleaned(to intake) error {
 func (f *follower) read(file *os.File, to intake) error {
 	for {
 		had := len(f.buf)
-		f.buf = append(f.buf, make([]byte, chunk)...)
+		f.buf = slices.Grow(f.buf, chunk)[:had+chunk]
 		n, err := file.ReadAt(f.buf[had:], f.off)
 		f.buf = f.buf[:had+n]
 		f.off += int64(n)
@@ -212,8 +215,9 @@ func (f *follower) parse(to intake, last bool) error {
 	if f.whole {
 		w = byTail
 	}
-	var list []Record
+	list := f.list[:0]
 	n, err := f.p.parse(f.buf, last, func(r *Record) { list = append(list, *r) })
+	f.list = list
 	f.buf = f.buf[:copy(f.buf, f.buf[n:])]
 	if err2 := to.records(list, w); err2 != nil && err == nil {
 		err = err2

@@ -49,8 +49,8 @@ func (p *iscParser) parse(b []byte, whole bool, take func(*Record)) (int, error)
 		if start == tokWord {
 			reason = p.declaration(take)
 		}
-		if reason == badCut && !whole && len(b)-begin <= maxDeclaration {
-			return done, nil
+		if !whole && len(b)-begin <= maxDeclaration && (reason == badCut || reason != "" && bytes.IndexByte(b[begin:], '\n') < 0) {
+			return done, nil // until the rest is there, of the line at least
 		}
 		p.read++
 		if reason == "" {
@@ -63,14 +63,14 @@ func (p *iscParser) parse(b []byte, whole bool, take func(*Record)) (int, error)
 				ErrForeign, p.lex.tokenLine, column(b, p.lex.from), p.file)
 		}
 		p.bad(line, column(b, begin), reason)
-		done = p.resume(b, begin, line, reason == badCut && whole)
+		done = p.resume(b, begin, line, whole, reason == badCut)
 	}
 }
 
 // resume returns where reading goes on after a declaration at begin that could
 // not be read: behind the next line with a closing brace in its first column,
-// or before the next lease.
-func (p *iscParser) resume(b []byte, begin, line int, end bool) int {
+// or before the next lease. A line that is not there to its end is left.
+func (p *iscParser) resume(b []byte, begin, line int, whole, cut bool) int {
 	at := begin
 	for at < len(b) {
 		i := bytes.IndexByte(b[at:], '\n')
@@ -80,11 +80,15 @@ func (p *iscParser) resume(b []byte, begin, line int, end bool) int {
 		at += i + 1
 		line++
 		next := b[at:]
+		if !whole && bytes.IndexByte(next, '\n') < 0 {
+			p.line = line
+			return at
+		}
 		if bytes.HasPrefix(next, []byte("lease ")) || bytes.HasPrefix(next, []byte("ia-")) {
 			p.line = line
 			return at
 		}
-		if next2, ok := bytes.CutPrefix(next, []byte("}")); ok && (len(next2) == 0 || next2[0] == '\n') && !end {
+		if next2, ok := bytes.CutPrefix(next, []byte("}")); ok && (len(next2) == 0 || next2[0] == '\n') && !(cut && whole) {
 			p.line = line
 			return at + 1
 		}

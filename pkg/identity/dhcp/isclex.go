@@ -98,6 +98,9 @@ func (l *iscLexer) quoted() token {
 // skip goes behind the end of a statement: a semicolon, or the brace that
 // closes its block, if that has not been read yet.
 func (l *iscLexer) skip() string {
+	if l.last == tokWord {
+		l.hurry()
+	}
 	depth := 0
 	for t := l.last; ; t = l.next() {
 		switch t {
@@ -119,6 +122,16 @@ func (l *iscLexer) skip() string {
 		}
 	}
 }
+
+// hurry goes to the next byte that may end a statement or make it longer than
+// its line.
+func (l *iscLexer) hurry() {
+	for l.at < len(l.b) && !stops[l.b[l.at]] {
+		l.at++
+	}
+}
+
+var stops = [256]bool{'\n': true, '{': true, '}': true, ';': true, '"': true, '#': true}
 
 // value reads the bytes of an identifier: a string, or hexadecimal with colons.
 func (l *iscLexer) value() []byte {

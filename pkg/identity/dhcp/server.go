@@ -60,6 +60,7 @@ func newServer(c Server, o *Options, book Book, say func(about, text string)) *s
 	s.t.knows = func(a netip.Addr, at int64) []session.Binding {
 		return book.AllOn(session.AddrFrom(a), 0, 0xffff, at, at)
 	}
+	s.t.m = make(map[netip.Prefix]*lease, c.expected())
 	s.t.remember(book.InForce())
 	for i, path := range []string{c.Leases4, c.Leases6} {
 		if path != "" {
@@ -68,6 +69,18 @@ func newServer(c Server, o *Options, book Book, say func(about, text string)) *s
 		}
 	}
 	return s
+}
+
+// expected is how many leases the files may hold, so that the table need not
+// grow while they are read.
+func (c *Server) expected() (n int64) {
+	const each, most = 256, 1 << 20 // bytes of a lease
+	for _, p := range c.checkable() {
+		if st, err := os.Stat(p); err == nil {
+			n += st.Size() / each
+		}
+	}
+	return min(n, most)
 }
 
 // run hears until ctx ends.

@@ -60,17 +60,27 @@ func New(book Book, servers []Server, o Options) (*Service, error) {
 	return s, nil
 }
 
+// runtimeDir is a RuntimeDirectory of the systemd unit.
+const runtimeDir = "edgelog-dhcp"
+
 // listen opens the socket, which everybody may write to: who does is asked of
 // the kernel.
 func listen(path string) (*net.UnixListener, error) {
 	dir := filepath.Dir(path)
-	if _, err := os.Stat(dir); err != nil {
+	_, err := os.Stat(dir)
+	if err != nil {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make directory %q for DHCP reports: %w", dir, cause(err))
 		}
 	}
-	// Those who report must be able to enter. A directory that is not ours keeps its mode.
-	_ = os.Chmod(dir, 0o755)
+	// Those who report must be able to enter, whatever the umask is, and whatever
+	// mode the service manager gives to the directory that it makes for this. Any
+	// other directory keeps its mode.
+	if err != nil || filepath.Base(dir) == runtimeDir {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("set mode of directory %q for DHCP reports: %w", dir, cause(err))
+		}
+	}
 	if st, err := os.Lstat(path); err == nil {
 		if st.Mode().Type() != os.ModeSocket {
 			return nil, fmt.Errorf("listen for DHCP reports on %q: a file that is no socket is in the way; move it", path)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -180,11 +181,14 @@ func TestARestartGoesOnWithTheSessionsOfTheBook(t *testing.T) {
 
 // shelf is a book that fails when it is told to.
 type shelf struct {
+	mu     sync.Mutex
 	events []identity.Event
 	fail   error
 }
 
 func (b *shelf) Apply(_ context.Context, e []identity.Event) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.fail == nil {
 		b.events = append(b.events, e...)
 	}
