@@ -61,3 +61,5 @@ install: build ## install the program and the systemd unit under DESTDIR and PRE
 	sed 's,/usr/local/sbin/,$(PREFIX)/sbin/,' scripts/edgelog.service > $(DESTDIR)$(UNITDIR)/edgelog.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/edgelog.service
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/edgelog scripts/grafana/edgelog.json scripts/prometheus/edgelog.rules.yml
+	sed 's,/usr/local/sbin/,$(PREFIX)/sbin/,' scripts/dhcp-report.sh > $(DESTDIR)$(PREFIX)/share/edgelog/dhcp-report.sh
+	chmod 0755 $(DESTDIR)$(PREFIX)/share/edgelog/dhcp-report.sh

@@ -64,6 +64,7 @@ var otherRules = []ruleOthers{
 	{"github.com/vishvananda/netlink", []string{"pkg/probe", "tests"}, "links are watched and changed in one place"},
 	{"github.com/vishvananda/netns", []string{"pkg/probe", "tests"}, "a thread's network namespace is changed in one place"},
 	{"github.com/urfave/cli", []string{"cmd/edgelog"}, "rooms take Options, not flags"},
+	{"github.com/fsnotify/fsnotify", []string{"pkg/identity/dhcp"}, "files of other programs are followed in one place"},
 	{"layeh.com/radius", []string{"pkg/identity/radius"}, "RADIUS is one source of bindings among several"},
 	{"filippo.io/age", []string{"pkg/vault", "cmd/edgelog", "pkg/disclose", "tests"}, "private and public keys are handled where a reviewer looks for them"},
 	{"github.com/prometheus/client_golang", []string{"pkg/metrics", "tests"}, "rooms count for themselves; how counters are shown is decided in one place"},
@@ -100,6 +101,7 @@ var goroutineRooms = map[string]string{
 	"pkg/probe":           "reads the ring and the table while the agent does other work",
 	"pkg/recorder":        "wires the agent",
 	"pkg/identity/radius": "answers a bounded number of clients at a time",
+	"pkg/identity/dhcp":   "follows the files of several servers, and answers a bounded number of reports at a time",
 	"cmd/edgelog":         "waits for signals",
 	"tests":               "is not the product",
 }

@@ -97,6 +97,7 @@ func (d *doctor) examine(path string) {
 	d.checkKeys()
 	d.checkRADIUS()
 	d.checkNAT()
+	d.checkDHCP()
 }
 
 // checkClock asks the kernel how well the clock is kept.

@@ -49,6 +49,7 @@ func commands() []*cli.Command {
 		accountingCommand(),
 		lookupCommand(),
 		replayCommand(),
+		dhcpCommand(),
 		versionCommand(),
 	}
 }

@@ -50,6 +50,7 @@ func troubles(s *recorder.Status) (out []string) {
 	for _, t := range natTroubles(s) {
 		add(true, "%s", t)
 	}
+	out = append(out, dhcpTroubles(s.DHCP)...)
 	n := s.Bindings.Book.Contradictions
 	add(n > 0, "%s between bindings: an address of two subscribers at once", plural(uint64(n), "contradiction"))
 	return out
@@ -97,6 +98,7 @@ func printSubscribers(w io.Writer, s *recorder.Status) {
 		printRADIUS(w, s, r)
 	}
 	printNAT(w, s.NAT)
+	printDHCP(w, s.DHCP)
 	b := &s.Bindings
 	fmt.Fprintf(w, "bindings   %d in force, %d not yet sealed%s; %s sealed in %s since start\n", b.Book.InForce, b.Book.NotSealed,
 		unless(b.Book.Contradictions == 0, fmt.Sprintf(", %d CONTRADICT others: answers print both", b.Book.Contradictions)),

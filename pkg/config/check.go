@@ -20,6 +20,7 @@ func (c *Config) check(r *reader) {
 	c.checkTable(r)
 	c.checkRADIUS(r)
 	c.checkNAT(r)
+	c.checkDHCP(r)
 	c.checkCustodians(r)
 	c.checkMetrics(r)
 	c.checkRunDir(r)

@@ -46,6 +46,7 @@ type Config struct {
 	Timeouts   Timeouts
 	RADIUS     RADIUS
 	NAT        NAT
+	DHCP       DHCP
 	Identity   Identity
 	Places     []Place
 	Custodians Custodians
@@ -130,6 +131,7 @@ func Default() Config {
 			HalfOpen: 30 * time.Second, Linger: 2 * time.Second,
 		},
 		NAT:        DefaultNAT(),
+		DHCP:       defaultDHCP(),
 		Custodians: Custodians{Minimum: 1},
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second},
 		Agent:      Agent{OnStop: Keep},
@@ -233,6 +235,7 @@ func (c *Config) readRest(t *table) {
 	id.done()
 	c.readRADIUS(t)
 	c.NAT.read(t.sub("nat"))
+	c.DHCP.read(t.sub("dhcp"))
 
 	cu := t.sub("custodians")
 	cu.strs("recipients", &c.Custodians.Recipients)

@@ -205,6 +205,29 @@ secret_file = {{q .SecretFile}}
 # text = "Central station, hall 2, 56.1502 N 10.2045 E"
 
 ` + natSample + `
+[dhcp]
+# The socket on which DHCP servers' hooks report ("edgelog dhcp report"), for example "/run/edgelog-dhcp/report.sock". Empty: none.
+# listen = "/run/edgelog-dhcp/report.sock"
+# What names the subscriber of a lease, the first that it has: subscriber-id, remote-id and circuit-id are what relays say of
+# the line (option 82); client-id, duid, mac and hostname are what the client says of itself.
+subscriber = ["subscriber-id", "remote-id", "circuit-id"]
+# A RADIUS log-on with the same MAC address names the subscriber: of leases without-line, always, or never.
+join_by_mac = "without-line"
+
+# One section for each DHCP server: kea, isc (dhcpd) or dnsmasq. Kea's files need "SupplementaryGroups=_kea" in the unit.
+# [[dhcp.server]]
+# name = "kea"
+# kind = "kea"
+# leases4 = "/var/lib/kea/kea-leases4.csv"
+# leases6 = "/var/lib/kea/kea-leases6.csv"
+# Kea's control sockets or its control agent, asked for all leases at the start and from time to time: heals lost reports.
+# control4 = "http://127.0.0.1:8000"
+# control6 = "http://127.0.0.1:8000"
+# login_file = "kea.login"
+# reconcile = "5m"
+# The user whose reports are believed, or "none".
+# report_user = "_kea"
+
 [custodians]
 # The public keys of those who can open what is recorded. Private keys never belong on this machine.
 recipients = [

@@ -100,6 +100,9 @@ func (s *Status) sums() []Sum {
 	if s.NAT != nil {
 		out = append(out, s.NAT.sums()...)
 	}
+	if s.DHCP != nil {
+		out = append(out, s.DHCP.sums()...)
+	}
 	return out
 }
 

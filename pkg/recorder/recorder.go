@@ -87,6 +87,7 @@ type Recorder struct {
 	src      Source
 	radius   *accounting   // nil: no listener is configured
 	nat      *translations // nil: none are followed
+	dhcp     *leases       // nil: no server is configured
 	control  *control
 	mux      *http.ServeMux
 	base     context.Context // of requests; ends when the agent stops
@@ -146,7 +147,8 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 // open is the order of a start.
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
-		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openRules, r.openNAT, r.openSource, r.openCoverage,
+		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
+		r.openRules, r.openNAT, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err

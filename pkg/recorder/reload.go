@@ -27,14 +27,16 @@ func fixed(c *config.Config) map[string]any {
 		"gateway": c.Gateway, "provider": c.Provider, "data_dir": c.DataDir, "run_dir": c.RunDir, "bpf_dir": c.BPFDir,
 		"profile": c.Profile, "legal_basis": c.LegalBasis, "table": c.Table, "timeouts": c.Timeouts,
 		"radius.listen": c.RADIUS.Listen, "radius.radsec.listen": c.RADIUS.RadSec.Listen,
-		"radius": [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber}, "custodians": c.Custodians, "identity": c.Identity, "store": c.Store, "metrics": c.Metrics,
+		"radius":      [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber},
+		"dhcp.listen": c.DHCP.Listen, "dhcp.subscriber": c.DHCP.Subscriber, "dhcp.join_by_mac": c.DHCP.JoinByMAC,
+		"custodians": c.Custodians, "identity": c.Identity, "store": c.Store, "metrics": c.Metrics,
 		"nat": withoutExporters(c.NAT),
 	}
 }
 
 // Reload puts into force what can be put into force while recording goes on:
 // border, uplinks, RADIUS clients, their secrets and certificates and the tables
-// of accounting, translators that may send, on_stop. The error says
+// of accounting, DHCP servers, translators that may send, on_stop. The error says
 // what could not be applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
@@ -76,6 +78,9 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 		func() error { return r.setUplinks(c) },
 		func() { next.Uplinks = c.Uplinks })
 	r.applyRADIUS(apply, &old, &next, c, &out)
+	apply("dhcp.server", !reflect.DeepEqual(old.DHCP.Servers, c.DHCP.Servers),
+		func() error { return r.dhcp.set(&c.DHCP) },
+		func() { next.DHCP.Servers = c.DHCP.Servers })
 	apply("agent", old.Agent != c.Agent, func() error { return nil }, func() { next.Agent = c.Agent })
 	next.Hash = c.Hash
 	r.conf.Store(&next)

@@ -45,8 +45,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	spawn("control socket", r.control.serve)
 	radius, endRADIUS := context.WithCancel(parts)
 	defer endRADIUS()
-	radiusDone := make(chan struct{})
-	spawn("RADIUS accounting", func() error { defer close(radiusDone); return r.radius.run(radius) })
+	heard := r.hear(radius, spawn)
 	spawn("events", func() error { r.follow(parts); return nil })
 	spawn("reload", func() error { r.obey(parts); return nil })
 	for _, p := range slices.Concat(r.parts, r.nat.parts()) {
@@ -67,7 +66,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	r.tell("STOPPING=1")
 	r.endBase() // readers that wait are sent away, and recorded as such
 	endRADIUS()
-	<-radiusDone
+	heard()
 	endLoop()
 	<-r.loopDone
 	if !final(err) { // what is not stored stays in the kernel's table for the next start

@@ -31,6 +31,7 @@ type Status struct {
 	Bindings BindingStatus   `json:"bindings"`
 	RADIUS   *RADIUSStatus   `json:"radius,omitempty"` // nil: no listener is configured
 	NAT      *NATStatus      `json:"nat,omitempty"`    // nil: no translations are followed
+	DHCP     *DHCPStatus     `json:"dhcp,omitempty"`   // nil: no server is configured
 	Ledger   LedgerStatus    `json:"ledger"`
 	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
 
@@ -145,6 +146,7 @@ func (r *Recorder) Status() *Status {
 		Ledger:     r.evidence.status(),
 		RADIUS:     r.radius.status(),
 		NAT:        r.nat.status(c, seen.access),
+		DHCP:       r.dhcp.status(),
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError:  trouble,

@@ -46,6 +46,7 @@ var goals = []goal{
 	{"forward/*/packets_per_second", "nothing", true, false, 0.9},
 	{"sweep/slots=*", "", false, false, 100},
 	{"nat/events_per_second", "reading", false, false, 200_000},
+	{"dhcp/leases_read_seconds/*/*", "", false, true, 5},
 	{"idle/sessions=*/cpu", "", false, true, 1},
 	{"radius/requests_per_second", "sync_each", false, false, 50_000},
 	{"idle/sessions=*/memory", "", false, true, 256},

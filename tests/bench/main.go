@@ -29,7 +29,7 @@ type bench struct {
 // parts by name, in the order in which they run.
 var order = []string{
 	"datapath", "sweep", "parts", "e2e", "forward", "idle",
-	"identity", "radius", "nat",
+	"identity", "radius", "nat", "dhcp",
 	"peers",
 }
 
@@ -39,6 +39,7 @@ var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"identity": (*bench).identity,
 	"radius":   (*bench).radius,
 	"nat":      (*bench).nat,
+	"dhcp":     (*bench).leases,
 }
 
 func main() {
