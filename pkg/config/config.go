@@ -46,6 +46,7 @@ type Config struct {
 	Timeouts   Timeouts
 	RADIUS     RADIUS
 	Places     []Place
+	Identity   Identity
 	Custodians Custodians
 	Store      Store
 	Agent      Agent
@@ -225,6 +226,10 @@ func (c *Config) read(t *table) {
 }
 
 func (c *Config) readRest(t *table) {
+	id := t.sub("identity")
+	c.Identity.read(id)
+	id.done()
+
 	c.readRADIUS(t)
 
 	cu := t.sub("custodians")

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -280,4 +281,19 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("an invalid configuration passed: %+v", c)
 		}
 	})
+}
+
+func TestTheOrderOfTrustNamesEachSourceOnce(t *testing.T) {
+	c, err := Parse([]byte(good+"[identity]\ntrust = [\"static\", \"dhcp\"]\n"), "/etc/edgelog.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(c.Identity.Trust); got != "[static dhcp radius leases nat]" {
+		t.Error(got)
+	}
+	for text, want := range map[string]string{`trust = ["static", "static"]`: "twice", `trust = ["hearsay"]`: "use radius, dhcp", `trust = ["unknown"]`: "not a source"} {
+		if _, err := Parse([]byte(good+"[identity]\n"+text+"\n"), "/etc/edgelog.toml"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 }

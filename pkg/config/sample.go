@@ -128,6 +128,11 @@ half_open = "30s"
 # How long a closed TCP session waits for late packets.
 linger = "2s"
 
+[identity]
+# Sources that contradict each other about whose an address was are all kept; the first of these is believed.
+# radius: accounting. dhcp: a DHCP server's own reports. leases: its lease files. nat: translators. static: tables.
+trust = ["radius", "dhcp", "leases", "nat", "static"]
+
 [radius]
 # Where the accounting server listens (UDP). Empty: no server.
 listen = {{list .RADIUSListen}}

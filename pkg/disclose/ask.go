@@ -257,7 +257,7 @@ func (r *reader) sessionBlock(sealed []byte) error {
 // matcher is made when all bindings are there.
 func (r *reader) matcher() {
 	first, _ := r.q.BindingDays()
-	r.match = NewMatcher(r.q, identity.NewReader(r.bindings), first.Start().UnixNano())
+	r.match = NewMatcher(r.q, identity.NewReader(r.bindings, identity.ReaderOptions{}), first.Start().UnixNano())
 }
 
 // note keeps from the header of a block what an answer must say.

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
 // Book answers whose an address was; identity.Reader is one.
 type Book interface {
-	At(a session.Addr, port uint16, ns int64) (*session.Binding, bool)
-	AllAt(a session.Addr, port uint16, from, to int64) []session.Binding
+	identity.Bindings
+	Holder(a session.Addr, port uint16, ns int64) (session.Binding, bool)
 }
 
 // Hit is one session of an answer.

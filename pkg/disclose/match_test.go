@@ -32,7 +32,7 @@ func held(who, prefix string, from, to int64) session.Binding {
 // match asks about the hour before noon, with bindings known for a day.
 func match(q Query, bindings []session.Binding, sessions ...session.Session) []Hit {
 	q.Reference, q.From, q.To = "r", at(-time.Hour), at(0)
-	m := NewMatcher(&q, identity.NewReader(bindings), at(-24*time.Hour))
+	m := NewMatcher(&q, identity.NewReader(bindings, identity.ReaderOptions{}), at(-24*time.Hour))
 	for i := range sessions {
 		m.Add(&sessions[i])
 	}
@@ -64,7 +64,7 @@ func TestWindowTakesEveryOverlap(t *testing.T) {
 
 func TestWindowWithFractionsLosesNoSession(t *testing.T) {
 	q := Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour) + 999_999, To: at(0)}
-	m := NewMatcher(&q, identity.NewReader(nil), 0)
+	m := NewMatcher(&q, identity.NewReader(nil, identity.ReaderOptions{}), 0)
 	s := lived(-2*time.Hour, -time.Hour) // ended within that millisecond, its fraction cut off
 	m.Add(&s)
 	if len(m.Hits()) != 1 {
@@ -249,7 +249,7 @@ func TestANameThatTheBookWasNotAskedForSaysSo(t *testing.T) {
 func TestAClockThatMayBeWrongMakesMoreDoubtful(t *testing.T) {
 	s := lived(-10*time.Minute, -time.Minute)
 	change := s.Start - int64(1500*time.Millisecond)
-	book := identity.NewReader([]session.Binding{held("anna", "10.0.0.1/32", at(-time.Hour), change), held("bob", "10.0.0.1/32", change, at(0))})
+	book := identity.NewReader([]session.Binding{held("anna", "10.0.0.1/32", at(-time.Hour), change), held("bob", "10.0.0.1/32", change, at(0))}, identity.ReaderOptions{})
 	q := &Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour), To: at(0)}
 	for _, c := range []struct {
 		clock block.Clock

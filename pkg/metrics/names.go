@@ -125,6 +125,7 @@ var bindingNames = []name{
 	{path: "bindings.book.quiet", kind: counter, metric: "edgelog_accounting_events_quiet_total", help: "Of the events, interim updates that only say that a session goes on."},
 	{path: "bindings.book.late", kind: counter, metric: "edgelog_accounting_events_late_total", help: "Of the events, about a time for which ended sessions may be forgotten."},
 	{path: "bindings.book.doubtful", kind: counter, metric: "edgelog_accounting_events_doubtful_total", help: "Of the events, with a time that was not the source's own."},
+	{path: "bindings.book.expired", kind: counter, metric: "edgelog_bindings_expired_total", help: "Sessions whose leases ended by themselves."},
 	{path: "bindings.book.crowded", kind: counter, metric: "edgelog_accounting_facts_crowded_total", help: "Facts pushed out because one session had too many."},
 	{path: "bindings.book.commits", kind: counter, metric: "edgelog_book_commits_total", help: "Writes to the book's log, each for many events."},
 	{path: "bindings.book.commit_errors", kind: counter, metric: "edgelog_book_commit_errors_total", help: "Of the writes, failed."},

@@ -252,7 +252,7 @@ func (r *Recorder) openBook() error {
 		shelf: shelf, head: r.header, max: c.Store.BlockSessions, every: c.Store.Flush, now: r.o.Now, start: true,
 		alarm: r.alarm("access records"),
 	}
-	book, err := identity.Open(filepath.Join(c.DataDir, "identity"), identity.Options{Clock: r.o.Now, Logger: r.log, Sink: r.access})
+	book, err := identity.Open(filepath.Join(c.DataDir, "identity"), identity.Options{Clock: r.o.Now, Logger: r.log, Sink: r.access, Trust: c.Identity.Trust})
 	if err != nil {
 		return err
 	}

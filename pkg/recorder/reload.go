@@ -27,7 +27,8 @@ func fixed(c *config.Config) map[string]any {
 		"gateway": c.Gateway, "provider": c.Provider, "data_dir": c.DataDir, "run_dir": c.RunDir, "bpf_dir": c.BPFDir,
 		"profile": c.Profile, "legal_basis": c.LegalBasis, "table": c.Table, "timeouts": c.Timeouts,
 		"radius.listen": c.RADIUS.Listen, "radius.radsec.listen": c.RADIUS.RadSec.Listen,
-		"radius": [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber}, "custodians": c.Custodians, "store": c.Store, "metrics": c.Metrics,
+		"radius": [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber}, "custodians": c.Custodians,
+		"identity": c.Identity, "store": c.Store, "metrics": c.Metrics,
 	}
 }
 

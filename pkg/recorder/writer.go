@@ -14,7 +14,7 @@ import (
 
 // Names says whose an address was; identity.Book is one.
 type Names interface {
-	At(a session.Addr, port uint16, ns int64) (*session.Binding, bool)
+	Name(a session.Addr, port uint16, ns int64) (subscriber string, ok bool)
 }
 
 // writer takes sessions from the table to the disk. It is driven by one
@@ -165,8 +165,8 @@ func (w *writer) join() (named uint64, oldest, newest int64) {
 		if !ok {
 			continue
 		}
-		if b, ok := w.names.At(a, port, s.Start); ok {
-			s.Subscriber = b.Subscriber
+		if who, ok := w.names.Name(a, port, s.Start); ok {
+			s.Subscriber = who
 			named++
 		}
 	}

@@ -48,6 +48,9 @@ var goals = []goal{
 	{"idle/sessions=*/cpu", "", false, true, 1},
 	{"radius/requests_per_second", "sync_each", false, false, 50_000},
 	{"idle/sessions=*/memory", "", false, true, 256},
+	{"identity/names/bindings=*", "map", false, true, 100},
+	{"identity/at/bindings=*", "map", false, true, 100},
+	{"identity/bytes_per_binding", "", false, true, 268},
 }
 
 // judge says whether an entry reaches its goal.

@@ -138,7 +138,7 @@ func TestImportedAgainOrHeardBeforeItIsOneBinding(t *testing.T) {
 	if _, _, err := importText(t, book, strings.Replace(someDetail(""), "Event-Timestamp", "Nothing", 1)); err != nil {
 		t.Fatal(err)
 	}
-	if list := book.AllAt(addrOf("192.0.2.1"), 0, 0, arrival.Add(time.Hour).UnixNano()); len(list) != 1 {
+	if list := book.AllOn(addrOf("192.0.2.1"), 0, 0, 0, arrival.Add(time.Hour).UnixNano()); len(list) != 1 {
 		t.Errorf("%+v", list)
 	}
 }

@@ -446,7 +446,7 @@ func TestTheSameEventByUDPAndTLSIsOneBinding(t *testing.T) {
 		t.Fatal(err)
 	}
 	read(t, conn)
-	if n := len(book.AllAt(addrOf("192.0.2.1"), 0, 0, arrival.Add(time.Hour).UnixNano())); n != 1 {
+	if n := len(book.AllOn(addrOf("192.0.2.1"), 0, 0, 0, arrival.Add(time.Hour).UnixNano())); n != 1 {
 		t.Errorf("%d bindings", n)
 	}
 }
