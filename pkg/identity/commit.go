@@ -24,6 +24,7 @@ type group struct {
 	dirty  bool    // somebody may wait for something in buf or full
 	cur    *commit // for what is in buf and full
 	flying *commit // for what is being written; nil when nothing is
+	spare  []byte  // room of a chunk that is on the disk, to be filled again
 
 	// The state of the log, for those who do not hold the token.
 	logSize int64 // bytes
@@ -80,7 +81,7 @@ func (g *group) takeAll() ([]chunk, *commit) {
 		chunks = append(chunks, chunk{g.buf, g.recs})
 	}
 	c := g.cur
-	g.buf, g.recs, g.full, g.size, g.dirty = nil, 0, nil, 0, false
+	g.buf, g.spare, g.recs, g.full, g.size, g.dirty = g.spare, nil, 0, nil, 0, false
 	g.flying = c
 	g.init()
 	return chunks, c
@@ -151,6 +152,9 @@ func (b *Book) lead() {
 		b.count.commitErrors++
 		b.group.putBack(chunks[done:])
 		c.err = fmt.Errorf("write the log of bindings in %q: %w", b.dir, err)
+	}
+	if done > 0 && b.group.spare == nil {
+		b.group.spare = chunks[done-1].data[:0]
 	}
 	close(c.done)
 }
