@@ -277,25 +277,3 @@ func (d *doctor) checkKeys() {
 			"move them to the custodians, and keep a copy in a safe place")
 	}
 }
-
-func (d *doctor) checkRADIUS() {
-	for _, cl := range d.conf.RADIUS.Clients {
-		if _, err := config.ReadSecret(cl.SecretFile); err != nil {
-			d.fail("radius", err.Error(), "")
-		} else {
-			d.ok("radius", "client "+cl.Address.String()+" has a secret")
-		}
-	}
-	if d.agentRunning {
-		return // it holds the ports
-	}
-	for _, at := range d.conf.RADIUS.Listen {
-		conn, err := recorder.ListenAccounting(at)
-		if err != nil {
-			d.fail("radius", "cannot listen on "+at.String()+": "+recorder.ListenError(err).Error(), "")
-			continue
-		}
-		_ = conn.Close()
-		d.ok("radius", "can listen on "+at.String())
-	}
-}

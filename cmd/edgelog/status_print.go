@@ -94,17 +94,7 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 
 func printSubscribers(w io.Writer, s *recorder.Status) {
 	if r := s.RADIUS; r != nil {
-		fmt.Fprintf(w, "radius     on %s: %d received, %d answered%s\n", strings.Join(r.Listen, ", "), r.Received, r.Answered, dropped(r.Dropped))
-		for _, c := range r.Clients {
-			if c.BadAuthenticator > 0 {
-				fmt.Fprintf(w, "           client %s: %d REFUSED, its secret is most likely another one\n", c.Name, c.BadAuthenticator)
-			}
-			if off := time.Duration(c.ClockBehind).Round(time.Second); off > 0 {
-				fmt.Fprintf(w, "           client %s: its clock is %v behind\n", c.Name, off)
-			} else if off < 0 {
-				fmt.Fprintf(w, "           client %s: its clock is %v ahead\n", c.Name, -off)
-			}
-		}
+		printRADIUS(w, s, r)
 	}
 	printNAT(w, s.NAT)
 	b := &s.Bindings

@@ -128,26 +128,6 @@ func (c *Config) checkTable(r *reader) {
 	}
 }
 
-func (c *Config) checkRADIUS(r *reader) {
-	if len(c.RADIUS.Listen) > 0 && len(c.RADIUS.Clients) == 0 {
-		r.add("radius.listen", "is set, but no client may send to it",
-			"add a section [[radius.client]] with address and secret_file for each access server")
-	}
-	seen := map[netip.Prefix]bool{}
-	for i, cl := range c.RADIUS.Clients {
-		at := element("radius.client", i)
-		if !cl.Address.IsValid() {
-			r.add(at+".address", "is missing", `give the address of the access server, for example address = "192.0.2.1"`)
-		} else if seen[cl.Address] {
-			r.add(at+".address", cl.Address.String()+" is named twice", "leave one of them out")
-		}
-		seen[cl.Address] = true
-		if cl.SecretFile == "" {
-			r.add(at+".secret_file", "is missing", "write the shared secret into a file of mode 0600 and name the file")
-		}
-	}
-}
-
 func (c *Config) checkCustodians(r *reader) {
 	const key = "custodians.recipients"
 	if len(c.Custodians.Recipients) == 0 {

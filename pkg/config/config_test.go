@@ -56,7 +56,8 @@ func TestParseFillsEveryFieldAndKeepsDefaults(t *testing.T) {
 	want.Timeouts.UDP = 45 * time.Second
 	want.RADIUS = RADIUS{
 		Listen:  []netip.AddrPort{netip.MustParseAddrPort("192.0.2.7:1813")},
-		Clients: []RADIUSClient{{netip.MustParsePrefix("192.0.2.1/32"), "/etc/edgelog/nas.secret"}},
+		Clients: []RADIUSClient{{Address: netip.MustParsePrefix("192.0.2.1/32"), SecretFile: "/etc/edgelog/nas.secret"}},
+		RadSec:  Default().RADIUS.RadSec,
 	}
 	want.Custodians.Recipients = []string{"age1qqq"}
 	want.Store.MinFree = 2 << 30

@@ -93,6 +93,9 @@ func (s *Status) sums() []Sum {
 	})
 	if s.RADIUS != nil {
 		out = append(out, s.RADIUS.sum())
+		if x := s.RADIUS.RadSec; x != nil {
+			out = append(out, connectionSum(x))
+		}
 	}
 	if s.NAT != nil {
 		out = append(out, s.NAT.sums()...)
@@ -139,6 +142,22 @@ func (s *RADIUSStatus) sum() Sum {
 			s.Received, s.Answered, s.Repeated, s.drops(), s.InFlight),
 		Left: s.Received, Right: s.ends(), Moving: s.Moving,
 	}
+}
+
+// connectionSum is the balance of RADIUS over TLS. Its counters are read at one
+// moment.
+func connectionSum(x *radius.StreamStats) Sum {
+	s := Sum{Left: x.Accepted, Right: x.Open}
+	var refused, ended uint64
+	for _, n := range x.Refused {
+		refused += n
+	}
+	for _, n := range x.Ended {
+		ended += n
+	}
+	s.Right += refused + ended
+	s.Text = fmt.Sprintf("radius over tls: connections %d = open %d + refused %d + ended %d", x.Accepted, x.Open, refused, ended)
+	return s
 }
 
 func (s *RADIUSStatus) drops() (n uint64) {

@@ -85,7 +85,7 @@ type Recorder struct {
 	ledger   *ledger.Ledger
 	book     *identity.Book
 	src      Source
-	radius   *accounting   // nil: no listener is configured
+	radius   *accounting
 	nat      *translations // nil: none are followed
 	control  *control
 	mux      *http.ServeMux
@@ -105,6 +105,7 @@ type Recorder struct {
 
 	parts     []part // see With
 	reloading sync.Mutex
+	importing importing
 
 	mu      sync.Mutex // guards what Status reads
 	state   string
@@ -267,6 +268,7 @@ func (r *Recorder) openBook() error {
 
 func (r *Recorder) openControl() error {
 	r.Handle("GET /v1/status", r.statusHandler)
+	r.Handle("POST "+PathImport, r.importHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err

@@ -93,7 +93,8 @@ type BindingStatus struct {
 
 // RADIUSStatus is the state of the accounting server.
 type RADIUSStatus struct {
-	Listen []string `json:"listen"`
+	Listen    []string `json:"listen"`
+	ListenTLS []string `json:"listen_tls,omitempty"`
 	radius.Stats
 	Moving uint64 `json:"moving,omitempty"` // see Sum
 }

@@ -47,6 +47,7 @@ var goals = []goal{
 	{"sweep/slots=*", "", false, false, 100},
 	{"nat/events_per_second", "reading", false, false, 200_000},
 	{"idle/sessions=*/cpu", "", false, true, 1},
+	{"radius/requests_per_second", "sync_each", false, false, 50_000},
 	{"idle/sessions=*/memory", "", false, true, 256},
 	{"identity/names/bindings=*", "map", false, true, 100},
 	{"identity/at/bindings=*", "map", false, true, 100},
