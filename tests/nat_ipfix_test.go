@@ -113,16 +113,23 @@ func TestAnotherTranslatorsEventsNameSessionsAndBecomeRecords(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
+	recordedBlock(t, g, inside.Addr(), public.Addr())
+}
+
+// recordedBlock stops the agent and looks for the access record of a port block.
+func recordedBlock(t *testing.T, g *gateway.Gateway, inside, public netip.Addr) {
+	t.Helper()
+	ctx := limited(t)
 	if err := g.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
 	found := 0
-	err = eachBinding(ctx, g, g.DataDir(), func(b *session.Binding) {
-		if b.Source != session.SourceNAT || b.FirstPort != 1024 || b.LastPort != 2047 || b.Prefix.Addr() != public.Addr() {
+	err := eachBinding(ctx, g, g.DataDir(), func(b *session.Binding) {
+		if b.Source != session.SourceNAT || b.FirstPort != 1024 || b.LastPort != 2047 || b.Prefix.Addr() != public {
 			return
 		}
 		found++
-		if b.Via != inside.Addr() {
+		if b.Via != inside {
 			t.Errorf("the port block is of %v", b.Via)
 		}
 	})

@@ -47,6 +47,11 @@ func TestEverySessionBehindSharedAddressesIsNamedRight(t *testing.T) {
 			}
 			x.end()
 			x.stored(t, n)
+			if _, err := x.Until(limited(t), "conntrack has printed all", func(*gateway.Status) bool {
+				return strings.Count(watch.Output(), " sport=") >= 2*n
+			}); err != nil {
+				t.Fatal(err)
+			}
 			_ = watch.Stop() // it ends with an error of its own
 			list := conntrackTruth(t, watch.Output(), x.server)
 			if len(list) != n || len(x.truth) != n {
