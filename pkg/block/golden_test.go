@@ -21,6 +21,8 @@ type golden struct {
 	Header   Header
 	Sessions []session.Session `json:",omitempty"`
 	Bindings []session.Binding `json:",omitempty"`
+	Register []Subscriber      `json:",omitempty"`
+	Of       *Directory        `json:",omitempty"`
 }
 
 func read(t *testing.T, file string) golden {
@@ -39,6 +41,10 @@ func read(t *testing.T, file string) golden {
 		_, g.Sessions, err = DecodeSessions(b)
 	case KindBindings:
 		_, g.Bindings, err = DecodeBindings(b)
+	case KindRegister:
+		g.Register, err = NewDecoder().Register(b)
+	case KindDirectory:
+		g.Of, err = NewDecoder().Directory(b)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +110,10 @@ func writeGolden(t *testing.T) {
 		"v1-sessions-sampled": func() ([]byte, error) { return EncodeSessions(nil, aHeader(), sampled) },
 		"v1-bindings":         func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
 		"v1-bindings-via":     func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
+		"v1-register":         func() ([]byte, error) { return NewEncoder().Register(nil, aHeader(), someSubscribers()) },
+		"v1-register-directory": func() ([]byte, error) {
+			return NewEncoder().Directory(nil, aHeader(), &Directory{Imported: 1763700000e9, From: 1763600000e9, Rows: 4, File: [32]byte{1, 31: 255}, First: []string{"a", "b"}})
+		},
 	} {
 		b, err := make()
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 type Pick struct {
 	All bool // every binding
 
-	Addresses []netip.Addr   // the binding's prefix holds one of them
+	Addresses []netip.Addr   // the binding's prefix holds one of them; sorted by Compare
 	Prefixes  []netip.Prefix // the binding's prefix and one of them overlap
 	Via       []netip.Prefix // the binding's Via lies in one of them
 
@@ -33,7 +33,8 @@ func (p *Pick) wantsPrefix(x netip.Prefix) bool {
 	if !x.IsValid() {
 		return false
 	}
-	return slices.ContainsFunc(p.Addresses, x.Contains) || slices.ContainsFunc(p.Prefixes, x.Overlaps)
+	at, _ := slices.BinarySearchFunc(p.Addresses, x.Masked().Addr(), netip.Addr.Compare) // the first that is not before the prefix
+	return at < len(p.Addresses) && x.Contains(p.Addresses[at]) || slices.ContainsFunc(p.Prefixes, x.Overlaps)
 }
 
 // PickBindings appends to dst the bindings of a block that p wants. Where none
@@ -99,39 +100,25 @@ func (d *Decoder) somePrefix(col []byte, rows int, p *Pick) (some bool) {
 // wanted looks at the unpacked column: d.wides with d.nums rows each, of d.lens
 // bits each.
 func (d *Decoder) wanted(p *Pick, rows int) bool {
-	wants := make([]span, 0, len(p.Addresses)+len(p.Prefixes))
-	bits := make([]int, 0, cap(wants))
-	for _, a := range p.Addresses {
-		wants, bits = append(wants, spanOf(Exactly(a.Unmap()))), append(bits, 128)
-	}
-	for _, x := range p.Prefixes {
-		n := x.Bits()
-		if x.Addr().Is4() {
-			n += 96
-		}
-		wants, bits = append(wants, spanOf(x)), append(bits, n)
-	}
 	row := 0
 	for i, count := range d.nums {
-		a := d.wides[i]
 		if count > uint64(rows-row) {
 			return true // damaged: the one who unpacks it all says so
 		}
-		for range count {
-			n := int(d.lens[row])
-			row++
-			if n == noPrefix {
+		var a netip.Addr
+		last := -1
+		for _, bits := range d.lens[row : row+int(count)] {
+			if int(bits) == last || bits == noPrefix {
 				continue
 			}
-			if a.is4() {
-				n += 96
+			if last = int(bits); !a.IsValid() {
+				a = d.wides[i].addr().Netip()
 			}
-			for w := range wants {
-				if m := mask(min(n, bits[w])); n <= 128 && wants[w].is4 == a.is4() && (a.hi^wants[w].is.hi)&m.hi == 0 && (a.lo^wants[w].is.lo)&m.lo == 0 {
-					return true
-				}
+			if x, err := a.Prefix(int(bits)); err != nil || p.wantsPrefix(x) {
+				return true
 			}
 		}
+		row += int(count)
 	}
 	return false
 }
