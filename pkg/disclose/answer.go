@@ -11,7 +11,22 @@ import (
 // Answer is what was found for a query.
 type Answer struct {
 	Hits    []Hit
+	Names   []Name // of the subscribers in Hits, as far as the register has them
 	Summary Summary
+}
+
+// moments returns who is to be named, and as of when: each subscriber at the
+// start of his first session.
+func (a *Answer) moments() []moment {
+	seen := map[string]bool{"": true}
+	var out []moment
+	for i := range a.Hits {
+		if h := &a.Hits[i]; !seen[h.Subscriber] {
+			seen[h.Subscriber] = true
+			out = append(out, moment{h.Subscriber, h.Start})
+		}
+	}
+	return out
 }
 
 // Summary says what must be known to judge an answer. It holds nothing of what
@@ -28,6 +43,10 @@ type Summary struct {
 	SessionBlocks int `json:"session_blocks"`
 	BindingBlocks int `json:"binding_blocks"`
 	Failed        int `json:"failed_blocks"` // blocks that could not be opened or read: the answer may lack what they hold
+
+	// RegisterFailed counts blocks of the register of subscribers that could not
+	// be opened or read: names may be missing.
+	RegisterFailed int `json:"register_failed,omitempty"`
 
 	ClockErrorMicro int64 `json:"clock_error_us"` // worst over the blocks that were read; -1 when none was
 	Unsynchronised  int   `json:"unsynchronised_blocks"`
