@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // What a reader may ask for while its reading is open. Which blocks it needs is
@@ -32,21 +33,39 @@ func (rd *reading) send(fw *frameWriter, k frameKind) func([]byte) error {
 // more sends blocks of the reading's window.
 func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what string) (err error) {
 	var damaged int
-	switch q := &rd.query; what {
+	q := &rd.query
+	switch what {
 	case moreBindings:
 		damaged, err = g.o.Shelf.Bindings(ctx, q.From, q.To, rd.send(fw, frameBindings))
 	case moreSessions:
 		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, rd.send(fw, frameSessions))
 	case moreRegisters:
-		if err = g.o.Shelf.Keys(ctx, 0, session.DayOf(g.o.Now().UnixNano())+1, rd.send(fw, frameKey)); err == nil {
-			damaged, err = g.o.Shelf.Registers(ctx, q.To, rd.send(fw, frameRegister))
-		}
+		damaged, err = g.registers(ctx, fw, rd)
 	}
 	fw.end.Damaged += damaged
 	if err != nil {
 		return fmt.Errorf("read blocks of %s: %w", what, err)
 	}
 	return nil
+}
+
+// registers sends the directory of each import of subscribers, with the keys of
+// their days: an import may be a year older than the window.
+func (g *Gate) registers(ctx context.Context, fw *frameWriter, rd *reading) (damaged int, err error) {
+	days, known := session.Day(-1), rd.query.BindingsSince()
+	return g.o.Shelf.Registers(ctx, rd.query.To, func(sealed []byte) error {
+		p, err := vault.ParsePlace(sealed)
+		if err != nil {
+			return err
+		}
+		if day := session.Day(p.Day); day < known && day > days { // later ones were sent before
+			days = day
+			if err := g.o.Shelf.Keys(ctx, day, day, rd.send(fw, frameKey)); err != nil {
+				return err
+			}
+		}
+		return rd.send(fw, frameRegister)(sealed)
+	})
 }
 
 // More answers GET /v1/lookup/{id}/{what}: frames out, of a reading that has

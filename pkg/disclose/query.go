@@ -26,10 +26,10 @@ var ErrQuery = errors.New("the question cannot be asked")
 type Query struct {
 	Reference string `json:"reference"` // the case it is asked for
 
-	// Ask says what is wanted: "" for sessions, AskWho or AskAccess.
+	// Ask says what is wanted: "" for sessions, WantWho or WantAccess.
 	Ask string `json:"ask,omitempty"`
 
-	// Exactly one of these is set; the last two with AskAccess only.
+	// Exactly one of these is set; the last two with WantAccess only.
 	Subscriber string     `json:"subscriber,omitempty"`
 	Address    netip.Addr `json:"address,omitzero"` // an end user's address
 	Remote     netip.Addr `json:"remote,omitzero"`  // an address outside the border
@@ -38,7 +38,7 @@ type Query struct {
 
 	Port *uint16 `json:"port,omitempty"` // of Address or Remote; nil: any
 
-	// With AskWho: the time that is asked about, UTC, nanoseconds since 1970; how
+	// With WantWho: the time that is asked about, UTC, nanoseconds since 1970; how
 	// wrong it may be, in nanoseconds; the IP protocol, 0 for any.
 	At    int64 `json:"at,omitempty"`
 	Error int64 `json:"error,omitempty"`
@@ -50,8 +50,8 @@ type Query struct {
 
 // What may be asked for beside sessions.
 const (
-	AskWho    = "who"    // who held an address at a time
-	AskAccess = "access" // the access records of one identifier
+	WantWho    = "who"    // who held an address at a time
+	WantAccess = "access" // the access records of one identifier
 )
 
 // MaxError is the largest error of the time that a question of who held an
@@ -62,7 +62,7 @@ const MaxError = time.Hour
 // time that may be wrong by the error, either way.
 func Who(reference string, a netip.Addr, port *uint16, at int64, err time.Duration) *Query {
 	return &Query{
-		Reference: reference, Ask: AskWho, Address: a, Port: port, At: at, Error: int64(err),
+		Reference: reference, Ask: WantWho, Address: a, Port: port, At: at, Error: int64(err),
 		From: at - int64(err), To: at + int64(err) + 1,
 	}
 }
@@ -75,9 +75,9 @@ func (q *Query) Check(now time.Time) error {
 		return bad("a reference is missing", `name the case: --reference "2025-1234"`)
 	case !plain(q.Reference):
 		return bad("the reference is longer than 256 bytes or holds control characters", "write it in one line")
-	case q.Ask != "" && q.Ask != AskWho && q.Ask != AskAccess:
+	case q.Ask != "" && q.Ask != WantWho && q.Ask != WantAccess:
 		return bad("it is not known what is asked for", "use lookup, who or access")
-	case q.Ask == AskWho:
+	case q.Ask == WantWho:
 		return q.checkWho(now)
 	case q.identifiers() == 0:
 		return bad("no identifier is given", "give one of "+q.flags())
@@ -87,7 +87,7 @@ func (q *Query) Check(now time.Time) error {
 		return bad("the identifier is longer than 256 bytes or holds control characters", "write it as the access records have it")
 	case q.Ask == "" && (q.Line != "" || q.Equipment != ""):
 		return bad("sessions are not found by line or equipment", "ask with \"edgelog access\" which addresses it had")
-	case q.Ask == AskAccess && (q.Remote.IsValid() || q.Port != nil):
+	case q.Ask == WantAccess && (q.Remote.IsValid() || q.Port != nil):
 		return bad("access records have no far end and no port", "ask with --subscriber, --address, --line or --equipment")
 	case q.Port != nil && q.Subscriber != "":
 		return bad("a port says nothing about a subscriber", "take --port out, or ask with --address")
@@ -122,7 +122,7 @@ func (q *Query) checkWho(now time.Time) error {
 
 // flags are those that name an identifier.
 func (q *Query) flags() string {
-	if q.Ask == AskAccess {
+	if q.Ask == WantAccess {
 		return "--subscriber, --address, --line, --equipment"
 	}
 	return "--subscriber, --address, --remote"

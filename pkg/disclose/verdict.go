@@ -88,19 +88,14 @@ func (c *Candidate) ends() []string {
 		if b.Certainty&session.ToInferred != 0 {
 			out = append(out, doubtTo)
 		}
-		if b.To == session.Forever {
-			out = append(out, inForce(b))
+		if b.To == session.Forever && b.Source != session.SourceStatic { // a table says when it changes
+			out = append(out, doubtNoEnd)
 		}
 	}
 	return unique(out)
 }
 
-func inForce(b *session.Binding) string {
-	if b.Source == session.SourceStatic {
-		return "no end is set in the table"
-	}
-	return "no log-off is known: it may have been lost"
-}
+const doubtNoEnd = "no log-off is known: it may have been lost"
 
 // around is what was wrong with the recording at that time.
 func (w *who) around(s *Summary) []string {
@@ -129,8 +124,16 @@ func (w *who) around(s *Summary) []string {
 	return unique(out)
 }
 
-// doubt puts beside a candidate what could make him the wrong one, and the
-// sessions that he had.
+// prove puts the sessions beside a candidate that he had.
+func (w *who) prove(c *Candidate) {
+	for i := range w.proofs {
+		if p := &w.proofs[i].Session; len(c.Sessions) < shownProofs && c.had(p) {
+			c.Sessions = append(c.Sessions, *p)
+		}
+	}
+}
+
+// doubt puts beside a candidate what could make him the wrong one.
 func (w *who) doubt(c *Candidate, s *Summary) {
 	others := w.persons(func(x *Candidate) bool { return x.Subscriber != c.Subscriber })
 	var out []string
@@ -153,16 +156,9 @@ func (w *who) doubt(c *Candidate, s *Summary) {
 	if !c.overlap {
 		out = append(out, fmt.Sprintf("not at that time, but within %s of it", w.apart()))
 	}
-	for i := range w.proofs {
-		p := &w.proofs[i].Session
-		if !c.had(p) {
-			continue
-		}
-		if p.Subscriber != "" && p.Subscriber != c.Subscriber {
-			out = append(out, "when its session was sealed, believed to be "+p.Subscriber)
-		}
-		if len(c.Sessions) < shownProofs {
-			c.Sessions = append(c.Sessions, *p)
+	for i := range c.Sessions {
+		if was := c.Sessions[i].Subscriber; was != "" && was != c.Subscriber {
+			out = append(out, "when its session was sealed, believed to be "+was)
 		}
 	}
 	if len(c.Links) > 0 && c.Subscriber == "" {

@@ -54,7 +54,6 @@ type Candidate struct {
 	Doubts   []string          // what could make it wrong, the worst first
 
 	overlap bool // holds at some time of the question, not only near it
-	first   int64
 }
 
 // Limits of what is shown.
@@ -143,6 +142,9 @@ func (w *who) end() int64   { return w.q.At + w.q.Error }
 // answer finds the candidates and judges them.
 func (w *who) answer(s *Summary) *WhoAnswer {
 	w.candidates()
+	for i := range w.all {
+		w.prove(&w.all[i])
+	}
 	a := &WhoAnswer{Query: w.q, Proofs: len(w.proofs), Persons: len(w.persons(func(*Candidate) bool { return true }))}
 	if w.q.Port == nil {
 		a.Shared = w.shared()
@@ -173,7 +175,6 @@ func (w *who) candidates() {
 		for i := range c.Links {
 			x.From, x.To = max(x.From, c.Links[i].From), min(x.To, c.Links[i].To)
 		}
-		x.first = max(x.From, w.begin())
 		x.overlap = x.From <= w.end() && x.To > w.begin()
 		w.add(x)
 	}
