@@ -47,6 +47,8 @@ func commands() []*cli.Command {
 		coverageCommand(),
 		doctorCommand(),
 		lookupCommand(),
+		whoCommand(),
+		accessCommand(),
 		replayCommand(),
 		versionCommand(),
 	}
