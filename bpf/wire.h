@@ -283,6 +283,7 @@ struct table_meta {
 	__u64 version; /* enum table_version; not there in version 2, which ends above */
 	__u64 looked_at; /* programs' clock, when the agent last read the packet counters */
 	__u64 samples_stored; /* samples on disk, counted by the agent */
+	__u64 changing; /* the agent's: which slot is about to change what stored counts */
 };
 
 _Static_assert(sizeof(struct key) == 40, "key");

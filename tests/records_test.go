@@ -18,6 +18,34 @@ import (
 // custodian's key, as it stands in the blocks: what was written twice comes
 // twice.
 func eachRecord(ctx context.Context, g *gateway.Gateway, dataDir string, fn func(*session.Session)) error {
+	decoder := block.NewDecoder()
+	var rows []session.Session
+	return eachBlock(ctx, g, dataDir, store.KindSessions, func(plain []byte) error {
+		list, err := decoder.Sessions(plain)
+		if err != nil {
+			return err
+		}
+		rows = list.Append(rows[:0])
+		for i := range rows {
+			fn(&rows[i])
+		}
+		return nil
+	})
+}
+
+// eachBinding does for access records what eachRecord does for sessions.
+func eachBinding(ctx context.Context, g *gateway.Gateway, dataDir string, fn func(*session.Binding)) error {
+	return eachBlock(ctx, g, dataDir, store.KindBindings, func(plain []byte) error {
+		_, list, err := block.DecodeBindings(plain)
+		for i := range list {
+			fn(&list[i])
+		}
+		return err
+	})
+}
+
+// eachBlock opens every block of a kind.
+func eachBlock(ctx context.Context, g *gateway.Gateway, dataDir string, kind store.Kind, fn func(plain []byte) error) error {
 	ids, err := vault.OpenIdentities(g.Identity, nil)
 	if err != nil {
 		return err
@@ -39,23 +67,13 @@ func eachRecord(ctx context.Context, g *gateway.Gateway, dataDir string, fn func
 		}
 		keys[name{k.Day(), k.Epoch()}] = k
 	}
-	decoder := block.NewDecoder()
 	var plain []byte
-	var rows []session.Session
 	if err == nil {
-		err = s.Scan(ctx, store.KindSessions, 0, 1<<60, func(p vault.Place, b store.Sealed) error {
+		err = s.Scan(ctx, kind, 0, 1<<60, func(p vault.Place, b store.Sealed) error {
 			if _, plain, err = keys[name{p.Day, p.Epoch}].Open(plain[:0], b); err != nil {
 				return err
 			}
-			list, err := decoder.Sessions(plain)
-			if err != nil {
-				return err
-			}
-			rows = list.Append(rows[:0])
-			for i := range rows {
-				fn(&rows[i])
-			}
-			return nil
+			return fn(plain)
 		})
 	}
 	return errors.Join(err, s.Close())

@@ -92,7 +92,7 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 		runtime.GOMAXPROCS(2) // on one processor, too, work goes on while a thread waits for the disk
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // batches, not single sessions, are thrown away: memory is dearer here than time
+		debug.SetGCPercent(25) // what is thrown away is batches without pointers: memory is dearer here than the time to find it
 	}
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()

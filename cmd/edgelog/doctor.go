@@ -96,6 +96,7 @@ func (d *doctor) examine(path string) {
 	d.checkDisk()
 	d.checkKeys()
 	d.checkRADIUS()
+	d.checkNAT()
 }
 
 // checkClock asks the kernel how well the clock is kept.
@@ -274,27 +275,5 @@ func (d *doctor) checkKeys() {
 	if len(left) > 0 {
 		d.warn("custodians", plural(uint64(len(left)), "private key")+" still lies on this machine, in "+filepath.Dir(left[0]),
 			"move them to the custodians, and keep a copy in a safe place")
-	}
-}
-
-func (d *doctor) checkRADIUS() {
-	for _, cl := range d.conf.RADIUS.Clients {
-		if _, err := config.ReadSecret(cl.SecretFile); err != nil {
-			d.fail("radius", err.Error(), "")
-		} else {
-			d.ok("radius", "client "+cl.Address.String()+" has a secret")
-		}
-	}
-	if d.agentRunning {
-		return // it holds the ports
-	}
-	for _, at := range d.conf.RADIUS.Listen {
-		conn, err := recorder.ListenAccounting(at)
-		if err != nil {
-			d.fail("radius", "cannot listen on "+at.String()+": "+recorder.ListenError(err).Error(), "")
-			continue
-		}
-		_ = conn.Close()
-		d.ok("radius", "can listen on "+at.String())
 	}
 }

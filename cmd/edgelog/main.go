@@ -46,6 +46,7 @@ func commands() []*cli.Command {
 		statusCommand(),
 		coverageCommand(),
 		doctorCommand(),
+		accountingCommand(),
 		lookupCommand(),
 		whoCommand(),
 		accessCommand(),

@@ -47,6 +47,9 @@ func troubles(s *recorder.Status) (out []string) {
 		add(!p.Clock.Synchronised, "the clock is NOT SYNCHRONISED")
 		add(p.Lag.WalkAge > walkLate, "the agent is late: the last walk through the table ended %.0f s ago", p.Lag.WalkAge)
 	}
+	for _, t := range natTroubles(s) {
+		add(true, "%s", t)
+	}
 	n := s.Bindings.Book.Contradictions
 	add(n > 0, "%s between bindings: an address of two subscribers at once", plural(uint64(n), "contradiction"))
 	return out
@@ -91,18 +94,9 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 
 func printSubscribers(w io.Writer, s *recorder.Status) {
 	if r := s.RADIUS; r != nil {
-		fmt.Fprintf(w, "radius     on %s: %d received, %d answered%s\n", strings.Join(r.Listen, ", "), r.Received, r.Answered, dropped(r.Dropped))
-		for _, c := range r.Clients {
-			if c.BadAuthenticator > 0 {
-				fmt.Fprintf(w, "           client %s: %d REFUSED, its secret is most likely another one\n", c.Name, c.BadAuthenticator)
-			}
-			if off := time.Duration(c.ClockBehind).Round(time.Second); off > 0 {
-				fmt.Fprintf(w, "           client %s: its clock is %v behind\n", c.Name, off)
-			} else if off < 0 {
-				fmt.Fprintf(w, "           client %s: its clock is %v ahead\n", c.Name, -off)
-			}
-		}
+		printRADIUS(w, s, r)
 	}
+	printNAT(w, s.NAT)
 	b := &s.Bindings
 	fmt.Fprintf(w, "bindings   %d in force, %d not yet sealed%s; %s sealed in %s since start\n", b.Book.InForce, b.Book.NotSealed,
 		unless(b.Book.Contradictions == 0, fmt.Sprintf(", %d CONTRADICT others: answers print both", b.Book.Contradictions)),

@@ -39,6 +39,10 @@ type Sessions struct {
 	reuse     []uint8
 	holder    []uint32
 	names     []string
+
+	inside     []uint32 // 0 for none, or 1 + entry of insides; empty when no row has one
+	insidePort []uint16 // less localPort
+	insides    []wide
 }
 
 var decoders = sync.Pool{New: func() any { return NewDecoder() }}
@@ -80,6 +84,9 @@ func (d *Decoder) Sessions(b []byte) (*Sessions, error) {
 		if d.u.err != nil {
 			return nil, fmt.Errorf("read block of sessions, %s: %w", c.what, d.u.err)
 		}
+	}
+	if err := d.inside(s, cols[colInside], cols[colInsidePort]); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -292,6 +299,9 @@ func (s *Sessions) at(run, i int) session.Session {
 		out.Responder, out.ResponderPort, out.Initiator, out.InitiatorPort = local, s.localPort[i], remote, port
 	} else {
 		out.Initiator, out.InitiatorPort, out.Responder, out.ResponderPort = local, s.localPort[i], remote, port
+	}
+	if w, port, ok := s.insideOf(i); ok {
+		out.Inside, out.InsidePort = w.addr(), port
 	}
 	return out
 }

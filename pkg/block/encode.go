@@ -19,9 +19,15 @@ const (
 	colShape      = 7 // TCP flags, side, remarks, end reason
 	colReuse      = 8
 	colSubscriber = 9
+
+	// Only where a row has an inside end.
+	colInside     = 10 // the end user's own address behind a translation
+	colInsidePort = 11
 )
 
-var sessionColumns = [...]byte{colLocal, colStart, colDuration, colLocalPort, colFar, colFarBook, colShape, colReuse, colSubscriber}
+var sessionColumns = [...]byte{colLocal, colStart, colDuration, colLocalPort, colFar, colFarBook, colShape, colReuse, colSubscriber, colInside, colInsidePort}
+
+const insideColumns = 2 // of them, the last ones
 
 // far is the remote side of a session with its protocol.
 type far struct {
@@ -59,7 +65,7 @@ type Encoder struct {
 	// Columns, in the order of keys.
 	col struct {
 		delta, duration, port, reuse []uint64
-		far, shape                   []uint32
+		far, shape, inside           []uint32
 	}
 
 	counts  []uint32
@@ -131,18 +137,24 @@ func (e *Encoder) Sessions(dst []byte, h Header, s []session.Session) ([]byte, e
 		return dst, fmt.Errorf("encode %d sessions: %w", len(s), err)
 	}
 	e.sort(h.MinStart)
-	out, err := e.begin(dst, &h, sessionColumns[:])
+	columns := sessionColumns[:]
+	if !hasInside(s) {
+		columns = columns[:len(columns)-insideColumns]
+	}
+	out, err := e.begin(dst, &h, columns)
 	if err != nil {
 		return dst, err
 	}
 	at := len(out)
 	e.p.out = out
-	for i, write := range [...]func(){
+	write := [...]func(){
 		e.local, func() { e.p.planes(e.col.delta) }, func() { e.p.scaled(e.col.duration) }, func() { e.p.planes(e.col.port) },
 		e.far, e.farBook, e.shape, func() { e.p.planes(e.col.reuse) }, func() { e.subscriber(s) },
-	} {
-		write()
-		at = e.close(len(dst), &h, len(sessionColumns), i, at)
+		func() { e.inside(s) }, func() { e.insidePort(s) },
+	}
+	for i := range columns {
+		write[i]()
+		at = e.close(len(dst), &h, len(columns), i, at)
 	}
 	out, e.p.out = e.p.out, nil
 	return out, nil

@@ -24,6 +24,7 @@ func seed(f *testing.F, pattern string) {
 // FuzzSessions reads any bytes; what can be read must survive another turn.
 func FuzzSessions(f *testing.F) {
 	seed(f, "testdata/golden/v1-sessions-edge.block")
+	seed(f, "testdata/golden/v1-sessions-nat.block")
 	small, err := EncodeSessions(nil, aHeader(), newMix(1, 5, time.Second).sessions())
 	if err != nil {
 		f.Fatal(err)

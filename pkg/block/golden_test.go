@@ -95,6 +95,13 @@ func writeGolden(t *testing.T) {
 		{Start: 2e9, End: 2e9, Proto: session.UDP, Initiator: v6(5, 1), InitiatorPort: 53, Responder: v6(6, 1), ResponderPort: 5353, Reuse: 255, Local: session.SideInitiator, Flags: session.Sampled | session.Fragments, EndReason: session.EndSample},
 		{Start: 3e9, End: 3e9, Proto: session.UDP, Initiator: v4(7), InitiatorPort: 4000, Local: session.SideInitiator, Flags: session.Sampled | session.LocalOnly, EndReason: session.EndSample, Subscriber: "one"},
 	}
+	nat := []session.Session{ // two subscribers behind one address, one of them with another port, and one without translation
+		{Start: 1e9, End: 9e9, Proto: session.TCP, Initiator: v4(7), InitiatorPort: 4000, Responder: v4(9), ResponderPort: 443, Local: session.SideInitiator, EndReason: session.EndFIN, Subscriber: "one", Inside: v4(0x64400005), InsidePort: 4000},
+		{Start: 2e9, End: 3e9, Proto: session.UDP, Initiator: v4(9), InitiatorPort: 53, Responder: v4(7), ResponderPort: 1024, Local: session.SideResponder, EndReason: session.EndIdle, Subscriber: "two", Inside: v4(0x64400006), InsidePort: 65535},
+		{Start: 3e9, End: 3e9, Proto: session.ICMP, Initiator: v4(7), Responder: v4(9), Local: session.SideInitiator, EndReason: session.EndIdle, Inside: v4(0x64400005)},
+		{Start: 4e9, End: 4e9, Proto: session.UDP, Initiator: v4(7), InitiatorPort: 4000, Responder: v4(9), ResponderPort: 53, Local: session.SideInitiator, EndReason: session.EndIdle},
+		{Start: 4e9, End: 4e9, Proto: session.UDP, Initiator: v6(1, 2), InitiatorPort: 4000, Responder: v6(5, 9), ResponderPort: 53, Local: session.SideInitiator, EndReason: session.EndIdle, Inside: v6(3, 4), InsidePort: 4001},
+	}
 	bindings := newMix(20261121, 200, time.Hour).bindings()
 	bindings = append(bindings, session.Binding{From: 1, To: 2, Source: 0xff, Certainty: 0xff})
 	shared := netip.MustParsePrefix("203.0.113.7/32")
@@ -108,6 +115,7 @@ func writeGolden(t *testing.T) {
 		"v1-sessions":         func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
 		"v1-sessions-edge":    func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
 		"v1-sessions-sampled": func() ([]byte, error) { return EncodeSessions(nil, aHeader(), sampled) },
+		"v1-sessions-nat":     func() ([]byte, error) { return EncodeSessions(nil, aHeader(), nat) },
 		"v1-bindings":         func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
 		"v1-bindings-via":     func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
 		"v1-register":         func() ([]byte, error) { return NewEncoder().Register(nil, aHeader(), someSubscribers()) },

@@ -14,8 +14,8 @@ import (
 // [From, To].
 type Query struct {
 	Subscriber string       // "" for any
-	Address    netip.Prefix // the end user's side; the zero Prefix for any
-	Port       uint16       // with Address: the end user's port; 0 for any
+	Address    netip.Prefix // the end user's side, before or behind a translation; the zero Prefix for any
+	Port       uint16       // with Address: the end user's port there; 0 for any
 	Remote     netip.Prefix // the far side; the zero Prefix for any
 	RemotePort uint16       // with Remote; 0 for any
 
@@ -117,6 +117,10 @@ func (s *Sessions) matches(a *asked, addr wide, here bool, i int) bool {
 	f := &s.book[s.far[i]]
 	farPort := uint16(f.service >> 8)
 	if here && (a.localPort == 0 || s.localPort[i] == a.localPort) && a.farSide(flags, f.wide, farPort) {
+		return true
+	}
+	if w, port, ok := s.insideOf(i); ok && !a.local.any && a.local.holds(w) && (a.localPort == 0 || port == a.localPort) &&
+		a.farSide(flags, f.wide, farPort) {
 		return true
 	}
 	return side != session.SideInitiator && side != session.SideResponder && flags&session.LocalOnly == 0 &&

@@ -19,6 +19,7 @@ func (c *Config) check(r *reader) {
 	c.checkUplinks(r)
 	c.checkTable(r)
 	c.checkRADIUS(r)
+	c.checkNAT(r)
 	c.checkCustodians(r)
 	c.checkMetrics(r)
 	c.checkRunDir(r)
@@ -124,26 +125,6 @@ func (c *Config) checkTable(r *reader) {
 	}
 	if c.Timeouts.HalfOpen > c.Timeouts.TCP {
 		r.add("timeouts.half_open", "is longer than timeouts.tcp", "a half-open session must not outlive an established one: make it shorter")
-	}
-}
-
-func (c *Config) checkRADIUS(r *reader) {
-	if len(c.RADIUS.Listen) > 0 && len(c.RADIUS.Clients) == 0 {
-		r.add("radius.listen", "is set, but no client may send to it",
-			"add a section [[radius.client]] with address and secret_file for each access server")
-	}
-	seen := map[netip.Prefix]bool{}
-	for i, cl := range c.RADIUS.Clients {
-		at := element("radius.client", i)
-		if !cl.Address.IsValid() {
-			r.add(at+".address", "is missing", `give the address of the access server, for example address = "192.0.2.1"`)
-		} else if seen[cl.Address] {
-			r.add(at+".address", cl.Address.String()+" is named twice", "leave one of them out")
-		}
-		seen[cl.Address] = true
-		if cl.SecretFile == "" {
-			r.add(at+".secret_file", "is missing", "write the shared secret into a file of mode 0600 and name the file")
-		}
 	}
 }
 

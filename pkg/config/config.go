@@ -45,6 +45,9 @@ type Config struct {
 	Table      Table
 	Timeouts   Timeouts
 	RADIUS     RADIUS
+	NAT        NAT
+	Identity   Identity
+	Places     []Place
 	Custodians Custodians
 	Store      Store
 	Agent      Agent
@@ -76,18 +79,6 @@ type Timeouts struct {
 	UDP, ICMP, TCP, Other time.Duration
 	HalfOpen              time.Duration // a SYN that nobody answered
 	Linger                time.Duration // how long a closed TCP session waits for stragglers
-}
-
-// RADIUS configures the accounting server.
-type RADIUS struct {
-	Listen  []netip.AddrPort // UDP; none: no server
-	Clients []RADIUSClient
-}
-
-// RADIUSClient is a network access server that may send accounting requests.
-type RADIUSClient struct {
-	Address    netip.Prefix
-	SecretFile string
 }
 
 // Custodians are those whose keys open what was recorded.
@@ -138,9 +129,11 @@ func Default() Config {
 			UDP: time.Minute, ICMP: time.Minute, TCP: 5 * time.Minute, Other: time.Minute,
 			HalfOpen: 30 * time.Second, Linger: 2 * time.Second,
 		},
+		NAT:        DefaultNAT(),
 		Custodians: Custodians{Minimum: 1},
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second},
 		Agent:      Agent{OnStop: Keep},
+		RADIUS:     RADIUS{RadSec: RadSec{Connections: 256, Idle: time.Hour}},
 	}
 }
 
@@ -235,16 +228,11 @@ func (c *Config) read(t *table) {
 }
 
 func (c *Config) readRest(t *table) {
-	ra := t.sub("radius")
-	ra.listen("listen", &c.RADIUS.Listen)
-	for _, cl := range ra.subs("client") {
-		var client RADIUSClient
-		cl.client("address", &client.Address)
-		cl.path("secret_file", &client.SecretFile)
-		cl.done()
-		c.RADIUS.Clients = append(c.RADIUS.Clients, client)
-	}
-	ra.done()
+	id := t.sub("identity")
+	c.Identity.read(id)
+	id.done()
+	c.readRADIUS(t)
+	c.NAT.read(t.sub("nat"))
 
 	cu := t.sub("custodians")
 	cu.strs("recipients", &c.Custodians.Recipients)

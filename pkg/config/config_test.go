@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -55,7 +56,8 @@ func TestParseFillsEveryFieldAndKeepsDefaults(t *testing.T) {
 	want.Timeouts.UDP = 45 * time.Second
 	want.RADIUS = RADIUS{
 		Listen:  []netip.AddrPort{netip.MustParseAddrPort("192.0.2.7:1813")},
-		Clients: []RADIUSClient{{netip.MustParsePrefix("192.0.2.1/32"), "/etc/edgelog/nas.secret"}},
+		Clients: []RADIUSClient{{Address: netip.MustParsePrefix("192.0.2.1/32"), SecretFile: "/etc/edgelog/nas.secret"}},
+		RadSec:  Default().RADIUS.RadSec,
 	}
 	want.Custodians.Recipients = []string{"age1qqq"}
 	want.Store.MinFree = 2 << 30
@@ -279,4 +281,19 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("an invalid configuration passed: %+v", c)
 		}
 	})
+}
+
+func TestTheOrderOfTrustNamesEachSourceOnce(t *testing.T) {
+	c, err := Parse([]byte(good+"[identity]\ntrust = [\"static\", \"dhcp\"]\n"), "/etc/edgelog.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(c.Identity.Trust); got != "[static dhcp radius leases nat]" {
+		t.Error(got)
+	}
+	for text, want := range map[string]string{`trust = ["static", "static"]`: "twice", `trust = ["hearsay"]`: "use radius, dhcp", `trust = ["unknown"]`: "not a source"} {
+		if _, err := Parse([]byte(good+"[identity]\n"+text+"\n"), "/etc/edgelog.toml"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 }

@@ -128,19 +128,83 @@ half_open = "30s"
 # How long a closed TCP session waits for late packets.
 linger = "2s"
 
+[identity]
+# Sources that contradict each other about whose an address was are all kept; the first of these is believed.
+# radius: accounting. dhcp: a DHCP server's own reports. leases: its lease files. nat: translators. static: tables.
+trust = ["radius", "dhcp", "leases", "nat", "static"]
+
 [radius]
 # Where the accounting server listens (UDP). Empty: no server.
 listen = {{list .RADIUSListen}}
+# A Chargeable-User-Identity names the subscriber even where there is a User-Name.
+prefer_cui = false
+# A User-Name that is a MAC address names a subscriber, where access is sold by equipment. Otherwise it names nobody.
+mac_is_subscriber = false
 {{if .RADIUSClient}}
 [[radius.client]]
 address = {{q .RADIUSClient}}
 secret_file = {{q .SecretFile}}
 {{else}}
-# One section for each access server that sends accounting.
+# One section for each access server, or proxy, that sends accounting.
 # [[radius.client]]
 # address = "192.0.2.1"
 # secret_file = {{q .SecretFile}}
-{{end}}
+{{end -}}
+# What a client may say; without these lines whoever knows its secret may speak for any access server, about any address.
+# nas = ["bng1", "192.0.2.1"]                      # NAS-Identifier, NAS address or prefix; others get no answer
+# prefixes = ["198.51.100.0/24", "2001:db8::/32"]  # that its sessions may hold; other addresses are left out
+# require_message_authenticator = true
+
+# RADIUS over TLS (RadSec, RFC 6614). The files are read again on reload.
+# [radius.radsec]
+# listen = ["192.0.2.7:2083"]
+# certificate = "radsec.crt"
+# key = "radsec.key"
+# ca = "radsec-clients.crt"   # client certificates must come from it
+# connections = 256
+# idle = "1h"
+# Without a section, any certificate of the CA will do. The lines on what a client may say belong here too.
+# [[radius.radsec.client]]
+# names = ["radius1.isp.example"]
+
+# Blocks of ports of a shared address: RFC 8045 is understood without a line here. For vendors, the numbers of their
+# attributes (Vendor-Specific): range is a text such as "203.0.113.7 1024-2047", with or without the address.
+# [[radius.port_block]]   # Nokia (Alcatel) 7750: Alc-Nat-Outside-Ip-Addr, Alc-Nat-Port-Range
+# vendor = 6527
+# address = 141
+# range = 121
+# [[radius.port_block]]   # Huawei; with update = 165, released = N where the box says that a block went
+# vendor = 2011
+# address = 161
+# start = 162
+# end = 163
+# [[radius.port_block]]   # H3C
+# vendor = 25506
+# address = 32
+# start = 33
+# end = 34
+# [[radius.port_block]]   # netElastic
+# vendor = 54268
+# address = 161
+# start = 162
+# end = 163
+# [[radius.port_block]]   # Travelping
+# vendor = 18681
+# address = 16
+# start = 28
+# end = 29
+# [[radius.port_block]]   # VasExperts: one to one, so that the address is one subscriber's alone
+# vendor = 43823
+# address = 21
+# whole = true
+
+# Where hot spots and ports are. All that is named must fit: the NAS (identifier or address), what Called-Station-Id
+# begins with, what NAS-Port-Id begins with.
+# [[place]]
+# called = "00-19-06-EA-B8-8C"
+# text = "Central station, hall 2, 56.1502 N 10.2045 E"
+
+` + natSample + `
 [custodians]
 # The public keys of those who can open what is recorded. Private keys never belong on this machine.
 recipients = [

@@ -24,7 +24,7 @@ const (
 // at this one, nobody is known to have had it; where it knows nothing of the
 // address at all, what was sealed is the best that is known.
 func (m *Matcher) join(h *Hit) {
-	a, port, ok := h.LocalEnd()
+	a, port, ok := h.UserEnd()
 	if !ok {
 		return
 	}
@@ -46,17 +46,17 @@ func (m *Matcher) asSealed(h *Hit) {
 // millisecond. Where the address changed hands within that millisecond, what
 // was sealed decides: it was joined with the whole time.
 func (m *Matcher) name(h *Hit, a session.Addr, port uint16) {
-	b, found := m.book.At(a, port, h.Start)
-	if late, ok := m.book.At(a, port, h.Start+1e6-1); ok && (!found || late.Subscriber == h.Stored) {
+	b, found := m.book.Holder(a, port, h.Start)
+	if late, ok := m.book.Holder(a, port, h.Start+1e6-1); ok && (!found || late.Subscriber == h.Stored) {
 		b, found = late, true
 	}
 	switch {
 	case found:
 		h.Subscriber, h.Certainty = b.Subscriber, b.Certainty
-		if b.To == session.Forever && !identity.Certain(m.book.AllAt(a, port, h.Start, h.End), h.Start, h.End) {
+		if b.To == session.Forever && !identity.Certain(identity.Holds(identity.Trace(m.book, a, port, port, h.Start, h.End)), h.Start, h.End) {
 			h.Doubts = append(h.Doubts, doubtInForce)
 		}
-	case len(m.book.AllAt(a, port, math.MinInt64, math.MaxInt64)) > 0:
+	case len(m.book.AllOn(a, port, port, math.MinInt64, math.MaxInt64)) > 0:
 		h.Subscriber = ""
 	default:
 		m.asSealed(h)
@@ -68,7 +68,7 @@ func (m *Matcher) name(h *Hit, a session.Addr, port uint16) {
 func (m *Matcher) doubt(h *Hit, a session.Addr, port uint16) {
 	end := max(h.Start, h.End) + 1e6 - 1
 	from, to := max(h.Start-m.slop, m.since), end+m.slop
-	all := m.book.AllAt(a, port, from, to)
+	all := identity.Holds(identity.Trace(m.book, a, port, port, from, to))
 	for _, who := range contradict(all, from, to) {
 		if who != h.Subscriber {
 			h.Doubts = append(h.Doubts, doubtSources+": "+who)
@@ -76,7 +76,7 @@ func (m *Matcher) doubt(h *Hit, a session.Addr, port uint16) {
 		}
 	}
 	for _, t := range changes(all, from, to) {
-		b, ok := m.book.At(a, port, t)
+		b, ok := m.book.Holder(a, port, t)
 		if !ok || b.Subscriber == h.Subscriber || b.Subscriber == "" {
 			continue
 		}
@@ -122,7 +122,7 @@ func contradict(all []session.Binding, from, to int64) []string {
 	for i := range all {
 		for j := range all[:i] {
 			a, b := &all[i], &all[j]
-			if a.Subscriber != b.Subscriber && a.Prefix == b.Prefix && a.LastPort-a.FirstPort == b.LastPort-b.FirstPort &&
+			if a.Subscriber != b.Subscriber && a.Subscriber != "" && b.Subscriber != "" && a.Prefix == b.Prefix && a.LastPort-a.FirstPort == b.LastPort-b.FirstPort &&
 				max(a.From, b.From, from) < min(a.To, b.To, to+1) {
 				who = append(who, a.Subscriber, b.Subscriber)
 			}

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
 // Book answers whose an address was; identity.Reader is one.
 type Book interface {
-	At(a session.Addr, port uint16, ns int64) (*session.Binding, bool)
-	AllAt(a session.Addr, port uint16, from, to int64) []session.Binding
+	identity.Bindings
+	Holder(a session.Addr, port uint16, ns int64) (session.Binding, bool)
 }
 
 // Hit is one session of an answer.
@@ -95,7 +96,7 @@ func (m *Matcher) inWindow(s *session.Session) bool {
 }
 
 // endpointMatches reports whether the session has the address that is asked
-// for. A session of which no side is known to be local matches on either.
+// for; the end user's may be that before or that behind a translation. A session of which no side is known to be local matches on either.
 func (m *Matcher) endpointMatches(s *session.Session) bool {
 	q := m.query
 	if q.Subscriber != "" {
@@ -112,6 +113,9 @@ func (m *Matcher) endpointMatches(s *session.Session) bool {
 		return false // the remote side was never recorded; its zero is no address
 	}
 	a, port, ok := side()
+	if ok && !q.Remote.IsValid() && s.Inside != (session.Addr{}) && is(s.Inside, s.InsidePort) {
+		return true
+	}
 	if ok {
 		return is(a, port)
 	}

@@ -32,7 +32,7 @@ func held(who, prefix string, from, to int64) session.Binding {
 // match asks about the hour before noon, with bindings known for a day.
 func match(q Query, bindings []session.Binding, sessions ...session.Session) []Hit {
 	q.Reference, q.From, q.To = "r", at(-time.Hour), at(0)
-	m := NewMatcher(&q, identity.NewReader(bindings), at(-24*time.Hour))
+	m := NewMatcher(&q, identity.NewReader(bindings, identity.ReaderOptions{}), at(-24*time.Hour))
 	for i := range sessions {
 		m.Add(&sessions[i])
 	}
@@ -64,7 +64,7 @@ func TestWindowTakesEveryOverlap(t *testing.T) {
 
 func TestWindowWithFractionsLosesNoSession(t *testing.T) {
 	q := Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour) + 999_999, To: at(0)}
-	m := NewMatcher(&q, identity.NewReader(nil), 0)
+	m := NewMatcher(&q, identity.NewReader(nil, identity.ReaderOptions{}), 0)
 	s := lived(-2*time.Hour, -time.Hour) // ended within that millisecond, its fraction cut off
 	m.Add(&s)
 	if len(m.Hits()) != 1 {
@@ -105,6 +105,29 @@ func TestEndpointsAreTakenFromTheRightSide(t *testing.T) {
 				t.Errorf("%d hits", len(got))
 			}
 		})
+	}
+}
+
+func TestBehindATranslationTheInsideAddressNames(t *testing.T) {
+	s := lived(-time.Minute, 0)
+	s.Inside, s.InsidePort = addr("100.64.0.5"), 4711
+	bindings := []session.Binding{held("anna", "100.64.0.5/32", at(-time.Hour), session.Forever), held("bo", "10.0.0.1/32", at(-time.Hour), session.Forever)}
+	port := uint16(4711)
+	for name, q := range map[string]Query{
+		"subscriber":      {Subscriber: "anna"},
+		"inside address":  {Address: netip.MustParseAddr("100.64.0.5")},
+		"inside and port": {Address: netip.MustParseAddr("100.64.0.5"), Port: &port},
+		"public address":  {Address: netip.MustParseAddr("10.0.0.1")},
+	} {
+		if got := match(q, bindings, s); len(got) != 1 || got[0].Subscriber != "anna" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := match(Query{Address: netip.MustParseAddr("10.0.0.1"), Port: &port}, bindings, s); len(got) != 0 {
+		t.Errorf("found by the public address with the inside port: %+v", got)
+	}
+	if got := match(Query{Subscriber: "bo"}, bindings, s); len(got) != 0 {
+		t.Errorf("named after the public address: %+v", got)
 	}
 }
 
@@ -249,7 +272,7 @@ func TestANameThatTheBookWasNotAskedForSaysSo(t *testing.T) {
 func TestAClockThatMayBeWrongMakesMoreDoubtful(t *testing.T) {
 	s := lived(-10*time.Minute, -time.Minute)
 	change := s.Start - int64(1500*time.Millisecond)
-	book := identity.NewReader([]session.Binding{held("anna", "10.0.0.1/32", at(-time.Hour), change), held("bob", "10.0.0.1/32", change, at(0))})
+	book := identity.NewReader([]session.Binding{held("anna", "10.0.0.1/32", at(-time.Hour), change), held("bob", "10.0.0.1/32", change, at(0))}, identity.ReaderOptions{})
 	q := &Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour), To: at(0)}
 	for _, c := range []struct {
 		clock block.Clock

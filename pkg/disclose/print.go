@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -43,12 +44,19 @@ func unknownFormat(format string) error {
 
 func printTable(w io.Writer, a *Answer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "START\tEND\tPROTO\tINITIATOR\tRESPONDER\tSUBSCRIBER\tENDED\tREMARKS")
+	nat := slices.ContainsFunc(a.Hits, func(h Hit) bool { return h.InsideEnd() != "" })
+	inside := func(s string) string { // a column only where there is a translation
+		if nat {
+			return "\t" + s
+		}
+		return ""
+	}
+	fmt.Fprintf(tw, "START\tEND\tPROTO\tINITIATOR\tRESPONDER%s\tSUBSCRIBER\tENDED\tREMARKS\n", inside("INSIDE"))
 	for i := range a.Hits {
 		h := &a.Hits[i]
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s%s\t%s\t%s\t%s\n",
 			session.FormatTime(h.Start), session.FormatTime(h.End), session.ProtoName(h.Proto),
-			h.Endpoint(session.SideInitiator), h.Endpoint(session.SideResponder),
+			h.Endpoint(session.SideInitiator), h.Endpoint(session.SideResponder), inside(orDash(h.InsideEnd())),
 			printable(orDash(h.Subscriber)), h.EndReason, orDash(strings.Join(h.remarks(), ", ")))
 	}
 	if err := tw.Flush(); err != nil {
@@ -105,6 +113,7 @@ func (h *Hit) appendJSON(b []byte) []byte {
 var csvHeader = []string{
 	"start", "end", "proto", "initiator", "initiator_port", "responder", "responder_port", "local",
 	"end_reason", "flags", "subscriber", "subscriber_stored", "subscriber_from", "subscriber_to", "remarks",
+	"inside", "inside_port",
 }
 
 func printCSV(w io.Writer, a *Answer) error {
@@ -118,7 +127,10 @@ func printCSV(w io.Writer, a *Answer) error {
 			session.FormatTime(h.Start), session.FormatTime(h.End), strconv.Itoa(int(h.Proto)),
 			"", "", "", "", "", h.EndReason.String(), strings.Join(h.Flags.Words(), " "),
 			cell(h.Subscriber), cell(h.Stored), inferred(h.Certainty & session.FromInferred), inferred(h.Certainty & session.ToInferred),
-			cell(strings.Join(h.doubts(), "; ")),
+			cell(strings.Join(h.doubts(), "; ")), "", "",
+		}
+		if h.Inside != (session.Addr{}) {
+			row[15], row[16] = h.Inside.String(), strconv.Itoa(int(h.InsidePort))
 		}
 		localOnly := h.Flags&session.LocalOnly != 0
 		if !localOnly || h.Local == session.SideInitiator {

@@ -113,6 +113,27 @@ func TestCSVIsHarmlessInASpreadsheet(t *testing.T) {
 	}
 }
 
+func TestTheInsideEndStandsInEveryFormat(t *testing.T) {
+	a := sampleAnswer()
+	a.Hits[0].Inside, a.Hits[0].InsidePort = addr("100.64.0.5"), 4711
+	a.Hits[2].Inside = addr("100.64.0.6")
+	for format, want := range map[string][]string{
+		"table": {"RESPONDER      INSIDE           SUBSCRIBER", "192.0.2.9:443  100.64.0.5:4711  anna", "-              -                -", "192.0.2.9      100.64.0.6 "},
+		"json":  {`"local":"initiator","inside":"100.64.0.5","inside_port":4711`, `"inside":"100.64.0.6"`},
+		"csv":   {",inside,inside_port\n", ",100.64.0.5,4711\n", ",,\n", ",100.64.0.6,0\n"},
+	} {
+		var b bytes.Buffer
+		if err := Print(&b, a, format); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(b.String(), w) {
+				t.Errorf("%s lacks %q:\n%s", format, w, b.String())
+			}
+		}
+	}
+}
+
 func TestNothingUnprintableReachesATerminal(t *testing.T) {
 	a := sampleAnswer()
 	a.Hits[0].Subscriber = "anna\x1b[2J\t\nbo"
@@ -156,7 +177,7 @@ func TestDoubtsStandInEveryFormat(t *testing.T) {
 	if err != nil || len(rows) != 2 || len(rows[1]) != len(csvHeader) {
 		t.Fatalf("%v, %q", err, rows)
 	}
-	if d := cmp.Diff([]string{"", "inferred", "address passed to bo\x1b at noon; log-off not seen"}, rows[1][12:]); d != "" {
+	if d := cmp.Diff([]string{"", "inferred", "address passed to bo\x1b at noon; log-off not seen", "", ""}, rows[1][12:]); d != "" {
 		t.Error(d)
 	}
 }

@@ -31,7 +31,7 @@ type Query struct {
 
 	// Exactly one of these is set; the last two with WantAccess only.
 	Subscriber string     `json:"subscriber,omitempty"`
-	Address    netip.Addr `json:"address,omitzero"` // an end user's address
+	Address    netip.Addr `json:"address,omitzero"` // an end user's address, before or behind a translation
 	Remote     netip.Addr `json:"remote,omitzero"`  // an address outside the border
 	Line       string     `json:"line,omitempty"`
 	Equipment  string     `json:"equipment,omitempty"` // a MAC address, lower case with colons

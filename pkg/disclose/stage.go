@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
@@ -82,12 +84,27 @@ func (r *reader) bindingsOf(ctx context.Context, p block.Pick) error {
 	return nil
 }
 
-// behind returns the addresses whose holder holds b.
-func behind(b *session.Binding, _ *Query) []netip.Addr {
+// behind returns the addresses whose holder holds b. Of a rule without a port
+// that are many: not more than can be followed.
+func behind(b *session.Binding, q *Query) []netip.Addr {
 	if b.Via.IsValid() {
 		return []netip.Addr{b.Via}
 	}
-	return nil
+	rule, err := identity.ParseRule(b.Rule)
+	if b.Rule == "" || err != nil || !q.Address.IsValid() {
+		return nil
+	}
+	first, last := 0, math.MaxUint16
+	if q.Port != nil {
+		first, last = int(*q.Port), int(*q.Port)
+	}
+	var out []netip.Addr
+	for port := first; port <= last && len(out) < most; port++ {
+		if a, ok := rule.Inside(q.Address, uint16(port)); ok && (len(out) == 0 || out[len(out)-1] != a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // proof is a session that was read for an answer about an address, with the

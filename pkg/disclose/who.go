@@ -116,7 +116,7 @@ type who struct {
 }
 
 func newWho(q *Query, bindings []session.Binding, proofs []proof, c block.Clock) *who {
-	w := &who{q: q, book: identity.NewReader(bindings), proofs: proofs, clock: c}
+	w := &who{q: q, book: identity.NewReader(bindings, identity.ReaderOptions{}), proofs: proofs, clock: c}
 	for i := range proofs {
 		w.clock.Synchronised = w.clock.Synchronised && proofs[i].clock.Synchronised
 		w.clock.MaxErrorMicros = max(w.clock.MaxErrorMicros, proofs[i].clock.MaxErrorMicros)
@@ -175,6 +175,9 @@ func (w *who) candidates() {
 		for i := range c.Links {
 			x.From, x.To = max(x.From, c.Links[i].From), min(x.To, c.Links[i].To)
 		}
+		if end := &c.Links[len(c.Links)-1]; end.Via.IsValid() || end.Rule != "" { // for the time that nobody holds what it names
+			x.From, x.To = max(x.From, c.From), min(x.To, c.To)
+		}
 		x.overlap = x.From <= w.end() && x.To > w.begin()
 		w.add(x)
 	}
@@ -229,7 +232,7 @@ func (w *who) translated(s *session.Session) []identity.Chain {
 	}
 	inner := identity.Trace(w.book, s.Inside, s.InsidePort, s.InsidePort, max(s.Start, w.begin()-w.slop), min(s.End, w.end()+w.slop))
 	if len(inner) == 0 {
-		return []identity.Chain{{Links: []session.Binding{link}}}
+		return []identity.Chain{{Links: []session.Binding{link}, From: link.From, To: link.To}}
 	}
 	for i := range inner {
 		inner[i].Links = append([]session.Binding{link}, inner[i].Links...)

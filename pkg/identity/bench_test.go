@@ -61,6 +61,29 @@ func BenchmarkAt(b *testing.B) {
 		}
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/million, "B/binding")
 	})
+	b.Run("name", func(b *testing.B) {
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			if _, ok := book.Name(addrs[i&(len(addrs)-1)], 443, sec(1000)); !ok {
+				b.Fatal("not found")
+			}
+			i++
+		}
+	})
+	b.Run("names", func(b *testing.B) { // by look-up, in batches as sessions come
+		b.ReportAllocs()
+		list := make([]Question, 4096)
+		for n := 0; n < b.N; n += len(list) {
+			for i := range list {
+				list[i] = Question{Addr: addrs[(n+i)&(len(addrs)-1)], Port: 443, At: sec(1000)}
+			}
+			book.Names(list)
+			if list[0].Subscriber == "" {
+				b.Fatal("not found")
+			}
+		}
+	})
 	b.Run("prefix tree", func(b *testing.B) {
 		t, i, ns := new(bart.Table[*session.Binding]), 0, sec(1000)
 		for p, list := range book.idx.all() {

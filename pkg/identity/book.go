@@ -39,6 +39,10 @@ type Options struct {
 	// MaxLogAge is the age at which Flush does so. 0: 1 hour.
 	MaxLogAge time.Duration
 
+	// Trust is the order in which sources that contradict each other are
+	// believed; those not named come last. nil: DefaultTrust.
+	Trust []session.Source
+
 	// Batch is how many bindings Flush gives to the Sink at once. 0: 16384.
 	Batch int
 }
@@ -105,6 +109,8 @@ type Book struct {
 	sources  map[sourceKey]*source
 	bare     map[*sess]struct{} // sessions without any lease so far
 	absent   map[*sess]struct{} // sessions in memory that the snapshot leaves out
+	expiry   expiry             // sessions whose leases end by themselves
+	now      int64              // leases that ended by themselves until then have ended, UTC ns
 	ended    map[uint64]int64   // sessions forgotten at a start: hash of the key → end
 	pending  map[bindingKey]versioned
 	places   map[string]string // interned texts that many bindings share
@@ -152,7 +158,7 @@ func newBook(dir string, opts Options, files fileMaker) *Book {
 	}
 	b.group.init()
 	b.lastPrune = b.opts.Clock()
-	b.idx = newIndex()
+	b.idx = newIndex(b.opts.Trust)
 	return b
 }
 
@@ -173,21 +179,6 @@ func open(dir string, opts Options, files fileMaker) (*Book, error) {
 		return nil, errors.Join(fmt.Errorf("open book of bindings %q: %w", dir, err), b.abandon())
 	}
 	return b, nil
-}
-
-// At returns the binding of address a and port at the time ns (UTC,
-// nanoseconds since 1970): of those that hold the one with the longest prefix,
-// then the fewest ports, then a reported start before an inferred one, then the
-// latest start. For protocols without ports, port is 0. What it returns must
-// not be changed. It takes no lock and allocates nothing.
-func (b *Book) At(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
-	return b.idx.at(a, port, ns)
-}
-
-// AllAt returns every binding of address a and port that holds at some moment
-// of from..to, both included, the longest prefix first. See Certain.
-func (b *Book) AllAt(a session.Addr, port uint16, from, to int64) []session.Binding {
-	return b.idx.allAt(a, port, from, to)
 }
 
 // InForce returns the bindings that have no end, in no particular order.
@@ -241,6 +232,7 @@ func (b *Book) acceptable() error {
 func (b *Book) take(events []Event) {
 	changed := make([]*sess, 0, len(events))
 	now := b.opts.Clock().UnixNano()
+	b.now = max(b.now, now)
 	for i := range events {
 		e := &events[i]
 		b.count.events[e.Kind]++
@@ -268,8 +260,11 @@ func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
 	s := b.session(key, e.Source, e.NAS)
 	f := fact{kind: e.Kind, at: e.At, held: -1, what: &content{
 		subscriber: e.Subscriber, line: e.Line, equipment: e.Equipment, place: b.intern(e.Place), group: e.Group,
-		leases: normalLeases(e.Leases),
+		identity: e.Identity, leases: normalLeases(e.Leases),
 	}}
+	if e.Kind != Stop {
+		f.until = e.Until
+	}
 	if e.HasHeld {
 		f.held = int64(e.Held)
 	}
@@ -396,6 +391,8 @@ func (b *Book) reindex(changed []*sess) {
 	var touches []touched
 	var prefixes []netip.Prefix
 	for _, s := range changed {
+		s.now = b.now
+		b.watch(s)
 		prefixes = prefixesOf(prefixes[:0], s)
 		if len(prefixes) > 0 {
 			delete(b.bare, s)

@@ -127,7 +127,7 @@ func TestEventsInAnyOrderAnyNumberOfTimes(t *testing.T) {
 				want(t, "in some order", got, c.want...)
 				apply(t, b, c.events...)
 				want(t, "with each event twice", b.everything(), c.want...)
-				want(t, "read back", NewReader(got).everything(), c.want...)
+				want(t, "read back", NewReader(got, ReaderOptions{}).everything(), c.want...)
 				if t.Failed() {
 					t.Fatalf("order %v", order)
 				}
@@ -184,7 +184,7 @@ func TestAtChooses(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 			rgot := ""
-			if x, ok := NewReader(b.everything()).At(addr(c.addr), c.port, sec(c.at)); ok {
+			if x, ok := NewReader(b.everything(), ReaderOptions{}).At(addr(c.addr), c.port, sec(c.at)); ok {
 				rgot = x.Subscriber
 			}
 			if rgot != c.want {
@@ -217,8 +217,8 @@ func TestAllAtShowsEveryCandidateAndCertainJudgesThem(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, all := range [][]session.Binding{
-				b.AllAt(addr(ip), 0, sec(c.from), sec(c.to)),
-				NewReader(b.everything()).AllAt(addr(ip), 0, sec(c.from), sec(c.to)),
+				b.AllOn(addr(ip), 0, 0, sec(c.from), sec(c.to)),
+				NewReader(b.everything(), ReaderOptions{}).AllOn(addr(ip), 0, 0, sec(c.from), sec(c.to)),
 			} {
 				if len(all) != c.n || Certain(all, sec(c.from), sec(c.to)) != c.certain {
 					t.Errorf("%d candidates, certain %v:\n%s", len(all), Certain(all, sec(c.from), sec(c.to)), show(all))
@@ -304,7 +304,7 @@ func TestEndedBindingsLeaveMemoryAndLateEventsDoNotReviveThem(t *testing.T) {
 	apply(t, b, start)
 	want(t, "after a late repetition", b.InForce(), "bo 2001:db8::/56 3999.6..-")
 	flush(4001)
-	want(t, "the sealed record", NewReader(sink.got()).AllAt(addr(ip), 0, sec(12), sec(19)), "anna 192.0.2.1/32 10..20")
+	want(t, "the sealed record", NewReader(sink.got(), ReaderOptions{}).AllOn(addr(ip), 0, 0, sec(12), sec(19)), "anna 192.0.2.1/32 10..20")
 	if s := b.Stats(); s.Late != 1 {
 		t.Errorf("stats: %+v", s)
 	}

@@ -39,6 +39,14 @@ type life struct {
 	ceil  int64  // it was over by then; Forever when nothing says so
 }
 
+// ceilOr0 is the time by which l was over, 0 when nothing says so.
+func (l *life) ceilOr0() int64 {
+	if l.ceil == session.Forever {
+		return 0
+	}
+	return l.ceil
+}
+
 // claims appends to dst what the facts of s amount to. It is a pure function
 // of the facts and of the restarts of the source.
 func (s *sess) claims(dst []claim) []claim {
@@ -98,7 +106,7 @@ func (s *sess) lifeLen(facts []fact) int {
 func (s *sess) newLife(facts []fact, i, stop int, start bool, name string) bool {
 	f, p := &facts[i], &facts[i-1]
 	switch {
-	case s.src.resetBetween(p, f), beganAfter(p, f):
+	case s.src.resetBetween(p, f), beganAfter(p, f), f.kind != Stop && ranOut(lastsUntil(facts[:i]), f.at):
 		return true
 	case name != "" && f.what.subscriber != "" && f.what.subscriber != name:
 		return true
@@ -213,14 +221,19 @@ func (s *sess) newClaim(l *life, i, prev int, lease Lease) claim {
 // end settles the end of a claim that the last fact of its kind still names.
 func (s *sess) end(c *claim, l *life) {
 	stop := slices.IndexFunc(l.facts, func(f fact) bool { return f.kind == Stop })
-	last := &l.facts[len(l.facts)-1]
+	last, until := &l.facts[len(l.facts)-1], lastsUntil(l.facts)
 	switch {
 	case stop >= 0:
 		e := &l.facts[stop]
 		c.to = max(e.at, c.seen)
+		if until != 0 && until < c.to {
+			c.to = max(until, c.seen) // the source noticed later that the lease had run out
+		}
 		// A Stop that does not name the lease leaves open whether it was
 		// given up before.
 		c.toInf = e.flags&factDoubtful != 0 || !slices.Contains(e.what.leases, c.lease)
+	case until != 0 && until <= max(s.now, l.ceilOr0()):
+		c.to, c.toInf = max(min(until, l.ceil), c.seen), true
 	case l.ceil != session.Forever:
 		c.to, c.toInf = max(l.ceil, c.seen), true
 	case last.flags&factLate != 0:
@@ -258,14 +271,15 @@ func (c *content) names(kind LeaseKind) bool {
 // fill returns c with the texts that it lacks taken from o.
 func (c *content) fill(o *content) *content {
 	if c == o || (c.subscriber != "" || o.subscriber == "") && (c.line != "" || o.line == "") &&
-		(c.equipment != "" || o.equipment == "") && (c.place != "" || o.place == "") && (c.group != "" || o.group == "") {
+		(c.equipment != "" || o.equipment == "") && (c.place != "" || o.place == "") && (c.group != "" || o.group == "") &&
+		(c.identity != "" || o.identity == "") {
 		return c
 	}
 	n := *c
 	for _, p := range [...]struct {
 		to   *string
 		from string
-	}{{&n.subscriber, o.subscriber}, {&n.line, o.line}, {&n.equipment, o.equipment}, {&n.place, o.place}, {&n.group, o.group}} {
+	}{{&n.subscriber, o.subscriber}, {&n.line, o.line}, {&n.equipment, o.equipment}, {&n.place, o.place}, {&n.group, o.group}, {&n.identity, o.identity}} {
 		if *p.to == "" {
 			*p.to = p.from
 		}

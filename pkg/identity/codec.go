@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -17,15 +18,18 @@ import (
 //	binding  4 | a binding that the sink does not have yet
 //	ended    5 | hash u64 | until varint: a session that is over and left out
 //	end      6 | n uvarint: the snapshot is complete and had n records before this
+//	binding  7 | as 4, then identity text | via text | rule text
+//	touch    8 | origin u8 | source text | key text: what a session holds has ended by itself
 //
-//	fact     kind u8 | flags u8 | at varint | held varint, -1 none | same u8 | content, unless same
-//	content  5 texts | n uvarint | n leases
+//	fact     kind u8 | flags u8 | at varint | held varint, -1 none | until varint, if flag 128 is set | same u8 | content, unless same is 1
+//	content  5 texts | n uvarint | n leases; if same is 2: | identity text | n times: via text | rule text
 //	lease    kind u8 | prefix | first u16 | last u16
 //	text     length uvarint | bytes
 //	prefix   address bytes u8 (4 or 16) | address | bits u8
 //
 // Numbers are little endian. "same" is 1 when the content is that of the fact
-// before it.
+// before it. Via is an address as text, "" for none. What has neither identity,
+// via, rule nor until is written as it was before there were any.
 const (
 	recSession byte = 1
 	recReset   byte = 2
@@ -33,6 +37,16 @@ const (
 	recBinding byte = 4
 	recEnded   byte = 5
 	recEnd     byte = 6
+	recVia     byte = 7
+	recTouch   byte = 8
+)
+
+// factUntil is set in the stored flags of a fact that has an until.
+const factUntil factFlags = 1 << 7
+
+const (
+	contentSame byte = 1
+	contentMore byte = 2
 )
 
 // errRecord is the cause when bytes that a key of ours sealed do not decode.
@@ -58,18 +72,53 @@ func appendSession(b []byte, s *sess, facts []fact) []byte {
 	var before *content
 	for i := range facts {
 		f := &facts[i]
-		b = append(b, byte(f.kind), byte(f.flags))
+		flags := f.flags
+		if f.until != 0 {
+			flags |= factUntil
+		}
+		b = append(b, byte(f.kind), byte(flags))
 		b = binary.AppendVarint(b, f.at)
 		b = binary.AppendVarint(b, f.held)
-		if f.what == before {
-			b = append(b, 1)
-			continue
+		if f.until != 0 {
+			b = binary.AppendVarint(b, f.until)
 		}
-		b = append(b, 0)
-		b = appendContent(b, f.what)
+		switch {
+		case f.what == before:
+			b = append(b, contentSame)
+			continue
+		case f.what.hasMore():
+			b = appendMore(appendContent(append(b, contentMore), f.what), f.what)
+		default:
+			b = appendContent(append(b, 0), f.what)
+		}
 		before = f.what
 	}
 	return b
+}
+
+// hasMore reports whether c has what the first form of content cannot hold.
+func (c *content) hasMore() bool {
+	return c.identity != "" || slices.ContainsFunc(c.leases, func(l Lease) bool { return l.Via.IsValid() || l.Rule != "" })
+}
+
+func appendMore(b []byte, c *content) []byte {
+	b = appendText(b, c.identity)
+	for _, l := range c.leases {
+		b = appendText(appendVia(b, l.Via), l.Rule)
+	}
+	return b
+}
+
+func appendVia(b []byte, via netip.Addr) []byte {
+	if !via.IsValid() {
+		return appendText(b, "")
+	}
+	return appendText(b, via.String())
+}
+
+func appendTouch(b []byte, s *sess) []byte {
+	b = append(b, recTouch, byte(s.origin))
+	return appendText(appendText(b, s.src.name), s.key)
 }
 
 func appendContent(b []byte, c *content) []byte {
@@ -93,7 +142,11 @@ func appendReset(b []byte, origin session.Source, name string, at int64) []byte 
 }
 
 func appendBinding(b []byte, x *session.Binding) []byte {
-	b = append(b, recBinding, byte(x.Source), byte(x.Certainty))
+	kind := recBinding
+	if x.Identity != "" || x.Rule != "" || x.Via.IsValid() {
+		kind = recVia
+	}
+	b = append(b, kind, byte(x.Source), byte(x.Certainty))
 	b = appendPrefix(b, x.Prefix)
 	b = binary.LittleEndian.AppendUint16(b, x.FirstPort)
 	b = binary.LittleEndian.AppendUint16(b, x.LastPort)
@@ -101,6 +154,9 @@ func appendBinding(b []byte, x *session.Binding) []byte {
 	b = binary.AppendVarint(b, x.To)
 	for _, s := range [...]string{x.Subscriber, x.Line, x.Equipment, x.Place, x.SourceName, x.SourceKey} {
 		b = appendText(b, s)
+	}
+	if kind == recVia {
+		b = appendText(appendVia(appendText(b, x.Identity), x.Via), x.Rule)
 	}
 	return b
 }
@@ -217,8 +273,22 @@ func (d *decoder) facts() []fact {
 	var before *content
 	for range n {
 		f := fact{kind: Kind(d.u8()), flags: factFlags(d.u8()), at: d.varint(), held: d.varint()}
-		if d.u8() == 0 {
+		if f.flags&factUntil != 0 {
+			f.flags &^= factUntil
+			if f.until = d.varint(); f.until <= 0 || f.until > maxTime {
+				d.fail("the end of a lease is broken")
+			}
+		}
+		switch same := d.u8(); same {
+		case 0:
 			before = d.content()
+		case contentMore:
+			if before = d.content(); before != nil {
+				d.more(before)
+			}
+		case contentSame:
+		default:
+			d.fail("a content is of an unknown form")
 		}
 		f.what = before
 		switch {
@@ -250,11 +320,34 @@ func (d *decoder) content() *content {
 	return c
 }
 
-func (d *decoder) binding() session.Binding {
+// more reads what appendMore wrote.
+func (d *decoder) more(c *content) {
+	c.identity = d.text()
+	for i := range c.leases {
+		c.leases[i].Via, c.leases[i].Rule = d.via(), d.text()
+	}
+}
+
+func (d *decoder) via() netip.Addr {
+	s := d.text()
+	if s == "" {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" || a.Is4In6() {
+		d.fail("an address is broken")
+	}
+	return a
+}
+
+func (d *decoder) binding(kind byte) session.Binding {
 	b := session.Binding{Source: session.Source(d.u8()), Certainty: session.Certainty(d.u8()), Prefix: d.prefix(),
 		FirstPort: d.u16(), LastPort: d.u16(), From: d.varint(), To: d.varint()}
 	for _, s := range [...]*string{&b.Subscriber, &b.Line, &b.Equipment, &b.Place, &b.SourceName, &b.SourceKey} {
 		*s = d.text()
+	}
+	if kind == recVia {
+		b.Identity, b.Via, b.Rule = d.text(), d.via(), d.text()
 	}
 	return b
 }

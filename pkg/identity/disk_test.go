@@ -108,7 +108,7 @@ func failAt(t *testing.T, n, lasts int) bool {
 
 	// The program died here: what was confirmed is known, or is with the sink.
 	c := openTest(t, copyDir(t, dir), opts)
-	checkConfirmed(t, confirmed, NewReader(append(c.everything(), sink.got()...)))
+	checkConfirmed(t, confirmed, NewReader(append(c.everything(), sink.got()...), ReaderOptions{}))
 	c.Close()
 
 	// It did not die, and the disk is mended.
@@ -127,7 +127,7 @@ func failAt(t *testing.T, n, lasts int) bool {
 	want(t, "in memory", b.everything(), wanted...)
 	b.Close()
 	c = openTest(t, dir, opts)
-	want(t, "after the restart", NewReader(append(c.everything(), sink.got()...)).everything(), wanted...)
+	want(t, "after the restart", NewReader(append(c.everything(), sink.got()...), ReaderOptions{}).everything(), wanted...)
 	c.Close()
 	if t.Failed() {
 		t.Errorf("operation %d failed %d times (0: until mended)", n, lasts)

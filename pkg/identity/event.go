@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -164,6 +165,7 @@ func normalLeases(in []Lease) []Lease {
 	out := make([]Lease, len(in))
 	for i, l := range in {
 		l.Prefix = normalPrefix(l.Prefix)
+		l.Via = l.Via.WithZone("").Unmap()
 		if l.FirstPort == 0 && l.LastPort == 0 {
 			l.LastPort = math.MaxUint16
 		}
@@ -192,5 +194,8 @@ func compareLease(a, b Lease) int {
 	if a.FirstPort != b.FirstPort {
 		return int(a.FirstPort) - int(b.FirstPort)
 	}
-	return int(a.LastPort) - int(b.LastPort)
+	if a.LastPort != b.LastPort {
+		return int(a.LastPort) - int(b.LastPort)
+	}
+	return cmp.Or(a.Via.Compare(b.Via), cmp.Compare(a.Rule, b.Rule))
 }

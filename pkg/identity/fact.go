@@ -11,6 +11,7 @@ import (
 type fact struct {
 	at    int64 // UTC, ns
 	held  int64 // ns; -1 when not reported
+	until int64 // Event.Until, or that of renewals which this fact stands for; 0: none
 	what  *content
 	kind  Kind
 	flags factFlags
@@ -28,13 +29,13 @@ const (
 // content is what an event says beside its time. Facts share one content when
 // they say the same; it is never changed.
 type content struct {
-	subscriber, line, equipment, place, group string
-	leases                                    []Lease // normalLeases
+	subscriber, line, equipment, place, group, identity string
+	leases                                              []Lease // normalLeases
 }
 
 func (c *content) equal(o *content) bool {
 	return c == o || c.subscriber == o.subscriber && c.line == o.line && c.equipment == o.equipment &&
-		c.place == o.place && c.group == o.group && slices.Equal(c.leases, o.leases)
+		c.place == o.place && c.group == o.group && c.identity == o.identity && slices.Equal(c.leases, o.leases)
 }
 
 // sess is all that is known of one session of a source.
@@ -46,6 +47,8 @@ type sess struct {
 	prev   *sess  // the list of src
 	next   *sess
 	until  int64 // end of the session as it was before a restart forgot it; 0 when it was not
+	now    int64 // leases that ended by themselves until then have ended
+	timed  bool  // it waits in Book.expiry
 	origin session.Source
 }
 
@@ -74,7 +77,7 @@ func compareFact(a, b fact) int {
 	if c := cmp.Compare(factRank[a.kind], factRank[b.kind]); c != 0 {
 		return c
 	}
-	if c := cmp.Compare(a.held, b.held); c != 0 {
+	if c := cmp.Or(cmp.Compare(a.held, b.held), cmp.Compare(a.until, b.until)); c != 0 {
 		return c
 	}
 	if c := cmp.Compare(a.flags, b.flags); c != 0 {
@@ -90,7 +93,8 @@ func compareContent(a, b *content) int {
 		return 0
 	}
 	if c := cmp.Or(cmp.Compare(a.subscriber, b.subscriber), cmp.Compare(a.line, b.line),
-		cmp.Compare(a.equipment, b.equipment), cmp.Compare(a.place, b.place), cmp.Compare(a.group, b.group)); c != 0 {
+		cmp.Compare(a.equipment, b.equipment), cmp.Compare(a.place, b.place), cmp.Compare(a.group, b.group),
+		cmp.Compare(a.identity, b.identity)); c != 0 {
 		return c
 	}
 	return slices.CompareFunc(a.leases, b.leases, compareLease)
@@ -118,7 +122,7 @@ func (s *sess) add(f fact) outcome {
 			break
 		}
 	}
-	if i > 0 && i < len(s.facts) && s.says(&s.facts[i-1], &f, &s.facts[i]) {
+	if i > 0 && i < len(s.facts) && s.says(&s.facts[i-1], &f, &s.facts[i]) && s.facts[i-1].until >= f.until {
 		return factKnown
 	}
 	if s.isQuiet(i, f) {
@@ -144,7 +148,7 @@ func (s *sess) hasSame(f fact) bool {
 	i, _ := slices.BinarySearchFunc(s.facts, f.at, func(g fact, at int64) int { return cmp.Compare(g.at, at) })
 	for ; i < len(s.facts) && s.facts[i].at == f.at; i++ {
 		g := &s.facts[i]
-		if g.kind == f.kind && g.held == f.held && g.flags&^factLate == f.flags&^factLate && g.what.equal(f.what) {
+		if g.kind == f.kind && g.held == f.held && g.until >= f.until && g.flags&^factLate == f.flags&^factLate && g.what.equal(f.what) {
 			if f.flags&factLate == 0 && g.flags&factLate != 0 {
 				return false // what was thought late is not: let it in
 			}
@@ -157,7 +161,7 @@ func (s *sess) hasSame(f fact) bool {
 // isQuiet reports whether f, to stand at i, is an interim update that says
 // what the newest fact said already.
 func (s *sess) isQuiet(i int, f fact) bool {
-	if f.kind != Interim || i == 0 || i != len(s.facts) {
+	if f.kind != Interim || f.until != 0 || i == 0 || i != len(s.facts) {
 		return false
 	}
 	last := &s.facts[i-1]
@@ -170,14 +174,17 @@ func (s *sess) isQuiet(i int, f fact) bool {
 func (s *sess) compress(i int) {
 	for j := min(i+1, len(s.facts)-2); j >= max(i-1, 1); j-- {
 		if s.says(&s.facts[j-1], &s.facts[j], &s.facts[j+1]) {
+			s.facts[j-1].until = max(s.facts[j-1].until, s.facts[j].until)
 			s.facts = slices.Delete(s.facts, j, j+1)
 		}
 	}
 }
 
-// says reports whether a and c together already say what b, between them, says.
+// says reports whether a and c together already say what b, between them, says,
+// but for how long the lease lasts, which a may take over from b.
 func (s *sess) says(a, b, c *fact) bool {
 	return b.kind == Interim && c.kind == Interim && (a.kind == Interim || a.kind == Start) &&
+		a.until != 0 == (b.until != 0) && !ranOut(a.until, b.at) && !ranOut(max(a.until, b.until), c.at) &&
 		a.what == b.what && b.what == c.what && a.flags == b.flags && b.flags == c.flags &&
 		!beganAfter(a, b) && !s.src.resetBetween(a, b)
 }

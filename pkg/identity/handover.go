@@ -88,8 +88,9 @@ func (b *Book) Flush(ctx context.Context) error {
 	if closed {
 		return ErrClosed
 	}
-	err := b.handOver(ctx)
 	now := b.opts.Clock()
+	b.expire(now.UnixNano())
+	err := b.handOver(ctx)
 	if now.Sub(b.lastPrune) >= max(b.opts.Retain/24, time.Minute) {
 		b.lastPrune = now
 		b.prune(now.Add(-b.opts.Retain).UnixNano())

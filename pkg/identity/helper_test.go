@@ -185,3 +185,9 @@ func permutations(n int, f func([]int)) {
 	}
 	rec(0)
 }
+
+func openClock(at float64) func() time.Time {
+	c := &testClock{}
+	c.set(at)
+	return c.Now
+}

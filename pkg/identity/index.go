@@ -8,9 +8,9 @@ import (
 )
 
 // at returns the best binding for a and port at ns: of those that hold, the
-// one with the longest prefix, then the fewest ports; then a reported start
-// goes before an inferred one, the later before the earlier, and the order of
-// SourceKey decides the rest.
+// one with the longest prefix, then the fewest ports, then of the source that
+// is trusted most; then a reported start goes before an inferred one, the later
+// before the earlier, and the order of SourceKey decides the rest.
 func (x *index) at(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
 	hi, lo, lengths := x.where(a)
 	buckets, addr := *x.buckets.Load(), a.Netip() // after the lengths, which are published last
@@ -24,7 +24,7 @@ func (x *index) at(a session.Addr, port uint16, ns int64) (*session.Binding, boo
 			return b, true
 		}
 		if len(e.list) > 1 {
-			if b := best(e.list, port, ns); b != nil {
+			if b := x.best(e.list, port, ns); b != nil {
 				return b, true
 			}
 		}
@@ -32,14 +32,14 @@ func (x *index) at(a session.Addr, port uint16, ns int64) (*session.Binding, boo
 	return nil, false
 }
 
-func best(list []session.Binding, port uint16, ns int64) *session.Binding {
+func (x *index) best(list []session.Binding, port uint16, ns int64) *session.Binding {
 	var b *session.Binding
 	for i := len(list) - 1; i >= 0; i-- {
 		c := &list[i]
 		if ns < c.From || ns >= c.To || port < c.FirstPort || port > c.LastPort {
 			continue
 		}
-		if b == nil || better(c, b) {
+		if b == nil || x.better(c, b) {
 			b = c
 		}
 	}
@@ -48,17 +48,20 @@ func best(list []session.Binding, port uint16, ns int64) *session.Binding {
 
 // better reports whether c goes before b, which stands behind it in the order
 // of compareBinding.
-func better(c, b *session.Binding) bool {
+func (x *index) better(c, b *session.Binding) bool {
 	if w, v := c.LastPort-c.FirstPort, b.LastPort-b.FirstPort; w != v {
 		return w < v
+	}
+	if t, u := x.trust[c.Source], x.trust[b.Source]; t != u {
+		return t < u
 	}
 	return b.Certainty&session.FromInferred != 0 && c.Certainty&session.FromInferred == 0
 }
 
-// allAt returns every binding that holds for a and port at some moment of
-// from..to, both included, the longest prefix first. One that began and ended
-// at the same moment counts as holding then.
-func (x *index) allAt(a session.Addr, port uint16, from, to int64) []session.Binding {
+// allOn returns every binding that holds for a and any of the ports first..last
+// at some moment of from..to, both included, the longest prefix first. One that
+// began and ended at the same moment counts as holding then.
+func (x *index) allOn(a session.Addr, first, last uint16, from, to int64) []session.Binding {
 	var out []session.Binding
 	hi, lo, lengths := x.where(a)
 	buckets, addr := *x.buckets.Load(), a.Netip()
@@ -70,7 +73,7 @@ func (x *index) allAt(a session.Addr, port uint16, from, to int64) []session.Bin
 		}
 		for i := range e.list {
 			b := &e.list[i]
-			if port >= b.FirstPort && port <= b.LastPort && b.From <= to && (b.To > from || b.From == b.To && b.From >= from) {
+			if last >= b.FirstPort && first <= b.LastPort && b.From <= to && (b.To > from || b.From == b.To && b.From >= from) {
 				out = append(out, *b)
 			}
 		}

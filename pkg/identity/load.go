@@ -124,9 +124,16 @@ func (l *loader) record(d *decoder) {
 		if d.err == nil && n <= b.seq-l.base {
 			clear(b.pending) // what the snapshot had is older than this log
 		}
-	case recBinding:
-		if x := d.binding(); d.err == nil && b.opts.Sink != nil {
+	case recBinding, recVia:
+		if x := d.binding(kind); d.err == nil && b.opts.Sink != nil {
 			b.pending[keyOf(&x)] = versioned{b: x}
+		}
+	case recTouch:
+		origin, name, key := session.Source(d.u8()), d.text(), d.text()
+		if s := b.sessions[key]; d.err == nil && s != nil && s.origin == origin && s.src.name == name {
+			l.changed(s)
+		} else {
+			l.changed(nil)
 		}
 	case recEnded:
 		h, until := d.u64(), d.varint()
@@ -173,7 +180,8 @@ func (l *loader) changed(s *sess) {
 }
 
 // finish builds the table, and marks what the sink may not have: all that
-// stands on a prefix of a session that changed after the last hand-over.
+// stands on a prefix of a session that changed after the last hand-over, or
+// whose lease may have ended by itself since.
 func (l *loader) finish() {
 	b := l.b
 	all := make([]*sess, 0, len(b.sessions))
@@ -181,6 +189,7 @@ func (l *loader) finish() {
 		s.until = b.endedBefore(s.key)
 		all = append(all, s)
 	}
+	b.now = b.opts.Clock().UnixNano()
 	b.reindex(all)
 	b.count.tornBytes = uint64(l.torn)
 	if b.opts.Sink == nil {
@@ -189,7 +198,7 @@ func (l *loader) finish() {
 	idx := b.idx
 	restarted := b.seq > l.handed // a restart may have touched any session
 	for _, s := range all {
-		if s.seq <= l.handed && !(restarted && len(s.src.resets) > 0) {
+		if u := s.lastUntil(); s.seq <= l.handed && !(restarted && len(s.src.resets) > 0) && (u == 0 || u > b.now) {
 			continue
 		}
 		for _, p := range prefixesOf(nil, s) {

@@ -11,9 +11,14 @@ import (
 // Book. It is never changed and may be used by many goroutines.
 type Reader struct{ idx *index }
 
+// ReaderOptions say how a Reader reads.
+type ReaderOptions struct {
+	Trust []session.Source // as in Options; nil: DefaultTrust
+}
+
 // NewReader returns a Reader of bindings in any order, which may hold several
-// versions of one. Versions have the same SourceKey, Prefix, ports and
-// Subscriber, and are merged so:
+// versions of one. Versions have the same SourceKey, Prefix, ports, Via, Rule
+// and Subscriber, and are merged so:
 //
 //   - With one From they are one binding. A reported end goes before an inferred
 //     one, that before none; of two of a kind the earlier holds. A start that
@@ -28,7 +33,7 @@ type Reader struct{ idx *index }
 // After that the bindings of each prefix are resolved against each other as in
 // the Book: one without a reported end ends when another subscriber's begins.
 // The slice given is not changed.
-func NewReader(bindings []session.Binding) *Reader {
+func NewReader(bindings []session.Binding, o ReaderOptions) *Reader {
 	all := make([]merged, len(bindings))
 	for i := range bindings {
 		all[i] = merged{bindings[i], bindings[i].From}
@@ -37,7 +42,7 @@ func NewReader(bindings []session.Binding) *Reader {
 	slices.SortFunc(all, compareVersions)
 	all = foldVersions(all)
 	slices.SortStableFunc(all, func(a, b merged) int { return a.Prefix.Compare(b.Prefix) })
-	x := newIndex()
+	x := newIndex(o.Trust)
 	var claims []claim
 	for len(all) > 0 {
 		p := all[0].Prefix
@@ -63,21 +68,12 @@ const readGroup = "read back"
 
 func (m *merged) claim() claim {
 	return claim{
-		lease: Lease{Prefix: m.Prefix, FirstPort: m.FirstPort, LastPort: m.LastPort},
-		what:  &content{subscriber: m.Subscriber, line: m.Line, equipment: m.Equipment, place: m.Place, group: readGroup},
-		key:   m.SourceKey, src: m.SourceName, origin: m.Source, from: m.From, to: m.To, seen: m.seen, last: m.seen,
+		lease: Lease{Prefix: m.Prefix, FirstPort: m.FirstPort, LastPort: m.LastPort, Via: m.Via, Rule: m.Rule},
+		what: &content{subscriber: m.Subscriber, line: m.Line, equipment: m.Equipment, place: m.Place, group: readGroup,
+			identity: m.Identity},
+		key: m.SourceKey, src: m.SourceName, origin: m.Source, from: m.From, to: m.To, seen: m.seen, last: m.seen,
 		fromInf: m.Certainty&session.FromInferred != 0, toInf: m.Certainty&session.ToInferred != 0,
 	}
-}
-
-// At is Book.At.
-func (r *Reader) At(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
-	return r.idx.at(a, port, ns)
-}
-
-// AllAt is Book.AllAt.
-func (r *Reader) AllAt(a session.Addr, port uint16, from, to int64) []session.Binding {
-	return r.idx.allAt(a, port, from, to)
 }
 
 // compareVersions brings versions of one binding together, by From; of one
@@ -85,13 +81,14 @@ func (r *Reader) AllAt(a session.Addr, port uint16, from, to int64) []session.Bi
 func compareVersions(a, b merged) int {
 	return cmp.Or(compareHold(&a.Binding, &b.Binding), cmp.Compare(a.From, b.From),
 		cmp.Compare(endRank(&a.Binding), endRank(&b.Binding)), cmp.Compare(a.To, b.To), cmp.Compare(a.Certainty, b.Certainty),
-		cmp.Compare(a.Line, b.Line), cmp.Compare(a.Equipment, b.Equipment), cmp.Compare(a.Place, b.Place))
+		cmp.Compare(a.Line, b.Line), cmp.Compare(a.Equipment, b.Equipment), cmp.Compare(a.Place, b.Place), cmp.Compare(a.Identity, b.Identity))
 }
 
 // compareHold is 0 when a and b may be versions of one binding.
 func compareHold(a, b *session.Binding) int {
 	return cmp.Or(cmp.Compare(a.SourceKey, b.SourceKey), a.Prefix.Compare(b.Prefix),
-		cmp.Compare(a.FirstPort, b.FirstPort), cmp.Compare(a.LastPort, b.LastPort), cmp.Compare(a.Subscriber, b.Subscriber))
+		cmp.Compare(a.FirstPort, b.FirstPort), cmp.Compare(a.LastPort, b.LastPort), cmp.Compare(a.Subscriber, b.Subscriber),
+		a.Via.Compare(b.Via), cmp.Compare(a.Rule, b.Rule))
 }
 
 // endRank orders ends by what they are worth: reported, inferred, none.
@@ -159,7 +156,7 @@ func (a *merged) fold(b *merged) {
 	for _, t := range [...]struct {
 		to   *string
 		from string
-	}{{&out.Line, other.Line}, {&out.Equipment, other.Equipment}, {&out.Place, other.Place}} {
+	}{{&out.Line, other.Line}, {&out.Equipment, other.Equipment}, {&out.Place, other.Place}, {&out.Identity, other.Identity}} {
 		if *t.to == "" {
 			*t.to = t.from
 		}

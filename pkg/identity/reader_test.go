@@ -71,7 +71,7 @@ func TestReaderMergesVersionsInAnyOrder(t *testing.T) {
 			for range 10 {
 				all = append(all, all[r.IntN(len(all))]) // repetitions
 				r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-				want(t, "merged", NewReader(all).everything(), c.want...)
+				want(t, "merged", NewReader(all, ReaderOptions{}).everything(), c.want...)
 			}
 		})
 	}

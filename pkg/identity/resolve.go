@@ -18,8 +18,9 @@ import (
 //   - claims whose ends are both reported stay as they are, even if they
 //     contradict each other.
 //
-// Claims on ranges of ports that do not meet, and claims of one group
-// (Event.Group), do not touch each other. The claims are reordered.
+// Claims on ranges of ports that do not meet, claims of one group
+// (Event.Group), and claims of different kinds of source do not touch each
+// other. The claims are reordered.
 func resolve(claims []claim) []session.Binding {
 	if len(claims) > 1 {
 		clipEstimates(claims)
@@ -44,7 +45,7 @@ func compareClaim(a, b claim) int {
 
 // touch reports whether a and b cannot both be true at one moment.
 func (a *claim) touch(b *claim) bool {
-	return a.key != b.key && a.lease.FirstPort <= b.lease.LastPort && b.lease.FirstPort <= a.lease.LastPort &&
+	return a.key != b.key && a.origin == b.origin && a.lease.FirstPort <= b.lease.LastPort && b.lease.FirstPort <= a.lease.LastPort &&
 		(a.what.group == "" || a.what.group != b.what.group || a.what.subscriber != b.what.subscriber)
 }
 
@@ -97,6 +98,7 @@ func (c *claim) binding() session.Binding {
 		Prefix: c.lease.Prefix, FirstPort: c.lease.FirstPort, LastPort: c.lease.LastPort,
 		From: c.from, To: c.to,
 		Subscriber: c.what.subscriber, Line: c.what.line, Equipment: c.what.equipment, Place: c.what.place,
+		Identity: c.what.identity, Via: c.lease.Via, Rule: c.lease.Rule,
 		Source: c.origin, SourceName: c.src, SourceKey: c.key,
 	}
 	if c.fromInf {
@@ -115,10 +117,12 @@ type bindingKey struct {
 	prefix      netip.Prefix
 	from        int64
 	first, last uint16
+	via         netip.Addr
+	rule        string
 }
 
 func keyOf(b *session.Binding) bindingKey {
-	return bindingKey{source: b.SourceKey, prefix: b.Prefix, from: b.From, first: b.FirstPort, last: b.LastPort}
+	return bindingKey{source: b.SourceKey, prefix: b.Prefix, from: b.From, first: b.FirstPort, last: b.LastPort, via: b.Via, rule: b.Rule}
 }
 
 // compareBinding is the order of bindings within one prefix: by start. The
@@ -126,7 +130,7 @@ func keyOf(b *session.Binding) bindingKey {
 func compareBinding(a, b *session.Binding) int {
 	return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.SourceKey, b.SourceKey),
 		cmp.Compare(a.FirstPort, b.FirstPort), cmp.Compare(a.LastPort, b.LastPort), cmp.Compare(a.To, b.To),
-		cmp.Compare(a.Subscriber, b.Subscriber), cmp.Compare(a.Certainty, b.Certainty))
+		cmp.Compare(a.Subscriber, b.Subscriber), cmp.Compare(a.Certainty, b.Certainty), a.Via.Compare(b.Via), cmp.Compare(a.Rule, b.Rule))
 }
 
 // contradictions counts the neighbours in a list that say different things of
@@ -135,7 +139,7 @@ func contradictions(list []session.Binding) int {
 	n := 0
 	for i := 1; i < len(list); i++ {
 		a, b := &list[i-1], &list[i]
-		if b.From < a.To && b.Subscriber != a.Subscriber && a.FirstPort <= b.LastPort && b.FirstPort <= a.LastPort {
+		if b.From < a.To && b.Subscriber != a.Subscriber && a.Subscriber != "" && b.Subscriber != "" && a.FirstPort <= b.LastPort && b.FirstPort <= a.LastPort {
 			n++
 		}
 	}

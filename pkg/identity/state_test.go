@@ -67,7 +67,7 @@ func TestWhatWasInForceIsThereAfterARestart(t *testing.T) {
 	if err := b.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "the sealed record", NewReader(sink.got()).everything(), "anna 192.0.2.1/32 10..50", "anna 2001:db8::/56 10..50",
+	want(t, "the sealed record", NewReader(sink.got(), ReaderOptions{}).everything(), "anna 192.0.2.1/32 10..50", "anna 2001:db8::/56 10..50",
 		"bo 192.0.2.2/32 20..30", "carl 192.0.2.3/32 35..-")
 }
 
@@ -188,7 +188,7 @@ func TestEventsThatComeWhileASnapshotIsWritten(t *testing.T) {
 	if err := b.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "the sealed record", NewReader(sink.got()).everything(), "anna 192.0.2.1/32 10..20", "bo 192.0.2.2/32 30..-", "carl 192.0.2.3/32 10..-")
+	want(t, "the sealed record", NewReader(sink.got(), ReaderOptions{}).everything(), "anna 192.0.2.1/32 10..20", "bo 192.0.2.2/32 30..-", "carl 192.0.2.3/32 10..-")
 }
 
 func TestNothingOfWhatIsOverStaysOnDisk(t *testing.T) {
@@ -336,7 +336,7 @@ func TestManyAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed := 0
-	for _, x := range NewReader(sink.got()).everything() {
+	for _, x := range NewReader(sink.got(), ReaderOptions{}).everything() {
 		if x.To != session.Forever && x.Certainty == 0 {
 			closed++
 		}

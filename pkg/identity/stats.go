@@ -9,6 +9,7 @@ type counts struct {
 	commits, commitErrors, snapshots              uint64
 	handedOver, sinkErrors, tornBytes             uint64
 	remembered, inForce, contradictions, onTheWay int
+	expired                                       uint64
 }
 
 // Stats says how the book fares. It holds no address, name or key.
@@ -25,6 +26,7 @@ type Stats struct {
 	Quiet    uint64            `json:"quiet"`    // of these, interim updates that only say that a session goes on
 	Late     uint64            `json:"late"`     // of these, about a time for which ended sessions may be forgotten
 	Doubtful uint64            `json:"doubtful"` // of these, with a time that was not the source's own
+	Expired  uint64            `json:"expired"`  // sessions whose leases ended by themselves
 	Crowded  uint64            `json:"crowded"`  // facts pushed out because one session had too many
 
 	Commits      uint64 `json:"commits"`       // writes to the log, each for many events
@@ -46,7 +48,7 @@ func (b *Book) Stats() Stats {
 		NotSealed: len(b.pending) + c.onTheWay, Contradictions: c.contradictions,
 		Events: make(map[string]uint64), Repeated: c.repeated, Quiet: c.quiet, Late: c.late, Doubtful: c.doubtful,
 		Crowded: c.crowded, Commits: c.commits, CommitErrors: c.commitErrors, Snapshots: c.snapshots,
-		LogBytes: b.group.logSize, HandedOver: c.handedOver, SinkErrors: c.sinkErrors, TornBytes: c.tornBytes,
+		Expired: c.expired, LogBytes: b.group.logSize, HandedOver: c.handedOver, SinkErrors: c.sinkErrors, TornBytes: c.tornBytes,
 	}
 	for k := Start; k <= NASOff; k++ {
 		s.Events[k.String()] = c.events[k]

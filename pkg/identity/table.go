@@ -24,6 +24,8 @@ type index struct {
 	buckets atomic.Pointer[[]bucket]   // a power of two of them
 	lengths atomic.Pointer[[2][]uint8] // in use: of IPv6 and of IPv4 prefixes, the longest first
 	seed    uint64
+	near    atomic.Uint64 // see names
+	trust   [256]uint8    // of each source: less is believed first
 
 	// For the writer.
 	used   int      // prefixes in the buckets
@@ -55,8 +57,8 @@ const never = session.Forever
 
 const minBuckets = 16
 
-func newIndex() *index {
-	x := &index{seed: rand.Uint64()}
+func newIndex(trust []session.Source) *index {
+	x := &index{seed: rand.Uint64(), trust: ranks(trust)}
 	s := make([]bucket, minBuckets)
 	x.buckets.Store(&s)
 	x.lengths.Store(&[2][]uint8{})
@@ -257,7 +259,12 @@ func (x *index) where(a session.Addr) (hi, lo uint64, lengths []uint8) {
 	if a.Is4() {
 		lengths = x.lengths.Load()[1]
 	}
-	return binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:]), lengths
+	hi, lo = halves(a)
+	return hi, lo, lengths
+}
+
+func halves(a session.Addr) (hi, lo uint64) {
+	return binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
 }
 
 // prefixAt returns the prefix of mapped length n around a.

@@ -176,8 +176,8 @@ func (w *world) deliver(t *rapid.T, loss int, whole bool) []said {
 }
 
 type answerer interface {
-	AllAt(a session.Addr, port uint16, from, to int64) []session.Binding
-	At(a session.Addr, port uint16, ns int64) (*session.Binding, bool)
+	AllOn(a session.Addr, first, last uint16, from, to int64) []session.Binding
+	At(a session.Addr, port uint16, ns int64) (session.Binding, bool)
 }
 
 // Whatever is lost, repeated, late or out of order, and however often the
@@ -227,7 +227,7 @@ func TestTimeTorture(t *testing.T) {
 		if err := b.Flush(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		reader := NewReader(append(sink.got(), b.InForce()...))
+		reader := NewReader(append(sink.got(), b.InForce()...), ReaderOptions{})
 		margin := 0.0
 		if whole {
 			margin = 1
@@ -247,7 +247,7 @@ func TestTimeTorture(t *testing.T) {
 // judge fails when the answer is certain and wrong.
 func (w *world) judge(t *rapid.T, who string, x answerer, a netip.Addr, at, margin float64, sink *testSink) {
 	from, to := sec(at-margin), sec(at+margin)
-	all := x.AllAt(session.AddrFrom(a), 0, from, to)
+	all := x.AllOn(session.AddrFrom(a), 0, 0, from, to)
 	if Certain(all, from, to) && all[0].Subscriber != w.holder(a, at) {
 		t.Fatalf("%s: %s at %.2f is certainly %q, in truth %q\n%s\nsealed:\n%s\nsaid:\n%s", who, a, at, all[0].Subscriber, w.holder(a, at), show(all), show(sink.got()), w.script())
 	}
@@ -266,7 +266,7 @@ func (w *world) complete(t *rapid.T, x answerer, a netip.Addr, at float64, sink 
 	case ok && got.Certainty != 0 && w.silentAt(a, at):
 	default:
 		t.Fatalf("nothing was lost, but %s at %.2f is %+v, in truth %q\nall on the address:\n%s\nsealed:\n%s\nsaid:\n%s", a, at, got, truth,
-			show(x.AllAt(session.AddrFrom(a), 0, 0, session.Forever-1)), show(sink.got()), w.script())
+			show(x.AllOn(session.AddrFrom(a), 0, 0, 0, session.Forever-1)), show(sink.got()), w.script())
 	}
 }
 

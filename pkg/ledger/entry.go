@@ -21,6 +21,7 @@ const (
 	Coverage      Kind = "coverage"      // what was recorded of each second of a stretch of time, as a hash
 	ClockStep     Kind = "clock-step"    // the clock was set, not slewed
 	Configuration Kind = "configuration" // what is recorded, and on which legal basis, changed
+	Import        Kind = "import"        // records that another program had kept were taken in
 	Intent        Kind = "intent"        // somebody is about to read
 	Outcome       Kind = "outcome"       // what became of an intent; never the data found
 	Refused       Kind = "refused"       // a read that was not permitted
@@ -28,7 +29,7 @@ const (
 
 var kinds = map[Kind]bool{
 	Start: true, Stop: true, Gap: true, Coverage: true, ClockStep: true, Configuration: true,
-	Intent: true, Outcome: true, Refused: true,
+	Import: true, Intent: true, Outcome: true, Refused: true,
 }
 
 // Limits of an entry.

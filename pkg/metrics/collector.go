@@ -70,7 +70,7 @@ func newCollector(status func() *recorder.Status, o Options) *collector {
 	return c
 }
 
-func allNames() []name { return slices.Concat(names, bindingNames) }
+func allNames() []name { return slices.Concat(names, bindingNames, natNames) }
 
 // Describe sends all descriptions.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {

@@ -173,8 +173,11 @@ func (c *collector) reopenIfChanged(r ref) {
 	if atomic.LoadUint64(&slot.Last) == r.last && atomic.LoadUint32(&slot.Flags) == r.flags {
 		return
 	}
-	if c.t.state(r.slot) == r.state && c.t.swap(r.slot, r.state, r.state&^stateStored) {
-		atomic.AddUint64(&c.t.meta.Stored, ^uint64(0))
+	if c.t.state(r.slot) != r.state {
+		return
+	}
+	c.t.announce(r.slot, r.state)
+	if c.t.counted(c.t.swap(r.slot, r.state, r.state&^stateStored), -1) {
 		c.t.settleHalfOpen(r.slot)
 		if !c.t.isTaken(r.slot) {
 			c.t.take(r.slot)
@@ -323,7 +326,6 @@ func (c *collector) flushQueues() {
 
 // stored frees or marks the slots of a batch that is durable.
 func (c *collector) stored(b *Batch, now uint64) {
-	var freed uint64
 	for part := range slices.Chunk(b.refs, touched) {
 		for i := range part {
 			c.t.touch(part[i].slot)
@@ -333,12 +335,12 @@ func (c *collector) stored(b *Batch, now uint64) {
 			c.t.untake(r.slot)
 			if r.state&phaseMask != phaseClosed {
 				c.markStored(*r, now)
-			} else if c.t.free(r.slot, r.state) {
-				freed++
+				continue
 			}
+			c.t.announce(r.slot, r.state)
+			c.t.counted(c.t.free(r.slot, r.state), 1)
 		}
 	}
-	atomic.AddUint64(&c.t.meta.Stored, freed)
 }
 
 // markStored marks a LIVE slot as on disk, unless it has begun anew meanwhile:
@@ -362,8 +364,8 @@ func (c *collector) markStored(r ref, now uint64) {
 		if half { // before a program may take the slot over, and mark it for its next session
 			atomic.AndUint64(&c.t.words[r.slot/slotsPerBucket], ^bit(r.slot, wordHalfOpen))
 		}
-		if c.t.swap(r.slot, state, state|stateStored) {
-			atomic.AddUint64(&c.t.meta.Stored, 1)
+		c.t.announce(r.slot, state)
+		if c.t.counted(c.t.swap(r.slot, state, state|stateStored), 1) {
 			r.state = state | stateStored
 			c.settled.push(settled{r, now})
 			if state&stateDisplaced != 0 { // not to be freed within the grace

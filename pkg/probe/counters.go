@@ -115,7 +115,9 @@ func tableStatus(t *table, counts *ebpf.Map) (TableStatus, error) {
 		state := t.state(slot)
 		switch state & phaseMask {
 		case phaseClosed:
-			s.Closed++
+			if !isWiped(state) {
+				s.Closed++
+			}
 		case phaseNegative:
 			s.Negative++
 		case phaseLive:

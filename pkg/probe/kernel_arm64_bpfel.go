@@ -234,6 +234,7 @@ type kernelTableMeta struct {
 	Version          uint64
 	LookedAt         uint64
 	SamplesStored    uint64
+	Changing         uint64
 }
 
 type kernelTableVersion uint32

@@ -114,6 +114,7 @@ func (p *Probe) open() (err error) {
 	if p.t, err = mapTable(p.maps["sessions"], p.maps["bucket_words"], p.maps["meta"]); err != nil {
 		return err
 	}
+	p.t.settleCount()
 	if p.ring, err = openRing[kernelEvent](p.maps["events"]); err != nil {
 		return fmt.Errorf("open the event ring: %w", err)
 	}

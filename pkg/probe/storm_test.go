@@ -34,7 +34,8 @@ const (
 // stormClock is the programs' clock: their own, or one that the test moves.
 type stormClock struct {
 	test  *ebpf.Variable // nil: their own
-	value atomic.Uint64
+	value atomic.Uint64  // never before the programs' clock is
+	ahead atomic.Uint64  // never behind it
 	since time.Time
 	tick  uint64
 }
@@ -44,6 +45,14 @@ func (c *stormClock) now() uint64 {
 		return programsNow()
 	}
 	return c.value.Load()
+}
+
+// latest is what the programs' clock may be at the most.
+func (c *stormClock) latest() uint64 {
+	if c.test == nil {
+		return programsNow()
+	}
+	return c.ahead.Load()
 }
 
 // advance moves the test clock by whole ticks; only one goroutine does so.
@@ -56,10 +65,11 @@ func (c *stormClock) advance(t testing.TB, extra time.Duration) {
 	if passed > 0 {
 		c.since = time.Now()
 	}
+	c.ahead.Store(to)
 	if err := c.test.Set(to); err != nil {
 		t.Error(err)
 	}
-	c.value.Store(to) // behind the programs, never before them
+	c.value.Store(to)
 }
 
 // life is a session of a lane, as those who sent it know it.
@@ -128,6 +138,7 @@ func openStorm(t *testing.T, lanes int, ring uint32, testClock bool, rng *rand.R
 	if testClock {
 		s.clock.test, s.clock.tick = r.clock, stormTick
 		s.clock.value.Store(uint64(t0))
+		s.clock.ahead.Store(uint64(t0))
 		s.clock.advance(t, 0)
 		r.c.grace *= stormSpeed // a program that is held up is held up in real time
 	}
@@ -152,7 +163,7 @@ func (w *worker) send(f []byte) (before, after uint64) {
 		w.t.Error(err)
 	}
 	w.sent.Add(1)
-	return before, w.clock.now()
+	return before, w.clock.latest()
 }
 
 func (w *worker) into(l *lane, flags string) (before, after uint64) {

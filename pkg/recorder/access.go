@@ -38,6 +38,12 @@ type accessWriter struct {
 	seed  maphash.Seed
 	known []uint64 // hashes of what was in force when it was last written down, sorted: 8 bytes each
 
+	// more gives access records that are not the book's: of translations that
+	// ended, and with goingOn of those that go on. nil: there are none.
+	more  func(goingOn bool, now time.Time) []session.Binding
+	owed  []session.Binding // of them, not durable yet
+	asked time.Time         // when those that go on were taken last
+
 	alarm alarm
 	count accessCount
 }
@@ -46,6 +52,8 @@ type accessCount struct {
 	blocks, records uint64
 	snapshot        uint64 // of records: all in force, at a start and once a day
 	late            uint64 // of those handed over: filed apart, since they say something about a time long past
+	translations    uint64 // of records: of more
+	owed            uint64 // not records yet
 	again           uint64 // of records: they will be handed over once more
 }
 
@@ -133,12 +141,15 @@ func (w *accessWriter) step(ctx context.Context, force bool) (time.Duration, err
 		w.count.again += w.count.records - before
 	}
 	if day := session.DayOf(now.UnixNano()); err == nil && (w.start || day != w.shown) {
-		force := w.book.InForce()
-		if err = w.put(nil, nil, force); err == nil {
+		list := w.book.InForce()
+		if err = w.put(nil, nil, list); err == nil {
 			w.shown, w.start = day, false
-			w.count.snapshot += uint64(len(force))
-			w.remember(force)
+			w.count.snapshot += uint64(len(list))
+			w.remember(list)
 		}
+	}
+	if err == nil && w.more != nil {
+		err = w.takeMore(ctx, now, force)
 	}
 	if err != nil {
 		err = fmt.Errorf("keep access records: %w", err)
@@ -155,4 +166,37 @@ func (w *accessWriter) remember(force []session.Binding) {
 		w.known = append(w.known, w.hash(&force[i]))
 	}
 	slices.Sort(w.known)
+}
+
+// askedOften is how soon those that go on are taken again, when there is a
+// question after the other.
+const askedOften = 2 * time.Second
+
+// takeMore makes the records of more durable: of those that go on when there is
+// a question or a stop (force), and once an hour, so that little is lost with
+// this process.
+func (w *accessWriter) takeMore(ctx context.Context, now time.Time, force bool) error {
+	if w.asked.IsZero() {
+		w.asked = now.Add(-askedOften) // the first question may come at once
+	}
+	since := now.Sub(w.asked)
+	goingOn := force && since >= askedOften || since >= time.Hour
+	if goingOn && len(w.owed) == 0 {
+		w.asked = now
+	}
+	for {
+		if len(w.owed) == 0 { // else the disk fails: they wait where their number is bounded
+			w.owed = w.more(goingOn, now)
+			goingOn = false
+		}
+		if len(w.owed) == 0 {
+			return nil
+		}
+		if err := w.PutBindings(ctx, w.owed); err != nil {
+			w.count.owed = uint64(len(w.owed))
+			return err
+		}
+		w.count.translations += uint64(len(w.owed))
+		w.owed, w.count.owed = nil, 0
+	}
 }

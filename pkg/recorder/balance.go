@@ -71,6 +71,10 @@ func (s *Status) sums() []Sum {
 	if s.Probe != nil {
 		out = probeSums(s.Probe)
 	}
+	translated := ""
+	if s.NAT != nil && s.NAT.Access {
+		translated = fmt.Sprintf(" + translations %d", s.Bindings.Translations)
+	}
 	n, st, b, l := &s.Sessions, &s.Store, &s.Bindings, &s.Ledger
 	out = append(out, Sum{
 		Text: fmt.Sprintf("writer: collected %d = stored %d + given back %d + waiting %d", n.Collected, n.Stored, n.Returned, n.Waiting),
@@ -80,15 +84,21 @@ func (s *Status) sums() []Sum {
 			st.Counted, st.AtStart, n.Stored, b.Records, st.Again),
 		Left: st.Counted, Right: st.AtStart + n.Stored + b.Records + st.Again,
 	}, Sum{
-		Text: fmt.Sprintf("access records: sealed %d = new or changed %d + in force at the start of a day %d + handed over again %d",
-			b.Records, b.Changed, b.Snapshot, b.Again),
-		Left: b.Records, Right: b.Changed + b.Snapshot + b.Again,
+		Text: fmt.Sprintf("access records: sealed %d = new or changed %d + in force at the start of a day %d%s + handed over again %d",
+			b.Records, b.Changed, b.Snapshot, translated, b.Again),
+		Left: b.Records, Right: b.Changed + b.Snapshot + b.Translations + b.Again,
 	}, Sum{
 		Text: fmt.Sprintf("ledger: noted %d = written %d + waiting %d + lost %d", l.Noted, l.Written, l.Waiting, l.Lost),
 		Left: l.Noted, Right: l.Written + l.Waiting + l.Lost,
 	})
 	if s.RADIUS != nil {
 		out = append(out, s.RADIUS.sum())
+		if x := s.RADIUS.RadSec; x != nil {
+			out = append(out, connectionSum(x))
+		}
+	}
+	if s.NAT != nil {
+		out = append(out, s.NAT.sums()...)
 	}
 	return out
 }
@@ -132,6 +142,22 @@ func (s *RADIUSStatus) sum() Sum {
 			s.Received, s.Answered, s.Repeated, s.drops(), s.InFlight),
 		Left: s.Received, Right: s.ends(), Moving: s.Moving,
 	}
+}
+
+// connectionSum is the balance of RADIUS over TLS. Its counters are read at one
+// moment.
+func connectionSum(x *radius.StreamStats) Sum {
+	s := Sum{Left: x.Accepted, Right: x.Open}
+	var refused, ended uint64
+	for _, n := range x.Refused {
+		refused += n
+	}
+	for _, n := range x.Ended {
+		ended += n
+	}
+	s.Right += refused + ended
+	s.Text = fmt.Sprintf("radius over tls: connections %d = open %d + refused %d + ended %d", x.Accepted, x.Open, refused, ended)
+	return s
 }
 
 func (s *RADIUSStatus) drops() (n uint64) {

@@ -6,7 +6,10 @@
 //
 //  1. The session table hands out sessions that have ended (Collector). Their
 //     slots stay occupied.
-//  2. Each is joined with the binding of its local address at its start.
+//  2. Each is joined with the translation that its local end had, if there is
+//     exactly one (pkg/identity/nat), and with the binding of the end user's own
+//     address at its start. While translations are late it waits, at most ten
+//     seconds.
 //  3. They are grouped by the UTC day on which they ended, encoded as blocks,
 //     sealed under that day's key, and made durable, all or none.
 //  4. Only then the table is told, and frees the slots.
@@ -18,10 +21,14 @@
 // Access records go the same way from the book of bindings, and at the start
 // and at each change of the UTC day all that are in force are written again.
 //
+// In the profile access each translation becomes an access record when it ends;
+// what goes on is written down, as far as it has come, when there is a question,
+// once an hour and at the stop.
+//
 // The life of an agent:
 //
 //  1. Open: room on the disk, store, ledger, keys, book of bindings, control
-//     socket, RADIUS, and last the programs in the kernel.
+//     socket, RADIUS, translations, and last the programs in the kernel.
 //  2. Run: a ledger entry, then everything goes; the ready file is written.
 //  3. Reload applies what can be changed while recording goes on.
 //  4. When its context ends, Run stops taking accounting, stores what was

@@ -86,7 +86,8 @@ type Recorder struct {
 	ledger   *ledger.Ledger
 	book     *identity.Book
 	src      Source
-	radius   *accounting // nil: no listener is configured
+	radius   *accounting   // nil: no listener is configured
+	nat      *translations // nil: none are followed
 	control  *control
 	mux      *http.ServeMux
 	base     context.Context // of requests; ends when the agent stops
@@ -105,6 +106,7 @@ type Recorder struct {
 
 	parts     []part // see With
 	reloading sync.Mutex
+	importing importing
 
 	mu      sync.Mutex // guards what Status reads
 	state   string
@@ -145,7 +147,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 // open is the order of a start.
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
-		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openSource, r.openCoverage,
+		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openRules, r.openNAT, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -252,7 +254,7 @@ func (r *Recorder) openBook() error {
 		shelf: shelf, head: r.header, max: c.Store.BlockSessions, every: c.Store.Flush, now: r.o.Now, start: true, seed: maphash.MakeSeed(),
 		alarm: r.alarm("access records"),
 	}
-	book, err := identity.Open(filepath.Join(c.DataDir, "identity"), identity.Options{Clock: r.o.Now, Logger: r.log, Sink: r.access})
+	book, err := identity.Open(filepath.Join(c.DataDir, "identity"), identity.Options{Clock: r.o.Now, Logger: r.log, Sink: r.access, Trust: c.Identity.Trust})
 	if err != nil {
 		return err
 	}
@@ -267,6 +269,7 @@ func (r *Recorder) openBook() error {
 
 func (r *Recorder) openControl() error {
 	r.Handle("GET /v1/status", r.statusHandler)
+	r.Handle("POST "+PathImport, r.importHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err

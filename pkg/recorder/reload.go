@@ -26,12 +26,15 @@ func fixed(c *config.Config) map[string]any {
 	return map[string]any{
 		"gateway": c.Gateway, "provider": c.Provider, "data_dir": c.DataDir, "run_dir": c.RunDir, "bpf_dir": c.BPFDir,
 		"profile": c.Profile, "legal_basis": c.LegalBasis, "table": c.Table, "timeouts": c.Timeouts,
-		"radius.listen": c.RADIUS.Listen, "custodians": c.Custodians, "store": c.Store, "metrics": c.Metrics,
+		"radius.listen": c.RADIUS.Listen, "radius.radsec.listen": c.RADIUS.RadSec.Listen,
+		"radius": [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber}, "custodians": c.Custodians, "identity": c.Identity, "store": c.Store, "metrics": c.Metrics,
+		"nat": withoutExporters(c.NAT),
 	}
 }
 
 // Reload puts into force what can be put into force while recording goes on:
-// border, uplinks, RADIUS clients and their secrets, on_stop. The error says
+// border, uplinks, RADIUS clients, their secrets and certificates and the tables
+// of accounting, translators that may send, on_stop. The error says
 // what could not be applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
@@ -61,17 +64,18 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 		out.Changed = append(out.Changed, key)
 	}
 	apply("border", !reflect.DeepEqual(old.Border, c.Border),
-		func() error { return r.src.SetBorder(c.Border.Local, c.Border.Exempt) },
+		func() error {
+			r.nat.setLocal(c.Border.Local)
+			return r.src.SetBorder(c.Border.Local, c.Border.Exempt)
+		},
 		func() { next.Border = c.Border })
+	apply("nat.ipfix.exporters", !reflect.DeepEqual(old.NAT.IPFIX.Exporters, c.NAT.IPFIX.Exporters),
+		func() error { r.nat.setExporters(c.NAT.IPFIX.Exporters); return nil },
+		func() { next.NAT.IPFIX.Exporters = c.NAT.IPFIX.Exporters })
 	apply("uplink", !reflect.DeepEqual(old.Uplinks, c.Uplinks),
 		func() error { return r.setUplinks(c) },
 		func() { next.Uplinks = c.Uplinks })
-	apply("radius.client", r.radius != nil,
-		func() error { return r.radius.setClients(c.RADIUS.Clients) },
-		func() { next.RADIUS.Clients = c.RADIUS.Clients })
-	if reflect.DeepEqual(old.RADIUS.Clients, c.RADIUS.Clients) { // read again for the secrets, which is no news by itself
-		out.Changed = slices.DeleteFunc(out.Changed, func(k string) bool { return k == "radius.client" })
-	}
+	r.applyRADIUS(apply, &old, &next, c, &out)
 	apply("agent", old.Agent != c.Agent, func() error { return nil }, func() { next.Agent = c.Agent })
 	next.Hash = c.Hash
 	r.conf.Store(&next)
@@ -82,6 +86,27 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 		"failed":        itoa(uint64(len(errs))),
 	})
 	return out, errors.Join(errs...)
+}
+
+// applyRADIUS applies what accounting may change. Secrets and certificates are
+// read again, which is no news by itself.
+func (r *Recorder) applyRADIUS(apply func(string, bool, func() error, func()), old, next, c *config.Config, out *Reloaded) {
+	apply("radius.client", r.radius != nil && len(c.RADIUS.Listen) > 0,
+		func() error { return r.radius.setClients(c.RADIUS.Clients) },
+		func() { next.RADIUS.Clients = c.RADIUS.Clients })
+	was, is := old.RADIUS.RadSec, c.RADIUS.RadSec
+	is.Listen, is.Connections, is.Idle = was.Listen, was.Connections, was.Idle // need a restart
+	apply("radius.radsec", r.radius != nil && len(was.Listen) > 0,
+		func() error { return r.radius.setCredentials(&is) },
+		func() { next.RADIUS.RadSec = is })
+	same := map[string]bool{"radius.client": reflect.DeepEqual(old.RADIUS.Clients, c.RADIUS.Clients), "radius.radsec": reflect.DeepEqual(was, is)}
+	out.Changed = slices.DeleteFunc(out.Changed, func(k string) bool { return same[k] })
+	apply("radius.port_block", r.radius != nil && !reflect.DeepEqual(old.RADIUS.Blocks, c.RADIUS.Blocks),
+		func() error { return r.radius.setTables(c) },
+		func() { next.RADIUS.Blocks = c.RADIUS.Blocks })
+	apply("place", r.radius != nil && !reflect.DeepEqual(old.Places, c.Places),
+		func() error { return r.radius.setTables(c) },
+		func() { next.Places = c.Places })
 }
 
 // obey reads the configuration again whenever it is asked to, until ctx ends.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,7 +49,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	spawn("RADIUS accounting", func() error { defer close(radiusDone); return r.radius.run(radius) })
 	spawn("events", func() error { r.follow(parts); return nil })
 	spawn("reload", func() error { r.obey(parts); return nil })
-	for _, p := range r.parts {
+	for _, p := range slices.Concat(r.parts, r.nat.parts()) {
 		spawn(p.what, func() error { r.play(parts, p); return nil })
 	}
 	loop, endLoop := context.WithCancel(parts)

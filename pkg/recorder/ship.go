@@ -14,7 +14,7 @@ type shipment struct {
 	batch          probe.Batch
 	since          time.Time // of its first session
 	oldest, newest int64     // ends of its sessions
-	named          uint64
+	named, inside  uint64
 	done           chan outcome // holds one
 	result         *outcome
 }
@@ -70,6 +70,7 @@ func (w *writer) settle() error {
 	w.sizes.Observe(float64(s.batch.Len()))
 	w.src.Stored(&s.batch)
 	w.count.named += s.named
+	w.count.inside += s.inside
 	w.count.blocks += uint64(len(s.load.blocks))
 	w.count.bytes += uint64(s.load.bytes)
 	w.count.last = w.now()

@@ -30,6 +30,7 @@ type Status struct {
 	Store    StoreStatus     `json:"store"`
 	Bindings BindingStatus   `json:"bindings"`
 	RADIUS   *RADIUSStatus   `json:"radius,omitempty"` // nil: no listener is configured
+	NAT      *NATStatus      `json:"nat,omitempty"`    // nil: no translations are followed
 	Ledger   LedgerStatus    `json:"ledger"`
 	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
 
@@ -45,6 +46,7 @@ type SessionStatus struct {
 	Returned  uint64    `json:"returned"`  // of those, given back to the table because they could not be stored; they are tried again
 	Waiting   uint64    `json:"waiting"`   // of those, for their block
 	Named     uint64    `json:"named"`     // of those stored, with a subscriber
+	Inside    uint64    `json:"inside"`    // of those stored, with the inside end of a translation
 	Blocks    uint64    `json:"blocks"`
 	Bytes     uint64    `json:"bytes"` // sealed
 	Last      time.Time `json:"last"`  // of the last block; zero when there was none
@@ -83,14 +85,16 @@ type BindingStatus struct {
 	Blocks  uint64         `json:"blocks"`  // sealed since the start
 	Records uint64         `json:"records"` // in them: new, changed, and those in force once a day
 
-	Changed  uint64 `json:"changed"`  // of the records, new or changed
-	Snapshot uint64 `json:"snapshot"` // of the records, all in force at the start and at each change of the UTC day
-	Again    uint64 `json:"again"`    // of the records, handed over once more because others with them could not be stored
+	Changed      uint64 `json:"changed"`      // of the records, new or changed
+	Snapshot     uint64 `json:"snapshot"`     // of the records, all in force at the start and at each change of the UTC day
+	Translations uint64 `json:"translations"` // of the records, of translations
+	Again        uint64 `json:"again"`        // of the records, handed over once more because others with them could not be stored
 }
 
 // RADIUSStatus is the state of the accounting server.
 type RADIUSStatus struct {
-	Listen []string `json:"listen"`
+	Listen    []string `json:"listen"`
+	ListenTLS []string `json:"listen_tls,omitempty"`
 	radius.Stats
 	Moving uint64 `json:"moving,omitempty"` // see Sum
 }
@@ -130,16 +134,17 @@ func (r *Recorder) Status() *Status {
 		Now: r.o.Now().UTC(), Started: r.started.UTC(), State: state, Config: hex.EncodeToString(c.Hash[:]),
 		Sessions: SessionStatus{
 			Collected: seen.sessions.collected, Waiting: seen.sessions.waiting,
-			Stored: seen.sessions.stored, Named: seen.sessions.named, Blocks: seen.sessions.blocks,
+			Stored: seen.sessions.stored, Named: seen.sessions.named, Inside: seen.sessions.inside, Blocks: seen.sessions.blocks,
 			Bytes: seen.sessions.bytes, Returned: seen.sessions.returned, Last: seen.sessions.last,
 			BatchSizes: r.sessions.sizes.Read(), Delay: r.sessions.delay.Read(), Age: r.sessions.age.Read(),
 		},
 		Bindings: BindingStatus{
 			Book: r.book.Stats(), Blocks: seen.access.blocks, Records: seen.access.records,
-			Changed: seen.handedOver, Snapshot: seen.access.snapshot, Again: seen.access.again,
+			Changed: seen.handedOver, Snapshot: seen.access.snapshot, Translations: seen.access.translations, Again: seen.access.again,
 		},
 		Ledger:     r.evidence.status(),
 		RADIUS:     r.radius.status(),
+		NAT:        r.nat.status(c, seen.access),
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError:  trouble,

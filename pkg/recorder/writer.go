@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/identity/nat"
 	"github.com/edgelog/edgelog/pkg/measure"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/session"
@@ -14,7 +15,7 @@ import (
 
 // Names says whose an address was; identity.Book is one.
 type Names interface {
-	At(a session.Addr, port uint16, ns int64) (*session.Binding, bool)
+	Name(a session.Addr, port uint16, ns int64) (subscriber string, ok bool)
 }
 
 // writer takes sessions from the table to the disk. It is driven by one
@@ -23,6 +24,10 @@ type Names interface {
 type writer struct {
 	src   Collector
 	names Names
+
+	inside Translations // nil: nothing is translated
+	behind func() bool  // whether translations of a moment ago may be missing; nil: never
+
 	shelf *filer
 	head  func() block.Header // clock, profile and names at this moment
 	max   int                 // sessions in a block
@@ -64,6 +69,7 @@ type daySessions struct {
 // writeCount is what the writer did since its start.
 type writeCount struct {
 	collected, stored, named, blocks, bytes, returned uint64
+	inside                                            uint64 // of those stored
 	waiting                                           uint64 // in the batch now
 	last                                              time.Time
 }
@@ -95,7 +101,7 @@ func (w *writer) step(force bool) (time.Duration, error) {
 		w.alarm.clear(w.now()) // what was given back would have been in it
 		return poll, nil
 	}
-	if !force && !full && (w.batch.Len() == 0 || w.now().Sub(w.since) < w.flush) {
+	if !force && !full && (w.batch.Len() == 0 || !w.ripe()) {
 		if w.under != nil {
 			return arrival, nil
 		}
@@ -130,6 +136,7 @@ func (w *writer) collect() error {
 func (w *writer) store(goOn bool) error {
 	s := &shipment{since: w.since, done: make(chan outcome, 1)}
 	var err error
+	w.translate(s)
 	s.named, s.oldest, s.newest = w.join()
 	s.load, err = w.seal(s.oldest, s.newest)
 	if before := w.settle(); before != nil || err != nil {
@@ -148,10 +155,34 @@ func (w *writer) store(goOn bool) error {
 	return w.settle()
 }
 
+// settleMost is how long sessions wait at most for translations that are late.
+const settleMost = 10 * time.Second
+
+// ripe reports whether the first session of the batch has waited long enough.
+func (w *writer) ripe() bool {
+	waited := w.now().Sub(w.since)
+	return waited >= w.flush && (waited >= settleMost || w.behind == nil || !w.behind())
+}
+
 func (w *writer) giveBack(b *probe.Batch) {
 	w.count.returned += uint64(b.Len())
 	w.src.Release(b)
 	b.Reset()
+}
+
+// translate puts the inside end beside each session of a translated address.
+// One that two may have had gets none.
+func (w *writer) translate(under *shipment) {
+	if w.inside == nil {
+		return
+	}
+	for i := range w.batch.Sessions {
+		s := &w.batch.Sessions[i]
+		var answer nat.Answer
+		if s.Inside, s.InsidePort, answer = w.inside.Find(s); answer == nat.Found {
+			under.inside++
+		}
+	}
 }
 
 // join puts a subscriber beside each session, as far as is known now, and
@@ -161,12 +192,12 @@ func (w *writer) join() (named uint64, oldest, newest int64) {
 	for i := range w.batch.Sessions {
 		s := &w.batch.Sessions[i]
 		oldest, newest = min(oldest, s.End), max(newest, s.End)
-		a, port, ok := s.LocalEnd()
+		a, port, ok := s.UserEnd()
 		if !ok {
 			continue
 		}
-		if b, ok := w.names.At(a, port, s.Start); ok {
-			s.Subscriber = b.Subscriber
+		if who, ok := w.names.Name(a, port, s.Start); ok {
+			s.Subscriber = who
 			named++
 		}
 	}

@@ -7,7 +7,8 @@ import (
 
 // AppendJSON appends s as one JSON object without a line break: the form of
 // "edgelog replay --json", "edgelog lookup --format json" and JSON Lines
-// exports. An endpoint that the profile does not record is left out.
+// exports. An endpoint that the profile does not record is left out, and so is
+// an inside end that is not known.
 func (s *Session) AppendJSON(b []byte) []byte {
 	b = append(b, `{"proto":`...)
 	b = strconv.AppendUint(b, uint64(s.Proto), 10)
@@ -29,6 +30,9 @@ func (s *Session) AppendJSON(b []byte) []byte {
 		b = append(b, `,"local":"initiator"`...)
 	case SideResponder:
 		b = append(b, `,"local":"responder"`...)
+	}
+	if s.Inside != (Addr{}) {
+		b = appendEnd(b, "inside", s.Inside, s.InsidePort)
 	}
 	if f := s.Flags.Words(); len(f) > 0 {
 		b = append(b, `,"flags":[`...)

@@ -187,6 +187,18 @@ func (s *Session) Endpoint(side Side) string {
 	return netip.AddrPortFrom(a.Netip(), port).String()
 }
 
+// InsideEnd returns the end user's own address and port as users write them,
+// "" where no translation is known.
+func (s *Session) InsideEnd() string {
+	switch {
+	case s.Inside == (Addr{}):
+		return ""
+	case !HasPorts(s.Proto):
+		return s.Inside.String()
+	}
+	return netip.AddrPortFrom(s.Inside.Netip(), s.InsidePort).String()
+}
+
 // Day is a UTC day, counted from 1970-01-01. Retention is counted in days from
 // the end of a session.
 type Day int32

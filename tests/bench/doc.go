@@ -17,7 +17,11 @@
 //     XDP program that passes everything, with nothing
 //   - idle: CPU and memory of an agent with nothing to do, and with a million
 //     open sessions
+//   - radius: accounting requests a second that a running agent answers durably,
+//     on one CPU, beside what a write and a sync for each would give
 //   - peers: the same traffic through tools that are commonly used instead
+//   - nat: events of conntrack a second that one core follows, beside only
+//     reading them
 //
 // An entry of the file is {name, value, unit, vs, ratio}, one for each baseline;
 // without one, vs is "". The ratio says how many times better edgelog is than

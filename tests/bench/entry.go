@@ -45,8 +45,13 @@ var goals = []goal{
 	{"e2e/memory/*", "", false, true, 256},
 	{"forward/*/packets_per_second", "nothing", true, false, 0.9},
 	{"sweep/slots=*", "", false, false, 100},
+	{"nat/events_per_second", "reading", false, false, 200_000},
 	{"idle/sessions=*/cpu", "", false, true, 1},
+	{"radius/requests_per_second", "sync_each", false, false, 50_000},
 	{"idle/sessions=*/memory", "", false, true, 256},
+	{"identity/names/bindings=*", "map", false, true, 100},
+	{"identity/at/bindings=*", "map", false, true, 100},
+	{"identity/bytes_per_binding", "", false, true, 268},
 }
 
 // judge says whether an entry reaches its goal.

@@ -27,11 +27,18 @@ type bench struct {
 }
 
 // parts by name, in the order in which they run.
-var order = []string{"datapath", "sweep", "parts", "e2e", "forward", "idle", "peers"}
+var order = []string{
+	"datapath", "sweep", "parts", "e2e", "forward", "idle",
+	"identity", "radius", "nat",
+	"peers",
+}
 
 var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"datapath": (*bench).datapath, "sweep": (*bench).sweep, "parts": (*bench).pieces, "e2e": (*bench).e2e,
 	"forward": (*bench).forward, "idle": (*bench).idle, "peers": (*bench).peers,
+	"identity": (*bench).identity,
+	"radius":   (*bench).radius,
+	"nat":      (*bench).nat,
 }
 
 func main() {

@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/tests/lab"
 )
 
@@ -208,6 +209,8 @@ type Session struct {
 	End           time.Time `json:"end"`
 	EndReason     string    `json:"end_reason"`
 	Subscriber    string    `json:"subscriber"`
+	Inside        string    `json:"inside"`
+	InsidePort    uint16    `json:"inside_port"`
 }
 
 // Sessions asks, and returns the answer's lines and sessions.
@@ -253,8 +256,9 @@ type Status struct {
 		} `json:"table"`
 	} `json:"probe"`
 	Sessions struct {
-		Stored, Named, Returned uint64
+		Stored, Named, Inside, Returned uint64
 	} `json:"sessions"`
+	NAT   *recorder.NATStatus `json:"nat"`
 	Store struct {
 		OK    bool   `json:"ok"`
 		State string `json:"state"`

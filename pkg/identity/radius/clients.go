@@ -20,6 +20,8 @@ type Client struct {
 	// Message-Authenticator (RFC 2869 §5.14). One that is there is always
 	// verified.
 	RequireMessageAuthenticator bool
+
+	Permit Permit // what it may say; the zero value: anything
 }
 
 // ErrClient is returned for a list of clients that cannot be used.
@@ -31,7 +33,19 @@ type client struct {
 	received         atomic.Uint64
 	answered         atomic.Uint64
 	badAuthenticator atomic.Uint64
+	refused          atomic.Uint64 // for an access server that it may not name
+	foreign          atomic.Uint64 // with an address that its sessions may not hold
 	clock            clockCheck
+	permit           permit
+}
+
+// follow goes on with the counters of old.
+func (c *client) follow(old *client) {
+	c.received.Store(old.received.Load())
+	c.answered.Store(old.answered.Load())
+	c.badAuthenticator.Store(old.badAuthenticator.Load())
+	c.refused.Store(old.refused.Load())
+	c.foreign.Store(old.foreign.Load())
 }
 
 type clients struct {
@@ -61,12 +75,10 @@ func (s *Server) SetClients(list []Client) error {
 		if _, ok := next.table.Get(c.Prefix); ok {
 			return fmt.Errorf("%w %q: another client has the same prefix %s", ErrClient, c.Name, c.Prefix)
 		}
-		n := &client{Client: c}
+		n := &client{Client: c, permit: newPermit(c.Permit)}
 		if old != nil {
 			if o, ok := old.table.Get(c.Prefix); ok && o.Name == c.Name {
-				n.received.Store(o.received.Load())
-				n.answered.Store(o.answered.Load())
-				n.badAuthenticator.Store(o.badAuthenticator.Load())
+				n.follow(o)
 			}
 		}
 		next.table.Insert(c.Prefix, n)

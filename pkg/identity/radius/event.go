@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
-	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -14,19 +13,11 @@ import (
 	"layeh.com/radius/rfc2866"
 	"layeh.com/radius/rfc2869"
 	"layeh.com/radius/rfc3162"
-	"layeh.com/radius/rfc4372"
 	"layeh.com/radius/rfc4818"
 	"layeh.com/radius/rfc6911"
 
 	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
-)
-
-// DSL Forum attributes (RFC 4679 §3.3.1, §3.3.2), in attribute 26.
-const (
-	vendorADSLForum = 3561
-	adslCircuitID   = 1
-	adslRemoteID    = 2
 )
 
 // minPrefix is the shortest IPv6 prefix that a session is believed to hold: a
@@ -44,12 +35,16 @@ const (
 
 // reader turns attributes into an event, and remembers what was odd.
 type reader struct {
-	opts  *Options
-	attrs codec.Attributes
-	notes [remarks]bool
+	opts   *Options
+	tables *tables // nil: none
+	client *client // nil: it may name anything
+	attrs  codec.Attributes
+	notes  [remarks]bool
 
 	lag     time.Duration // from Event-Timestamp to when the request was made, by our clock
 	stamped bool          // it has an Event-Timestamp
+
+	blocks []block // of shared addresses that come or go by themselves, beside the session's leases
 }
 
 // event reads an accounting request that came from a client at the address
@@ -75,6 +70,9 @@ func (r *reader) event(from netip.Addr, now time.Time) (e identity.Event, v verd
 		r.notes[noteOtherStatus] = true
 		return e, acknowledge, 0
 	}
+	if !r.mayName(from) {
+		return e, drop, dropNAS
+	}
 	r.when(&e, now)
 	if e.Kind == identity.NASOn || e.Kind == identity.NASOff {
 		return e, use, 0
@@ -87,12 +85,14 @@ func (r *reader) event(from netip.Addr, now time.Time) (e identity.Event, v verd
 	if t, ok := r.number(rfc2866.AcctSessionTime_Type); ok {
 		e.Held, e.HasHeld = time.Duration(t)*time.Second, true
 	}
-	e.Subscriber = r.subscriber()
 	r.access(&e)
+	r.names(&e)
 	r.leases(&e)
-	if len(e.Leases) == 0 {
+	r.portBlocks(&e)
+	if len(e.Leases) == 0 && len(r.blocks) == 0 {
 		r.notes[noteNoAddress] = true
 	}
+	r.equipment(&e)
 	return e, use, 0
 }
 
@@ -100,13 +100,7 @@ func (r *reader) event(from netip.Addr, now time.Time) (e identity.Event, v verd
 // there, since many a NAS leaves its factory with the same identifier as all
 // others; if neither is, the sender's address.
 func (r *reader) nas(from netip.Addr) string {
-	id := r.text(rfc2865.NASIdentifier_Type)
-	addr := ""
-	if a, ok := r.attrs.Lookup(rfc2865.NASIPAddress_Type); ok && len(a) == 4 {
-		addr = netip.AddrFrom4([4]byte(a)).String()
-	} else if a, ok := r.attrs.Lookup(rfc3162.NASIPv6Address_Type); ok && len(a) == 16 {
-		addr = netip.AddrFrom16([16]byte(a)).String()
-	}
+	id, addr := r.text(rfc2865.NASIdentifier_Type), r.nasAddress()
 	switch {
 	case id != "" && addr != "":
 		return id + "@" + addr
@@ -116,6 +110,16 @@ func (r *reader) nas(from netip.Addr) string {
 		return addr
 	}
 	return from.String()
+}
+
+// nasAddress returns NAS-IP-Address or NAS-IPv6-Address, "" when there is none.
+func (r *reader) nasAddress() string {
+	if a, ok := r.attrs.Lookup(rfc2865.NASIPAddress_Type); ok && len(a) == 4 {
+		return netip.AddrFrom4([4]byte(a)).String()
+	} else if a, ok := r.attrs.Lookup(rfc3162.NASIPv6Address_Type); ok && len(a) == 16 {
+		return netip.AddrFrom16([16]byte(a)).String()
+	}
+	return ""
 }
 
 // when sets the time of the event: Event-Timestamp (RFC 2869 §5.3), or else
@@ -143,72 +147,6 @@ func (r *reader) when(e *identity.Event, now time.Time) {
 	}
 }
 
-// subscriber returns User-Name or Chargeable-User-Identity (RFC 4372). An
-// outer identity of EAP that hides the name gives way to the latter.
-func (r *reader) subscriber() string {
-	name, cui := r.text(rfc2865.UserName_Type), r.text(rfc4372.ChargeableUserIdentity_Type)
-	hidden := name == "" || strings.HasPrefix(name, "@") || strings.HasPrefix(strings.ToLower(name), "anonymous")
-	if cui != "" && (hidden || r.opts.PreferCUI) {
-		return cui
-	}
-	return name
-}
-
-// access sets line, equipment and place.
-func (r *reader) access(e *identity.Event) {
-	var line []string
-	if calling := r.text(rfc2865.CallingStationID_Type); calling != "" {
-		if mac, ok := identity.ParseMAC(calling); ok {
-			e.Equipment = mac
-		} else {
-			line = append(line, calling)
-		}
-	}
-	circuit, remote := r.adsl()
-	for _, s := range [...]string{circuit, remote} {
-		if s != "" {
-			line = append(line, s)
-		}
-	}
-	e.Line = strings.Join(line, "; ")
-	e.Place = r.text(rfc2865.CalledStationID_Type)
-	if e.Place == "" {
-		e.Place = r.text(rfc2869.NASPortID_Type)
-	}
-}
-
-// adsl returns Agent-Circuit-Id and Agent-Remote-Id.
-func (r *reader) adsl() (circuit, remote string) {
-	for _, a := range r.attrs {
-		if a.Type != rfc2865.VendorSpecific_Type {
-			continue
-		}
-		vendor, b, err := codec.VendorSpecific(a.Attribute)
-		if err != nil {
-			r.notes[noteBadAttribute] = true
-			continue
-		}
-		if vendor != vendorADSLForum {
-			continue
-		}
-		for len(b) >= 2 {
-			n := int(b[1])
-			if n < 2 || n > len(b) {
-				r.notes[noteBadAttribute] = true
-				break
-			}
-			switch b[0] {
-			case adslCircuitID:
-				circuit = clean(b[2:n])
-			case adslRemoteID:
-				remote = clean(b[2:n])
-			}
-			b = b[n:]
-		}
-	}
-	return circuit, remote
-}
-
 // leases sets what the session holds.
 func (r *reader) leases(e *identity.Event) {
 	iid, hasIID := r.attrs.Lookup(rfc3162.FramedInterfaceID_Type)
@@ -216,6 +154,9 @@ func (r *reader) leases(e *identity.Event) {
 		r.notes[noteBadAttribute], hasIID = true, false
 	}
 	add := func(kind identity.LeaseKind, p netip.Prefix) {
+		if !r.mayHold(p) {
+			return
+		}
 		e.Leases = append(e.Leases, identity.Lease{Kind: kind, Prefix: p})
 	}
 	for _, a := range r.attrs {
@@ -288,6 +229,13 @@ func (r *reader) text(t codec.Type) string { return clean(r.attrs.Get(t)) }
 func clean(b []byte) string {
 	for len(b) > 0 && b[len(b)-1] == 0 {
 		b = b[:len(b)-1]
+	}
+	plain := true // as nearly all are
+	for _, c := range b {
+		plain = plain && c >= ' ' && c < 0x7f
+	}
+	if plain {
+		return string(b)
 	}
 	if !utf8.Valid(b) {
 		return "0x" + hex.EncodeToString(b)

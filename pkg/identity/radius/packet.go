@@ -26,17 +26,46 @@ type request struct {
 	status bool // it is a Status-Server
 }
 
-// open checks the datagram b of client c and returns it without the padding
-// that may follow it; ok is false when it must be dropped for that reason.
+// parsed is room for the attributes of a packet, to be used again and again.
+type parsed struct {
+	room []codec.AVP
+	list codec.Attributes
+}
+
+// parse returns the attributes of a packet whose form is right; their values lie
+// in b. The next call uses the room again.
+func (p *parsed) parse(b []byte) (codec.Attributes, bool) {
+	b = b[headerLen:binary.BigEndian.Uint16(b[2:])]
+	p.room, p.list = p.room[:0], p.list[:0]
+	for len(b) > 0 {
+		if len(b) < 2 || b[0] == 0 || int(b[1]) < 2 || int(b[1]) > len(b) {
+			return nil, false
+		}
+		p.room = append(p.room, codec.AVP{Type: codec.Type(b[0]), Attribute: b[2:b[1]:b[1]]})
+		b = b[b[1]:]
+	}
+	for i := range p.room {
+		p.list = append(p.list, &p.room[i])
+	}
+	return p.list, true
+}
+
+// open checks a packet whose form is right. ok is false when it must be dropped
+// for that reason.
 func open(b []byte, c *client) (req request, why reason, ok bool) {
-	n := int(binary.BigEndian.Uint16(b[2:]))
-	b = b[:n] // checked by form
-	attrs, err := codec.ParseAttributes(b[headerLen:])
-	if err != nil {
+	var p parsed
+	attrs, ok := p.parse(b)
+	if !ok {
 		return req, dropAttributes, false
 	}
+	return authentic(b, attrs, c)
+}
+
+// authentic checks that the sender of a packet knows the secret.
+func authentic(b []byte, attrs codec.Attributes, c *client) (req request, why reason, ok bool) {
+	b = b[:binary.BigEndian.Uint16(b[2:])] // without padding
 	status := b[0] == codeStatusServer
-	if !status && !codec.IsAuthenticRequest(b, c.Secret) {
+	if !status && !isAuthentic(b, c.Secret) {
 		return req, dropAuthenticator, false
 	}
 	at := messageAuthenticatorAt(b)
@@ -58,6 +87,16 @@ func open(b []byte, c *client) (req request, why reason, ok bool) {
 		}
 	}
 	return request{attrs: attrs, status: status}, 0, true
+}
+
+// isAuthentic verifies the Request Authenticator of an Accounting-Request
+// (RFC 2866 §3).
+func isAuthentic(b, secret []byte) bool {
+	sum := append(make([]byte, 0, 512), b[:4]...)
+	sum = append(sum, make([]byte, 16)...)
+	sum = append(append(sum, b[headerLen:]...), secret...)
+	got := md5.Sum(sum)
+	return hmac.Equal(got[:], b[4:headerLen])
 }
 
 // form checks what can be seen without a secret.
@@ -109,7 +148,13 @@ func messageAuthenticator(b []byte, authenticator [16]byte, secret []byte, at in
 // Message-Authenticator. To an Accounting-Request it has none: no RFC says
 // which Request Authenticator would count there, and clients differ.
 func response(b []byte, req *request, secret []byte) []byte {
-	out := make([]byte, headerLen, 64)
+	return appendResponse(make([]byte, 0, 96), b, req, secret)
+}
+
+// appendResponse is response in the room behind out[:0].
+func appendResponse(out, b []byte, req *request, secret []byte) []byte {
+	var header [headerLen]byte
+	out = append(out[:0], header[:]...)
 	out[0], out[1] = codeAccountingResponse, b[1]
 	at := 0
 	if req.status {
@@ -128,9 +173,7 @@ func response(b []byte, req *request, secret []byte) []byte {
 	if at > 0 {
 		copy(out[at:], messageAuthenticator(out, [16]byte(b[4:headerLen]), secret, at))
 	}
-	h := md5.New()
-	h.Write(out)
-	h.Write(secret)
-	copy(out[4:headerLen], h.Sum(nil))
+	sum := md5.Sum(append(out, secret...))
+	copy(out[4:headerLen], sum[:])
 	return out
 }

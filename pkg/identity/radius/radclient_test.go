@@ -54,7 +54,7 @@ func TestEveryAttributeThroughRadclient(t *testing.T) {
 	}
 	want := identity.Event{
 		Kind: identity.Start, At: when.UnixNano(), Source: session.SourceRADIUS, NAS: "bng-1@198.51.100.9",
-		Session: "8F3A-01", Group: "M-77", Held: 3 * time.Second, HasHeld: true, Subscriber: "anna@isp.example",
+		Session: "8F3A-01", Group: "M-77", Held: 3 * time.Second, HasHeld: true, Subscriber: "anna@isp.example", Identity: "cui-4711",
 		Line: "dslam-3 eth 0/4; 0xcafe01", Equipment: "e6:fb:df:05:7a:88", Place: "hotspot-7",
 		Leases: []identity.Lease{
 			{Kind: identity.IPv4Address, Prefix: netip.MustParsePrefix("192.0.2.17/32")},
@@ -62,6 +62,7 @@ func TestEveryAttributeThroughRadclient(t *testing.T) {
 			{Kind: identity.FramedPrefix, Prefix: netip.MustParsePrefix("2001:db8:1:2::/64")},
 			{Kind: identity.IPv6Address, Prefix: netip.MustParsePrefix("2001:db8:1:2::5/128")},
 			{Kind: identity.DelegatedPrefix, Prefix: netip.MustParsePrefix("2001:db8:ff00::/56")},
+			{Kind: identity.Equipment, Prefix: netip.MustParsePrefix("100::e6fb:df05:7a88/128")},
 		},
 	}
 	got := book.got()

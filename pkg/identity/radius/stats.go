@@ -25,6 +25,7 @@ const (
 	dropNoSession
 	dropNotDurable
 	dropSend
+	dropNAS
 	reasons
 )
 
@@ -43,6 +44,7 @@ var reasonWords = [reasons]string{
 	dropNoSession:     "no-acct-session-id",            // RFC 2866 §5.5: it must have one
 	dropNotDurable:    "not-durable",                   // the book could not keep it; the NAS sends it again
 	dropSend:          "send-failed",                   // the answer could not be sent
+	dropNAS:           "nas-not-allowed",               // the client may not speak for this access server
 }
 
 // remark counts something about requests that were acknowledged.
@@ -54,15 +56,21 @@ const (
 	noteOld
 	noteOtherStatus
 	noteBadAttribute
+	notePrefix
+	noteManyBlocks
+	noteMACName
 	remarks
 )
 
 var remarkWords = [remarks]string{
-	noteNoAddress:    "no-address",        // names no address or prefix
-	noteFuture:       "time-in-future",    // its Event-Timestamp was replaced by the time of arrival
-	noteOld:          "time-too-old",      // the same
-	noteOtherStatus:  "other-status",      // an Acct-Status-Type that is not about a session
-	noteBadAttribute: "ignored-attribute", // one attribute had an impossible value, the others were used
+	noteNoAddress:    "no-address",         // names no address or prefix
+	noteFuture:       "time-in-future",     // its Event-Timestamp was replaced by the time of arrival
+	noteOld:          "time-too-old",       // the same
+	noteOtherStatus:  "other-status",       // an Acct-Status-Type that is not about a session
+	noteBadAttribute: "ignored-attribute",  // one attribute had an impossible value, the others were used
+	notePrefix:       "prefix-not-allowed", // an address that the client's sessions may not hold was left out
+	noteManyBlocks:   "too-many-blocks",    // a block of ports will not end with its session, but with the next one's claim
+	noteMACName:      "mac-as-user-name",   // it names equipment and no subscriber
 }
 
 type counters struct {
@@ -84,16 +92,19 @@ type Stats struct {
 	Status   uint64            `json:"status_server"` // of Answered, to Status-Server
 	Remarks  map[string]uint64 `json:"remarks"`       // about requests that were answered
 	Clients  []ClientStats     `json:"clients"`
-	Delay    measure.Reading   `json:"delay_s"` // seconds from the arrival of a request to its first answer: its event is durable
+	RadSec   *StreamStats      `json:"radsec,omitempty"` // nil: not served
+	Delay    measure.Reading   `json:"delay_s"`          // seconds from the arrival of a request to its first answer: its event is durable
 }
 
 // ClientStats counts datagrams of one client.
 type ClientStats struct {
 	Name             string `json:"name"`
 	Received         uint64 `json:"received"`
-	Answered         uint64 `json:"answered"`          // repetitions included
-	BadAuthenticator uint64 `json:"bad_authenticator"` // most likely a wrong secret
-	ClockBehind      int64  `json:"clock_behind_ns"`   // of the client; negative: ahead; 0: within 5 s
+	Answered         uint64 `json:"answered"`           // repetitions included
+	BadAuthenticator uint64 `json:"bad_authenticator"`  // most likely a wrong secret
+	ForeignNAS       uint64 `json:"nas_not_allowed"`    // dropped
+	ForeignPrefix    uint64 `json:"prefix_not_allowed"` // requests of which an address was left out
+	ClockBehind      int64  `json:"clock_behind_ns"`    // of the client; negative: ahead; 0: within 5 s
 }
 
 // Stats returns the counters. It holds no data of subscribers.
@@ -111,10 +122,15 @@ func (s *Server) Stats() Stats {
 		out.Remarks[remarkWords[i]] = c.remarks[i].Load()
 	}
 	for _, x := range s.clients.Load().list {
-		out.Clients = append(out.Clients, ClientStats{
-			Name: x.Name, Received: x.received.Load(), Answered: x.answered.Load(), BadAuthenticator: x.badAuthenticator.Load(),
-			ClockBehind: x.clock.off.Load(),
-		})
+		out.Clients = append(out.Clients, x.stats())
 	}
+	s.streams.stats(&out)
 	return out
+}
+
+func (c *client) stats() ClientStats {
+	return ClientStats{
+		Name: c.Name, Received: c.received.Load(), Answered: c.answered.Load(), BadAuthenticator: c.badAuthenticator.Load(),
+		ForeignNAS: c.refused.Load(), ForeignPrefix: c.foreign.Load(), ClockBehind: c.clock.off.Load(),
+	}
 }

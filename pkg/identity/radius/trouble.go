@@ -10,7 +10,8 @@ import (
 
 const (
 	troublePause = time.Minute // between two sentences about the same thing
-	troubleKinds = 256         // that are remembered at once; beyond it nothing more is said for a pause
+	troubleKinds = 256         // that are remembered at once; beyond it nothing more is said for a while
+	troubleFull  = time.Second // which is that long
 	clockWindow  = 16          // requests of a client after which its clock is judged
 	clockLimit   = 5 * time.Second
 )
@@ -21,15 +22,21 @@ const (
 type troubles struct {
 	mu   sync.Mutex
 	said map[string]time.Time
+	full time.Time // said is full until then: a flood of strangers costs no more than this look
 }
 
-func (s *Server) trouble(now time.Time, about, text string) {
-	t := &s.troubles
+// due reports whether something about this may be said now, and notes that it
+// is.
+func (t *troubles) due(now time.Time, about func() string) bool {
 	t.mu.Lock()
-	last, known := t.said[about]
+	defer t.mu.Unlock()
+	if now.Before(t.full) {
+		return false
+	}
+	key := about()
+	last, known := t.said[key]
 	if known && now.Sub(last) < troublePause {
-		t.mu.Unlock()
-		return
+		return false
 	}
 	if !known && len(t.said) >= troubleKinds {
 		for k, at := range t.said {
@@ -38,12 +45,21 @@ func (s *Server) trouble(now time.Time, about, text string) {
 			}
 		}
 		if len(t.said) >= troubleKinds {
-			t.mu.Unlock()
-			return
+			t.full = now.Add(troubleFull)
+			return false
 		}
 	}
-	t.said[about] = now
-	t.mu.Unlock()
+	t.said[key] = now
+	return true
+}
+
+func (s *Server) trouble(now time.Time, about string, text func() string) {
+	if s.troubles.due(now, func() string { return about }) {
+		s.say(text())
+	}
+}
+
+func (s *Server) say(text string) {
 	s.opts.Logger.Warn("radius accounting", "trouble", text)
 	if s.opts.Trouble != nil {
 		s.opts.Trouble(text)
@@ -51,11 +67,15 @@ func (s *Server) trouble(now time.Time, about, text string) {
 }
 
 func (s *Server) unknownClient(now time.Time, from netip.Addr) {
-	s.trouble(now, from.String(), fmt.Sprintf("accounting from %s is dropped: no [[radius.client]] has this address; add one, or stop that device from sending here", from))
+	if s.troubles.due(now, from.String) {
+		s.say(fmt.Sprintf("accounting from %s is dropped: no [[radius.client]] has this address; add one, or stop that device from sending here", from))
+	}
 }
 
 func (s *Server) wrongSecret(now time.Time, c *client) {
-	s.trouble(now, c.Name, fmt.Sprintf("accounting from client %s is dropped: it was made with another secret; make its secret_file and the device agree", c.Name))
+	s.trouble(now, c.Name, func() string {
+		return fmt.Sprintf("accounting from client %s is dropped: it was made with another secret; make its secret_file and the device agree", c.Name)
+	})
 }
 
 // clockCheck judges the clock of one client: of several requests the one that
@@ -96,5 +116,7 @@ func (s *Server) judgeClock(now time.Time, c *client, lag time.Duration) {
 	if off < 0 {
 		way = "ahead"
 	}
-	s.trouble(now, "clock "+c.Name, fmt.Sprintf("the clock of accounting client %s is %d s %s: log-ons and log-offs get wrong times; synchronise it (NTP)", c.Name, int64(off.Abs().Seconds()), way))
+	s.trouble(now, "clock "+c.Name, func() string {
+		return fmt.Sprintf("the clock of accounting client %s is %d s %s: log-ons and log-offs get wrong times; synchronise it (NTP)", c.Name, int64(off.Abs().Seconds()), way)
+	})
 }
