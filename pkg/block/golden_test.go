@@ -79,6 +79,10 @@ func TestOldBlocksAreReadForEver(t *testing.T) {
 	}
 }
 
+func aDirectory() *Directory {
+	return &Directory{Imported: 1763700000e9, From: 1763600000e9, Rows: 4, File: [32]byte{1, 31: 255}, First: []string{"a", "b"}}
+}
+
 func writeGolden(t *testing.T) {
 	mixed := newMix(20261121, 300, 10*time.Second).sessions()
 	edge := []session.Session{
@@ -119,9 +123,7 @@ func writeGolden(t *testing.T) {
 		"v1-bindings":         func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
 		"v1-bindings-via":     func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
 		"v1-register":         func() ([]byte, error) { return NewEncoder().Register(nil, aHeader(), someSubscribers()) },
-		"v1-register-directory": func() ([]byte, error) {
-			return NewEncoder().Directory(nil, aHeader(), &Directory{Imported: 1763700000e9, From: 1763600000e9, Rows: 4, File: [32]byte{1, 31: 255}, First: []string{"a", "b"}})
-		},
+		"v1-register-directory": func() ([]byte, error) { return NewEncoder().Directory(nil, aHeader(), aDirectory()) },
 	} {
 		b, err := make()
 		if err != nil {

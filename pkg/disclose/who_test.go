@@ -59,8 +59,9 @@ func via(a string) func(*session.Binding) {
 	return func(b *session.Binding) { b.Via = netip.MustParseAddr(a) }
 }
 
+const hour, half = -time.Hour, -30 * time.Minute
+
 func TestAnAnswerNeverSaysMoreThanIsKnown(t *testing.T) {
-	hour, half := -time.Hour, -30*time.Minute
 	for _, c := range []struct {
 		name     string
 		query    func(*Query)
@@ -106,10 +107,7 @@ func TestAnAnswerNeverSaysMoreThanIsKnown(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var who []string
-			for i := range a.Candidates {
-				who = append(who, a.Candidates[i].Subscriber)
-			}
+			who := subscribersOf(a)
 			if a.Verdict != c.verdict || !strings.Contains(a.Reason, c.reason) || fmt.Sprint(who) != fmt.Sprint(c.who) {
 				t.Errorf("%s (%s) %q", a.Verdict, a.Reason, who)
 			}
@@ -119,6 +117,13 @@ func TestAnAnswerNeverSaysMoreThanIsKnown(t *testing.T) {
 			}
 		})
 	}
+}
+
+func subscribersOf(a *WhoAnswer) (who []string) {
+	for i := range a.Candidates {
+		who = append(who, a.Candidates[i].Subscriber)
+	}
+	return who
 }
 
 func TestWhatWasWrongWithTheRecordingIsSaid(t *testing.T) {
