@@ -116,13 +116,13 @@ func writeGolden(t *testing.T) {
 		{Prefix: netip.MustParsePrefix("192.0.2.4/32"), LastPort: 65535, From: 2e9, To: 7e9, Source: session.SourceLeases, Via: session.EquipmentAddr([6]byte{2, 0, 0, 0, 0, 1})},
 	}
 	for name, make := range map[string]func() ([]byte, error){
-		"v1-sessions":         func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
-		"v1-sessions-edge":    func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
-		"v1-sessions-sampled": func() ([]byte, error) { return EncodeSessions(nil, aHeader(), sampled) },
-		"v1-sessions-nat":     func() ([]byte, error) { return EncodeSessions(nil, aHeader(), nat) },
-		"v1-bindings":         func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
-		"v1-bindings-via":     func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
-		"v1-register":         func() ([]byte, error) { return NewEncoder().Register(nil, aHeader(), someSubscribers()) },
+		"v1-sessions":           func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
+		"v1-sessions-edge":      func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
+		"v1-sessions-sampled":   func() ([]byte, error) { return EncodeSessions(nil, aHeader(), sampled) },
+		"v1-sessions-nat":       func() ([]byte, error) { return EncodeSessions(nil, aHeader(), nat) },
+		"v1-bindings":           func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
+		"v1-bindings-via":       func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
+		"v1-register":           func() ([]byte, error) { return NewEncoder().Register(nil, aHeader(), someSubscribers()) },
 		"v1-register-directory": func() ([]byte, error) { return NewEncoder().Directory(nil, aHeader(), aDirectory()) },
 	} {
 		b, err := make()
