@@ -143,6 +143,8 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 	})
 	rec.Handle("POST "+disclose.PathLookup, g.Lookup)
 	rec.Handle("POST "+disclose.PathOutcome, g.Outcome)
+	rec.Handle("GET "+disclose.PathMore, g.More)
+	rec.Handle("GET "+disclose.PathPage, g.Page)
 }
 
 // agentFailure adds advice to the usual reasons why an agent does not start.

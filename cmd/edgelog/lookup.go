@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -29,32 +31,64 @@ func lookupCommand() *cli.Command {
 			"A session is found from the moment it has ended; one that is still going on is not stored yet.\n" +
 			"Times are RFC 3339, for example 2025-03-01T12:00:00Z; --to may be \"now\".",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "reference", Usage: "the case it is asked for, as `TEXT`"},
-			&cli.StringFlag{Name: "identity", Usage: "a custodian's private key, in `KEYFILE`"},
+			referenceFlag(), identityFlag(),
 			&cli.StringFlag{Name: "subscriber", Usage: "sessions of the subscriber `S`"},
 			&cli.StringFlag{Name: "address", Usage: "sessions of the end user's address `IP`"},
 			&cli.StringFlag{Name: "remote", Usage: "sessions with the far end `IP[:PORT]`"},
 			&cli.StringFlag{Name: "port", Usage: "only with this port `N` of --address"},
 			&cli.StringFlag{Name: "from", Usage: "window from `TIME`"},
 			&cli.StringFlag{Name: "to", Usage: "window until before `TIME`"},
-			&cli.StringFlag{Name: "format", Usage: "table, json or csv", Value: "table"},
+			formatFlag(),
 			configFlag(), socketFlag(),
 		},
 		Action: lookup,
 	}
 }
 
+func referenceFlag() cli.Flag {
+	return &cli.StringFlag{Name: "reference", Usage: "the case it is asked for, as `TEXT`"}
+}
+
+func identityFlag() cli.Flag {
+	return &cli.StringFlag{Name: "identity", Usage: "a custodian's private key, in `KEYFILE`"}
+}
+
+func formatFlag() cli.Flag {
+	return &cli.StringFlag{Name: "format", Usage: "table, json or csv", Value: "table"}
+}
+
 func lookup(c *cli.Context) error {
 	if err := errors.Join(noArgs(c), need(c, "reference", "identity", "from", "to")); err != nil {
 		return err
 	}
-	if f := c.String("format"); !slices.Contains(disclose.Formats, f) {
-		return usage("--format %q is not known; use %s", f, strings.Join(disclose.Formats, ", "))
+	if err := knownFormat(c); err != nil {
+		return err
 	}
 	q, err := parseQuery(c, time.Now())
 	if err != nil {
 		return err
 	}
+	var answer *disclose.Answer
+	err = askAgent(c, func(client *http.Client, ids *vault.Identities) (err error) {
+		answer, err = disclose.Ask(c.Context, client, q, ids)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return give(c, &answer.Summary, func(w io.Writer, format string) error { return disclose.Print(w, answer, format) },
+		func() []string { return append(disclose.NameLines(answer.Names), answer.Summary.Lines()...) })
+}
+
+func knownFormat(c *cli.Context) error {
+	if f := c.String("format"); !slices.Contains(disclose.Formats, f) {
+		return usage("--format %q is not known; use %s", f, strings.Join(disclose.Formats, ", "))
+	}
+	return nil
+}
+
+// askAgent asks with the custodian's key of --identity over the agent's socket.
+func askAgent(c *cli.Context, ask func(*http.Client, *vault.Identities) error) error {
 	if err := keepMemory(); err != nil {
 		return fail(err)
 	}
@@ -68,23 +102,30 @@ func lookup(c *cli.Context) error {
 	}
 	client := agentClient(socket)
 	defer client.CloseIdleConnections()
-	answer, err := disclose.Ask(c.Context, client, q, ids)
+	err = ask(client, ids)
 	switch {
 	case errors.Is(err, disclose.ErrWrongIdentity):
 		return fail(fmt.Errorf("open the answer: %w", err)).hint("use the key of a custodian who was configured when it was recorded")
 	case err != nil:
 		return agentError(socket, err)
 	}
+	return nil
+}
+
+// give prints an answer; beside csv, which has no place for it, what must be
+// known about it goes to stderr.
+func give(c *cli.Context, s *disclose.Summary, print func(io.Writer, string) error, beside func() []string) error {
+	format := c.String("format")
 	out := bufio.NewWriter(c.App.Writer)
-	if err := errors.Join(disclose.Print(out, answer, c.String("format")), out.Flush()); err != nil {
+	if err := errors.Join(print(out, format), out.Flush()); err != nil {
 		return err
 	}
-	if c.String("format") == "csv" {
-		for _, line := range answer.Summary.Lines() {
+	if format == "csv" {
+		for _, line := range beside() {
 			warn(c, "%s", line)
 		}
 	}
-	if !answer.Summary.Complete() {
+	if !s.Complete() {
 		return fail(errors.New("the answer is incomplete; what it lacks is said with it"))
 	}
 	return nil

@@ -48,6 +48,8 @@ func commands() []*cli.Command {
 		doctorCommand(),
 		accountingCommand(),
 		lookupCommand(),
+		whoCommand(),
+		accessCommand(),
 		replayCommand(),
 		dhcpCommand(),
 		versionCommand(),

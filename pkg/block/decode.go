@@ -16,6 +16,7 @@ type Decoder struct {
 	nums     []uint64
 	lens     []uint64
 	wides    []wide
+	rows     []session.Binding // of a block that is picked from
 }
 
 // NewDecoder returns a Decoder.

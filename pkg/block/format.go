@@ -15,8 +15,10 @@ type Kind uint8
 
 // The kinds.
 const (
-	KindSessions Kind = 1
-	KindBindings Kind = 2
+	KindSessions  Kind = 1
+	KindBindings  Kind = 2
+	KindRegister  Kind = 3
+	KindDirectory Kind = 4 // of a register
 )
 
 // String returns the name of the kind.
@@ -26,6 +28,10 @@ func (k Kind) String() string {
 		return "sessions"
 	case KindBindings:
 		return "bindings"
+	case KindRegister:
+		return "subscribers"
+	case KindDirectory:
+		return "directory"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }

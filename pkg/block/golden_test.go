@@ -21,6 +21,8 @@ type golden struct {
 	Header   Header
 	Sessions []session.Session `json:",omitempty"`
 	Bindings []session.Binding `json:",omitempty"`
+	Register []Subscriber      `json:",omitempty"`
+	Of       *Directory        `json:",omitempty"`
 }
 
 func read(t *testing.T, file string) golden {
@@ -39,6 +41,10 @@ func read(t *testing.T, file string) golden {
 		_, g.Sessions, err = DecodeSessions(b)
 	case KindBindings:
 		_, g.Bindings, err = DecodeBindings(b)
+	case KindRegister:
+		g.Register, err = NewDecoder().Register(b)
+	case KindDirectory:
+		g.Of, err = NewDecoder().Directory(b)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +77,10 @@ func TestOldBlocksAreReadForEver(t *testing.T) {
 			}
 		})
 	}
+}
+
+func aDirectory() *Directory {
+	return &Directory{Imported: 1763700000e9, From: 1763600000e9, Rows: 4, File: [32]byte{1, 31: 255}, First: []string{"a", "b"}}
 }
 
 func writeGolden(t *testing.T) {
@@ -106,12 +116,14 @@ func writeGolden(t *testing.T) {
 		{Prefix: netip.MustParsePrefix("192.0.2.4/32"), LastPort: 65535, From: 2e9, To: 7e9, Source: session.SourceLeases, Via: session.EquipmentAddr([6]byte{2, 0, 0, 0, 0, 1})},
 	}
 	for name, make := range map[string]func() ([]byte, error){
-		"v1-sessions":         func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
-		"v1-sessions-edge":    func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
-		"v1-sessions-sampled": func() ([]byte, error) { return EncodeSessions(nil, aHeader(), sampled) },
-		"v1-sessions-nat":     func() ([]byte, error) { return EncodeSessions(nil, aHeader(), nat) },
-		"v1-bindings":         func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
-		"v1-bindings-via":     func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
+		"v1-sessions":           func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
+		"v1-sessions-edge":      func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
+		"v1-sessions-sampled":   func() ([]byte, error) { return EncodeSessions(nil, aHeader(), sampled) },
+		"v1-sessions-nat":       func() ([]byte, error) { return EncodeSessions(nil, aHeader(), nat) },
+		"v1-bindings":           func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
+		"v1-bindings-via":       func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
+		"v1-register":           func() ([]byte, error) { return NewEncoder().Register(nil, aHeader(), someSubscribers()) },
+		"v1-register-directory": func() ([]byte, error) { return NewEncoder().Directory(nil, aHeader(), aDirectory()) },
 	} {
 		b, err := make()
 		if err != nil {

@@ -11,7 +11,22 @@ import (
 // Answer is what was found for a query.
 type Answer struct {
 	Hits    []Hit
+	Names   []Name // of the subscribers in Hits, as far as the register has them
 	Summary Summary
+}
+
+// moments returns who is to be named, and as of when: each subscriber at the
+// start of his first session.
+func (a *Answer) moments() []moment {
+	seen := map[string]bool{"": true}
+	var out []moment
+	for i := range a.Hits {
+		if h := &a.Hits[i]; !seen[h.Subscriber] {
+			seen[h.Subscriber] = true
+			out = append(out, moment{h.Subscriber, h.Start})
+		}
+	}
+	return out
 }
 
 // Summary says what must be known to judge an answer. It holds nothing of what
@@ -28,6 +43,14 @@ type Summary struct {
 	SessionBlocks int `json:"session_blocks"`
 	BindingBlocks int `json:"binding_blocks"`
 	Failed        int `json:"failed_blocks"` // blocks that could not be opened or read: the answer may lack what they hold
+
+	// RegisterImported is when the newest import of subscribers was made that says
+	// something about the window; "" when there is none.
+	RegisterImported string `json:"register_imported,omitempty"`
+
+	// RegisterFailed counts blocks of the register of subscribers that could not
+	// be opened or read: names may be missing.
+	RegisterFailed int `json:"register_failed,omitempty"`
 
 	ClockErrorMicro int64 `json:"clock_error_us"` // worst over the blocks that were read; -1 when none was
 	Unsynchronised  int   `json:"unsynchronised_blocks"`
@@ -46,9 +69,12 @@ type Summary struct {
 }
 
 // Lines returns the summary as lines for people.
-func (s *Summary) Lines() []string {
+func (s *Summary) Lines() []string { return s.about(count(s.Records, "session")) }
+
+// about is Lines, beginning with how much of what was found.
+func (s *Summary) about(found string) []string {
 	lines := []string{
-		fmt.Sprintf("%s in %s … %s", count(s.Records, "session"), s.From, s.To),
+		fmt.Sprintf("%s in %s … %s", found, s.From, s.To),
 		fmt.Sprintf("recorded by %s for %s, profile %s, legal basis now: %s",
 			printable(s.Gateway), printable(s.Provider), orDash(strings.Join(s.Profiles, " and ")), printable(orDash(s.LegalBasis))),
 		fmt.Sprintf("read: %s and %s; %s", count(s.SessionBlocks, "session block"), count(s.BindingBlocks, "binding block"), s.clock()),
@@ -59,6 +85,9 @@ func (s *Summary) Lines() []string {
 	)
 	if len(s.Profiles) == 1 && s.Profiles[0] == session.ProfileAccess.String() {
 		lines = append(lines, `profile "access" records who had which address, and no sessions`)
+	}
+	if s.RegisterFailed > 0 {
+		lines = append(lines, fmt.Sprintf("%s of the register of subscribers could not be opened or read: names may be missing", count(s.RegisterFailed, "block")))
 	}
 	if s.Failed > 0 {
 		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s could not be opened with this identity or read; what they hold is not in this answer", count(s.Failed, "block")))

@@ -29,14 +29,33 @@ var (
 // base is the address of the agent; the client knows which socket it means.
 const base = "http://agent"
 
-// Ask puts a query to the agent, opens what it sends with the identities,
-// joins, and tells the agent the outcome. Only when the agent has that in the
-// ledger is the answer returned. The client must reach the control socket
-// whatever host is asked for.
+// Ask puts a query for sessions to the agent, opens what it sends with the
+// identities, joins, and tells the agent the outcome. Only when the agent has
+// that in the ledger is the answer returned. The client must reach the control
+// socket whatever host is asked for.
 //
 // Errors: ErrAgent with the agent's own words, ErrWrongIdentity, ErrNothingCan,
 // ErrCut, or that of the connection.
 func Ask(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities) (*Answer, error) {
+	a := &Answer{}
+	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) (err error) {
+		if err := r.judge(); err != nil {
+			return err
+		}
+		a.Hits = r.match.Hits()
+		a.Names, err = r.namesOf(ctx, a.moments())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.Summary = r.sum
+	return a, nil
+}
+
+// conduct is one reading: question, work on what is sent, outcome. The work may
+// ask for more.
+func conduct(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities, work func(context.Context, *reader) error) (*reader, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // closes the stream, which the agent holds open
 	body, err := post(ctx, client, PathLookup, q)
@@ -45,9 +64,13 @@ func Ask(ctx context.Context, client *http.Client, q *Query, ids *vault.Identiti
 	}
 	defer body.Close() //nolint:errcheck // only read
 	r := newReader(q, ids)
+	r.client = client
 	why := r.readAll(body)
 	if r.begin.ID == "" {
 		return nil, why // the agent promised nothing: there is no outcome to give
+	}
+	if why == nil {
+		why = work(ctx, r)
 	}
 	outcome := r.outcome(why)
 	answer, err := post(ctx, client, strings.Replace(PathOutcome, "{id}", r.begin.ID, 1), outcome)
@@ -64,7 +87,7 @@ func Ask(ctx context.Context, client *http.Client, q *Query, ids *vault.Identiti
 	}
 	r.sum.LedgerOutcome = done.LedgerOutcome
 	r.sum.CheckpointSize, r.sum.CheckpointRoot = done.Size, base64.StdEncoding.EncodeToString(done.Root)
-	return &Answer{Hits: r.match.Hits(), Summary: r.sum}, nil
+	return r, nil
 }
 
 // post sends v and returns the body of a good answer.
@@ -73,11 +96,18 @@ func post(ctx context.Context, client *http.Client, path string, v any) (io.Read
 	if err != nil {
 		return nil, fmt.Errorf("write request: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+path, bytes.NewReader(b))
+	return send(ctx, client, http.MethodPost, path, bytes.NewReader(b))
+}
+
+// send makes a request and returns the body of a good answer.
+func send(ctx context.Context, client *http.Client, method, path string, b io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, base+path, b)
 	if err != nil {
 		return nil, fmt.Errorf("write request: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	if b != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the agent: %w", err)
@@ -95,9 +125,10 @@ func post(ctx context.Context, client *http.Client, path string, v any) (io.Read
 
 // reader turns a stream of frames into an answer.
 type reader struct {
-	q     *Query
-	ids   *vault.Identities
-	begin begin
+	q      *Query
+	ids    *vault.Identities
+	client *http.Client // of the agent, to ask for more
+	begin  begin
 
 	keys    map[keyName]*vault.DayKey
 	foreign int // keys that the identities do not open
@@ -105,7 +136,13 @@ type reader struct {
 	plain    []byte
 	rows     []session.Session
 	decoder  *block.Decoder
+	pick     block.Pick // the bindings that are wanted
 	bindings []session.Binding
+	late     map[int]session.Day // of bindings: that came late, when they were filed
+	again    bool                // binding blocks that were read before are read for other rows: they count once
+	clock    block.Clock         // the worst of the blocks that bindings were taken from
+	wanted   func(*session.Session, block.Clock)
+	register func(day int32, epoch uint64, plain []byte) // takes what is opened of registers
 	match    *Matcher
 	far      bool // a block was recorded with both ends of its sessions
 	sum      Summary
@@ -119,7 +156,10 @@ type keyName struct {
 }
 
 func newReader(q *Query, ids *vault.Identities) *reader {
-	r := &reader{q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder()}
+	r := &reader{
+		q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder(),
+		pick: block.Pick{All: q.Ask == ""}, late: map[int]session.Day{}, clock: block.Clock{Synchronised: true},
+	}
 	r.sum.From, r.sum.To = window(q)
 	r.sum.ClockErrorMicro = -1
 	return r
@@ -143,7 +183,10 @@ func (r *reader) readAll(stream io.Reader) error {
 			return err
 		}
 		if done {
-			return r.judge()
+			if len(r.keys) == 0 && r.foreign > 0 {
+				return ErrWrongIdentity
+			}
+			return nil
 		}
 	}
 }
@@ -172,6 +215,8 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 		r.bindingBlock(payload)
 	case frameSessions:
 		return false, r.sessionBlock(payload)
+	case frameRegister:
+		r.registerBlock(payload)
 	case frameError:
 		return false, fmt.Errorf("%w: %s", ErrAgent, printable(string(payload)))
 	case frameEnd:
@@ -201,63 +246,99 @@ func (r *reader) key(wrapped []byte) error {
 	return nil
 }
 
-// openBlock returns what is in a sealed block.
-func (r *reader) openBlock(sealed []byte) ([]byte, error) {
+// openBlock returns what is in a sealed block, and the place that it proves.
+func (r *reader) openBlock(sealed []byte) (vault.Place, []byte, error) {
 	p, err := vault.ParsePlace(sealed)
 	if err != nil {
-		return nil, err
+		return p, nil, err
 	}
 	k := r.keys[keyName{p.Day, p.Epoch}]
 	if k == nil {
-		return nil, ErrWrongIdentity
+		return p, nil, ErrWrongIdentity
 	}
-	_, r.plain, err = k.Open(r.plain[:0], sealed)
-	return r.plain, err
+	p, r.plain, err = k.Open(r.plain[:0], sealed)
+	return p, r.plain, err
 }
 
 func (r *reader) bindingBlock(sealed []byte) {
-	b, err := r.openBlock(sealed)
+	p, b, err := r.openBlock(sealed)
+	before := len(r.bindings)
+	var h block.Header
 	if err == nil {
-		var list []session.Binding
-		if _, list, err = block.DecodeBindings(b); err == nil {
-			r.bindings = append(r.bindings, list...)
-			r.sum.BindingBlocks++
-			return
-		}
+		h, r.bindings, err = r.decoder.PickBindings(r.bindings, b, &r.pick)
 	}
-	r.sum.Failed++
+	if err != nil {
+		if !r.again {
+			r.sum.Failed++
+		}
+		return
+	}
+	if !r.again {
+		r.sum.BindingBlocks++
+	}
+	for i := before; i < len(r.bindings) && p.Kind == kindLate; i++ {
+		r.late[i] = session.Day(p.Day)
+	}
+	if len(r.bindings) > before {
+		r.clock.Synchronised = r.clock.Synchronised && h.Clock.Synchronised
+		r.clock.MaxErrorMicros = max(r.clock.MaxErrorMicros, h.Clock.MaxErrorMicros)
+	}
 }
 
+// kindLate is the number under which the store files bindings that came late.
+const kindLate = 5
+
 func (r *reader) sessionBlock(sealed []byte) error {
-	if r.match == nil {
+	if r.wanted == nil {
 		if len(r.keys) == 0 && r.foreign > 0 {
 			return ErrWrongIdentity // nothing of the rest could be opened either
 		}
 		r.matcher()
 	}
-	b, err := r.openBlock(sealed)
+	_, b, err := r.openBlock(sealed)
 	if err != nil {
 		r.sum.Failed++
 		return nil
 	}
-	s, err := r.decoder.Sessions(b)
+	var s *block.Sessions
+	ok := true
+	if a := r.q.Address; a.IsValid() {
+		s, ok, err = r.decoder.SessionsWith(b, a)
+	} else {
+		s, err = r.decoder.Sessions(b)
+	}
 	if err != nil {
 		r.sum.Failed++
 		return nil
 	}
 	r.note(&s.Header)
-	r.match.SetClock(s.Header.Clock)
+	if !ok {
+		return nil
+	}
 	r.rows = s.Match(r.rows[:0], r.q.rows())
 	for i := range r.rows {
-		r.match.Add(&r.rows[i])
+		r.wanted(&r.rows[i], s.Header.Clock)
 	}
 	return nil
 }
 
+func (r *reader) registerBlock(sealed []byte) {
+	p, b, err := r.openBlock(sealed)
+	switch {
+	case err != nil:
+		r.sum.RegisterFailed++
+	case r.register != nil:
+		r.register(p.Day, p.Epoch, b)
+	}
+}
+
 // matcher is made when all bindings are there.
 func (r *reader) matcher() {
-	first, _ := r.q.BindingDays()
-	r.match = NewMatcher(r.q, identity.NewReader(r.bindings, identity.ReaderOptions{}), first.Start().UnixNano())
+	m := NewMatcher(r.q, identity.NewReader(r.bindings, identity.ReaderOptions{}), r.q.BindingsSince().Start().UnixNano())
+	r.match, r.wanted = m, func(s *session.Session, c block.Clock) {
+		m.SetClock(c)
+		m.Add(s)
+	}
 }
 
 // note keeps from the header of a block what an answer must say.
@@ -280,11 +361,9 @@ func (r *reader) note(h *block.Header) {
 	}
 }
 
-// judge says, at the good end of a stream, whether it can be an answer.
+// judge says, at the good end of a stream of sessions, whether it can be an
+// answer.
 func (r *reader) judge() error {
-	if len(r.keys) == 0 && r.foreign > 0 {
-		return ErrWrongIdentity
-	}
 	if r.match == nil {
 		r.matcher()
 	}

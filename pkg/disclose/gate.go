@@ -21,6 +21,8 @@ import (
 const (
 	PathLookup  = "/v1/lookup"
 	PathOutcome = "/v1/lookup/{id}/outcome"
+	PathMore    = "/v1/lookup/{id}/{what}"                        // bindings, sessions or registers, while its outcome is not known
+	PathPage    = "/v1/lookup/{id}/register/{day}/{epoch}/{page}" // one block of a register
 )
 
 // maxSpans is the most gaps that a reader is told of one by one.
@@ -32,13 +34,19 @@ const maxRequest = 1 << 16 // bytes of a question or an outcome
 type Shelf interface {
 	// Keys calls fn with each wrapped data key of the days first to last.
 	Keys(ctx context.Context, first, last session.Day, fn func(wrapped []byte) error) error
-	// Bindings calls fn with each sealed block of bindings filed under the
-	// days first to last. It returns how many blocks are damaged and were
-	// passed over.
-	Bindings(ctx context.Context, first, last session.Day, fn func(sealed []byte) error) (damaged int, err error)
+	// Bindings calls fn with each sealed block of bindings that may say
+	// something about the time from ≤ t < to, ns, whenever it was written. It
+	// returns how many blocks are damaged and were passed over.
+	Bindings(ctx context.Context, from, to int64, fn func(sealed []byte) error) (damaged int, err error)
 	// Sessions calls fn with each sealed block of sessions that holds a time
 	// from ≤ t < to, ns, whatever day it is filed under, and returns the same.
 	Sessions(ctx context.Context, from, to int64, fn func(sealed []byte) error) (damaged int, err error)
+	// Registers calls fn with the sealed directory of each import of subscribers
+	// that says something about a time before to, ns, the first import first.
+	Registers(ctx context.Context, to int64, fn func(sealed []byte) error) (damaged int, err error)
+	// Page returns one block of an import; the error wraps fs.ErrNotExist when
+	// there is none.
+	Page(ctx context.Context, day session.Day, epoch uint64, page uint32) (sealed []byte, err error)
 }
 
 // Ledger takes evidence. ledger.Ledger is one; its payloads are sealed to the
@@ -84,6 +92,7 @@ type Gate struct {
 type reading struct {
 	id     string
 	intent int64
+	query  Query
 	done   chan struct{} // closed when the outcome is in the ledger, or could not be put there
 
 	mu    sync.Mutex
@@ -119,7 +128,7 @@ func (rd *reading) end(result string) map[string]string {
 	defer rd.mu.Unlock()
 	rd.over = true
 	return map[string]string{
-		"action": "lookup", "intent": strconv.FormatInt(rd.intent, 10), "result": result,
+		"action": rd.query.action(), "intent": strconv.FormatInt(rd.intent, 10), "result": result,
 		"keys_sent": strconv.Itoa(rd.keys), "blocks_sent": strconv.Itoa(rd.parts), "bytes_sent": strconv.FormatInt(rd.bytes, 10),
 	}
 }
@@ -195,12 +204,12 @@ func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) 
 		return nil, fmt.Errorf("describe the question: %w", err)
 	}
 	index, err := g.o.Ledger.Append(r.Context(), ledger.Entry{
-		Kind: ledger.Intent, Fields: map[string]string{"action": "lookup"}, Payload: payload,
+		Kind: ledger.Intent, Fields: map[string]string{"action": q.action()}, Payload: payload,
 	})
 	if err != nil {
 		return nil, err
 	}
-	rd := &reading{id: rand.Text(), intent: index, done: make(chan struct{})}
+	rd := &reading{id: rand.Text(), intent: index, query: *q, done: make(chan struct{})}
 	g.mu.Lock()
 	g.open[rd.id] = rd
 	g.mu.Unlock()
@@ -220,29 +229,17 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 	if err := g.coverage(fw, q); err != nil {
 		return err
 	}
-	first, _ := q.Days()
-	bindFirst, bindLast := q.BindingDays()
-	today := session.DayOf(g.o.Now().UnixNano())
-	send := func(k frameKind) func([]byte) error {
-		return func(p []byte) error {
-			if err := rd.sent(k, len(p)); err != nil {
-				return err
-			}
-			return fw.write(k, p)
-		}
-	}
-	if err := g.o.Shelf.Keys(ctx, min(first, bindFirst), max(today, bindLast)+1, send(frameKey)); err != nil {
+	since, today := q.BindingsSince(), session.DayOf(g.o.Now().UnixNano())
+	if err := g.o.Shelf.Keys(ctx, since, today+1, rd.send(fw, frameKey)); err != nil {
 		return fmt.Errorf("read wrapped keys: %w", err)
 	}
-	lost, err := g.o.Shelf.Bindings(ctx, bindFirst, bindLast, send(frameBindings))
-	if err != nil {
-		return fmt.Errorf("read blocks of bindings: %w", err)
+	if q.Ask == "" {
+		for _, what := range []string{moreBindings, moreSessions} {
+			if err := g.more(ctx, fw, rd, what); err != nil {
+				return err
+			}
+		}
 	}
-	more, err := g.o.Shelf.Sessions(ctx, q.From, q.To, send(frameSessions))
-	if err != nil {
-		return fmt.Errorf("read blocks of sessions: %w", err)
-	}
-	fw.end.Damaged = lost + more
 	return fw.writeJSON(frameEnd, fw.end)
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -42,12 +43,16 @@ func testIdentity(t testing.TB) identityPair {
 
 // shelf holds really sealed blocks in memory, and counts what it handed out.
 type shelf struct {
-	t        *testing.T
-	vault    *vault.Vault
-	profile  session.Profile
-	wrapped  [][]byte
-	binding  [][]byte
-	session  [][]byte
+	t       *testing.T
+	vault   *vault.Vault
+	profile session.Profile
+	wrapped [][]byte
+	binding [][]byte
+	session [][]byte
+
+	directories [][]byte
+	pages       map[uint64][][]byte
+
 	seq      uint32
 	handed   int
 	failWith error
@@ -99,12 +104,23 @@ func (s *shelf) Keys(_ context.Context, _, _ session.Day, fn func([]byte) error)
 	return s.each(s.wrapped, fn)
 }
 
-func (s *shelf) Bindings(_ context.Context, _, _ session.Day, fn func([]byte) error) (int, error) {
+func (s *shelf) Bindings(_ context.Context, _, _ int64, fn func([]byte) error) (int, error) {
 	return 0, s.each(s.binding, fn)
 }
 
 func (s *shelf) Sessions(_ context.Context, _, _ int64, fn func([]byte) error) (int, error) {
 	return 0, s.each(s.session, fn)
+}
+
+func (s *shelf) Registers(_ context.Context, _ int64, fn func([]byte) error) (int, error) {
+	return 0, s.each(s.directories, fn)
+}
+
+func (s *shelf) Page(_ context.Context, _ session.Day, epoch uint64, page uint32) ([]byte, error) {
+	if list := s.pages[epoch]; int(page) < len(list) {
+		return list[page], nil
+	}
+	return nil, fs.ErrNotExist
 }
 
 // gateRoom is a gate on a real unix socket with a real ledger.
@@ -147,6 +163,8 @@ func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+PathLookup, r.gate.Lookup)
 	mux.HandleFunc("POST "+PathOutcome, r.gate.Outcome)
+	mux.HandleFunc("GET "+PathMore, r.gate.More)
+	mux.HandleFunc("GET "+PathPage, r.gate.Page)
 	socket := filepath.Join(dir, "s")
 	ln, err := net.Listen("unix", socket)
 	if err != nil {

@@ -74,8 +74,7 @@ func (m *Matcher) SetClock(c block.Clock) {
 // Add looks at one session. A session that was written twice counts once.
 func (m *Matcher) Add(s *session.Session) {
 	q := m.query
-	from := q.From - q.From%1e6 // sessions are kept in whole milliseconds, fractions cut off
-	if s.Start >= q.To || s.End < from || !m.endpointMatches(s) {
+	if !m.inWindow(s) || !m.endpointMatches(s) {
 		return
 	}
 	h := Hit{Session: *s, Stored: s.Subscriber}
@@ -88,6 +87,12 @@ func (m *Matcher) Add(s *session.Session) {
 		return
 	}
 	m.hits[id] = h
+}
+
+// inWindow reports whether any part of s lies in the window.
+func (m *Matcher) inWindow(s *session.Session) bool {
+	from := m.query.From - m.query.From%1e6 // sessions are kept in whole milliseconds, fractions cut off
+	return s.Start < m.query.To && s.End >= from
 }
 
 // endpointMatches reports whether the session has the address that is asked
@@ -123,17 +128,20 @@ func (m *Matcher) Hits() []Hit {
 	for _, h := range m.hits {
 		out = append(out, h)
 	}
-	slices.SortFunc(out, func(a, b Hit) int {
-		return cmp.Or(
-			cmp.Compare(a.Start, b.Start),
-			cmp.Compare(a.End, b.End),
-			slices.Compare(a.Initiator[:], b.Initiator[:]),
-			slices.Compare(a.Responder[:], b.Responder[:]),
-			cmp.Compare(a.InitiatorPort, b.InitiatorPort),
-			cmp.Compare(a.ResponderPort, b.ResponderPort),
-			cmp.Compare(a.Proto, b.Proto),
-			cmp.Compare(a.Reuse, b.Reuse),
-		)
-	})
+	slices.SortFunc(out, func(a, b Hit) int { return compareSessions(&a.Session, &b.Session) })
 	return out
+}
+
+// compareSessions orders by start, then by end points.
+func compareSessions(a, b *session.Session) int {
+	return cmp.Or(
+		cmp.Compare(a.Start, b.Start),
+		cmp.Compare(a.End, b.End),
+		slices.Compare(a.Initiator[:], b.Initiator[:]),
+		slices.Compare(a.Responder[:], b.Responder[:]),
+		cmp.Compare(a.InitiatorPort, b.InitiatorPort),
+		cmp.Compare(a.ResponderPort, b.ResponderPort),
+		cmp.Compare(a.Proto, b.Proto),
+		cmp.Compare(a.Reuse, b.Reuse),
+	)
 }

@@ -30,12 +30,16 @@ func Print(w io.Writer, a *Answer, format string) error {
 	case "csv":
 		err = printCSV(w, a)
 	default:
-		return fmt.Errorf("print answer: format %q is not known; use %s", format, strings.Join(Formats, ", "))
+		return unknownFormat(format)
 	}
 	if err != nil {
 		return fmt.Errorf("print answer: %w", err)
 	}
 	return nil
+}
+
+func unknownFormat(format string) error {
+	return fmt.Errorf("print answer: format %q is not known; use %s", format, strings.Join(Formats, ", "))
 }
 
 func printTable(w io.Writer, a *Answer) error {
@@ -58,7 +62,7 @@ func printTable(w io.Writer, a *Answer) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(w, "\n"+strings.Join(a.Summary.Lines(), "\n"))
+	_, err := fmt.Fprintln(w, "\n"+strings.Join(append(NameLines(a.Names), a.Summary.Lines()...), "\n"))
 	return err
 }
 
@@ -82,9 +86,7 @@ func printJSON(w io.Writer, a *Answer) error {
 			return err
 		}
 	}
-	return json.NewEncoder(w).Encode(struct {
-		Summary *Summary `json:"summary"`
-	}{&a.Summary})
+	return lastLines(json.NewEncoder(w), a.Names, &a.Summary)
 }
 
 // appendJSON adds to session.AppendJSON what only an answer knows.

@@ -26,15 +26,45 @@ var ErrQuery = errors.New("the question cannot be asked")
 type Query struct {
 	Reference string `json:"reference"` // the case it is asked for
 
-	// Exactly one of these three is set.
+	// Ask says what is wanted: "" for sessions, WantWho or WantAccess.
+	Ask string `json:"ask,omitempty"`
+
+	// Exactly one of these is set; the last two with WantAccess only.
 	Subscriber string     `json:"subscriber,omitempty"`
 	Address    netip.Addr `json:"address,omitzero"` // an end user's address, before or behind a translation
 	Remote     netip.Addr `json:"remote,omitzero"`  // an address outside the border
+	Line       string     `json:"line,omitempty"`
+	Equipment  string     `json:"equipment,omitempty"` // a MAC address, lower case with colons
 
 	Port *uint16 `json:"port,omitempty"` // of Address or Remote; nil: any
 
+	// With WantWho: the time that is asked about, UTC, nanoseconds since 1970; how
+	// wrong it may be, in nanoseconds; the IP protocol, 0 for any.
+	At    int64 `json:"at,omitempty"`
+	Error int64 `json:"error,omitempty"`
+	Proto uint8 `json:"proto,omitempty"`
+
 	From int64 `json:"from"` // UTC, nanoseconds since 1970
 	To   int64 `json:"to"`   // UTC, nanoseconds since 1970, not included
+}
+
+// What may be asked for beside sessions.
+const (
+	WantWho    = "who"    // who held an address at a time
+	WantAccess = "access" // the access records of one identifier
+)
+
+// MaxError is the largest error of the time that a question of who held an
+// address may have. Whoever knows less asks for the access records of a window.
+const MaxError = time.Hour
+
+// Who returns the question of who held an address, or one of its ports, at a
+// time that may be wrong by the error, either way.
+func Who(reference string, a netip.Addr, port *uint16, at int64, err time.Duration) *Query {
+	return &Query{
+		Reference: reference, Ask: WantWho, Address: a, Port: port, At: at, Error: int64(err),
+		From: at - int64(err), To: at + int64(err) + 1,
+	}
 }
 
 // Check reports whether the question may be asked at the time now. The error
@@ -45,12 +75,20 @@ func (q *Query) Check(now time.Time) error {
 		return bad("a reference is missing", `name the case: --reference "2025-1234"`)
 	case !plain(q.Reference):
 		return bad("the reference is longer than 256 bytes or holds control characters", "write it in one line")
+	case q.Ask != "" && q.Ask != WantWho && q.Ask != WantAccess:
+		return bad("it is not known what is asked for", "use lookup, who or access")
+	case q.Ask == WantWho:
+		return q.checkWho(now)
 	case q.identifiers() == 0:
-		return bad("no identifier is given", "give one of --subscriber, --address, --remote")
+		return bad("no identifier is given", "give one of "+q.flags())
 	case q.identifiers() > 1:
-		return bad("more than one identifier is given", "ask with one of --subscriber, --address, --remote")
-	case !plain(q.Subscriber):
-		return bad("the subscriber is longer than 256 bytes or holds control characters", "write it as the access records have it")
+		return bad("more than one identifier is given", "ask with one of "+q.flags())
+	case !plain(q.Subscriber), !plain(q.Line), !plain(q.Equipment):
+		return bad("the identifier is longer than 256 bytes or holds control characters", "write it as the access records have it")
+	case q.Ask == "" && (q.Line != "" || q.Equipment != ""):
+		return bad("sessions are not found by line or equipment", "ask with \"edgelog access\" which addresses it had")
+	case q.Ask == WantAccess && (q.Remote.IsValid() || q.Port != nil):
+		return bad("access records have no far end and no port", "ask with --subscriber, --address, --line or --equipment")
 	case q.Port != nil && q.Subscriber != "":
 		return bad("a port says nothing about a subscriber", "take --port out, or ask with --address")
 	case q.From == 0 || q.To == 0:
@@ -65,11 +103,36 @@ func (q *Query) Check(now time.Time) error {
 	return nil
 }
 
+// checkWho is Check of a question of who held an address.
+func (q *Query) checkWho(now time.Time) error {
+	switch {
+	case !q.Address.IsValid() || q.identifiers() != 1:
+		return bad("it is asked about one address", "write edgelog who ADDRESS:PORT")
+	case q.At <= 0:
+		return bad("the time is missing", "give it with its zone: --at 2025-03-01T12:00:00Z")
+	case q.At > now.UnixNano():
+		return bad("the time lies in the future", "set --at to now or earlier, and mind its zone")
+	case q.Error < 0 || q.Error > int64(MaxError):
+		return bad("the error of the time is more than an hour", "ask for the access records of a window: edgelog access --address")
+	case q.From != q.At-q.Error || q.To != q.At+q.Error+1:
+		return bad("the window is not that of the time and its error", "ask with edgelog who")
+	}
+	return nil
+}
+
+// flags are those that name an identifier.
+func (q *Query) flags() string {
+	if q.Ask == WantAccess {
+		return "--subscriber, --address, --line, --equipment"
+	}
+	return "--subscriber, --address, --remote"
+}
+
 func bad(what, remedy string) error { return fmt.Errorf("%w: %s; %s", ErrQuery, what, remedy) }
 
 func (q *Query) identifiers() int {
 	n := 0
-	for _, set := range []bool{q.Subscriber != "", q.Address.IsValid(), q.Remote.IsValid()} {
+	for _, set := range []bool{q.Subscriber != "", q.Address.IsValid(), q.Remote.IsValid(), q.Line != "", q.Equipment != ""} {
 		if set {
 			n++
 		}
@@ -77,11 +140,23 @@ func (q *Query) identifiers() int {
 	return n
 }
 
+// action names what is asked for, for the ledger.
+func (q *Query) action() string {
+	if q.Ask == "" {
+		return "lookup"
+	}
+	return q.Ask
+}
+
 // Kind names the identifier without telling it.
 func (q *Query) Kind() string {
 	switch {
 	case q.Subscriber != "":
 		return "subscriber"
+	case q.Line != "":
+		return "line"
+	case q.Equipment != "":
+		return "equipment"
 	case q.Address.IsValid() && q.Port != nil:
 		return "address and port"
 	case q.Address.IsValid():
@@ -100,12 +175,11 @@ func (q *Query) Days() (first, last session.Day) {
 	return session.DayOf(q.From), session.DayOf(q.To - 1)
 }
 
-// BindingDays returns the UTC days of binding blocks that are read: from the
-// day before the window to two days after it, for access records that came
-// late.
-func (q *Query) BindingDays() (first, last session.Day) {
-	first, last = q.Days()
-	return first - 1, last + 2
+// BindingsSince returns since when access records are read: from the day before
+// the window. What was in force then was written down on that day.
+func (q *Query) BindingsSince() session.Day {
+	first, _ := q.Days()
+	return first - 1
 }
 
 // rows returns what can be said to a block about the rows that are needed. The

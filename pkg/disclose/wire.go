@@ -17,8 +17,9 @@ import (
 //	     5     n  payload
 //
 // in this order: one begin, the coverage where it can be read, any number of
-// keys, binding blocks, session blocks, one end, which counts the last three;
-// or, at any place, one error.
+// keys, binding blocks, session blocks, register blocks, one end, which counts
+// the last four; or, at any place, one error. What a reader asks for more comes
+// without begin and coverage.
 const frameHead = 5
 
 // maxFrame bounds a frame: no sealed block is longer.
@@ -34,6 +35,7 @@ const (
 	frameEnd      frameKind = 5 // JSON, end
 	frameError    frameKind = 6 // UTF-8 text: the agent cannot go on
 	frameCoverage frameKind = 7 // JSON, session.CoverageReport: what was recorded in the window at all
+	frameRegister frameKind = 8 // a sealed block of a register of subscribers, or of its directory
 )
 
 // begin is the first frame.
@@ -58,6 +60,7 @@ type end struct {
 	Keys     int `json:"keys"`
 	Bindings int `json:"bindings"`
 	Sessions int `json:"sessions"`
+	Register int `json:"register"`
 	Damaged  int `json:"damaged"` // stored values that the store could not hand out
 }
 
@@ -118,6 +121,8 @@ func (f *frameWriter) write(k frameKind, payload []byte) error {
 		f.end.Bindings++
 	case frameSessions:
 		f.end.Sessions++
+	case frameRegister:
+		f.end.Register++
 	}
 	return nil
 }
@@ -154,7 +159,7 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		return 0, nil, err
 	}
 	k, n := frameKind(head[0]), binary.BigEndian.Uint32(head[1:])
-	if k < frameBegin || k > frameCoverage || n > maxFrame {
+	if k < frameBegin || k > frameRegister || n > maxFrame {
 		return 0, nil, errFrame
 	}
 	if err := f.fill(int(n)); err != nil {
@@ -167,6 +172,8 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		f.end.Bindings++
 	case frameSessions:
 		f.end.Sessions++
+	case frameRegister:
+		f.end.Register++
 	}
 	return k, f.buf, nil
 }

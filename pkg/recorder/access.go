@@ -3,11 +3,13 @@ package recorder
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
 )
 
 // Book hands over access records; identity.Book is one.
@@ -33,6 +35,9 @@ type accessWriter struct {
 	shown session.Day // the day that has its snapshot already
 	start bool        // no snapshot was made since the start
 
+	seed  maphash.Seed
+	known []uint64 // hashes of what was in force when it was last written down, sorted: 8 bytes each
+
 	// more gives access records that are not the book's: of translations that
 	// ended, and with goingOn of those that go on. nil: there are none.
 	more  func(goingOn bool, now time.Time) []session.Binding
@@ -46,22 +51,70 @@ type accessWriter struct {
 type accessCount struct {
 	blocks, records uint64
 	snapshot        uint64 // of records: all in force, at a start and once a day
+	late            uint64 // of those handed over: filed apart, since they say something about a time long past
 	translations    uint64 // of records: of more
 	owed            uint64 // not records yet
 	again           uint64 // of records: they will be handed over once more
 }
 
 // PutBindings seals bindings and makes them durable. They are filed under the
-// day on which they are written, which is where a reader looks for them.
+// day on which they are written; those that say something about a time long
+// before it are filed apart, so that a reader of a day finds them without
+// reading the year after it.
 func (w *accessWriter) PutBindings(_ context.Context, list []session.Binding) error {
-	if len(list) == 0 {
+	late := w.now().AddDate(0, 0, -timely).UnixNano()
+	old := make([]session.Binding, 0)
+	news := make([]session.Binding, 0, len(list))
+	for i := range list {
+		if w.late(&list[i], late) {
+			old = append(old, list[i])
+		} else {
+			news = append(news, list[i])
+		}
+	}
+	w.count.late += uint64(len(old))
+	return w.put(news, old, nil)
+}
+
+// late reports whether b may be the first to say something about a time before
+// ns. The end of what was in force when the day began is not.
+func (w *accessWriter) late(b *session.Binding, ns int64) bool {
+	if b.To < ns {
+		return true
+	}
+	if b.From >= ns {
+		return false
+	}
+	_, known := slices.BinarySearch(w.known, w.hash(b))
+	return !known
+}
+
+// hash names a binding by what stays the same while it is in force.
+func (w *accessWriter) hash(b *session.Binding) uint64 {
+	var h maphash.Hash
+	h.SetSeed(w.seed)
+	_, _ = h.WriteString(b.SourceKey) // never fails
+	_, _ = h.WriteString(b.Subscriber)
+	maphash.WriteComparable(&h, b.Prefix)
+	maphash.WriteComparable(&h, [3]int64{int64(b.FirstPort), int64(b.LastPort), b.From})
+	return h.Sum64()
+}
+
+// put files new bindings, late ones, and those that were in force.
+func (w *accessWriter) put(news, late, force []session.Binding) error {
+	if len(news)+len(late)+len(force) == 0 {
 		return nil
 	}
 	day := session.DayOf(w.now().UnixNano())
 	head, l := w.head(), w.shelf.load(nil)
-	for part := range slices.Chunk(list, w.max) {
-		if err := l.bindings(head, day, part); err != nil {
-			return fmt.Errorf("store access records: %w", err)
+	for _, set := range []struct {
+		kind store.Kind
+		list []session.Binding
+	}{{store.KindBindings, news}, {store.KindLate, late}, {store.KindInForce, force}} {
+		for part := range slices.Chunk(set.list, w.max) {
+			if err := l.bindings(head, set.kind, day, part); err != nil {
+				return fmt.Errorf("store access records: %w", err)
+			}
 		}
 	}
 	if done, err := l.put(); err != nil {
@@ -69,7 +122,7 @@ func (w *accessWriter) PutBindings(_ context.Context, list []session.Binding) er
 		return fmt.Errorf("store access records: %w", err)
 	}
 	w.count.blocks += uint64(len(l.blocks))
-	w.count.records += uint64(len(list))
+	w.count.records += uint64(len(news) + len(late) + len(force))
 	return nil
 }
 
@@ -89,9 +142,10 @@ func (w *accessWriter) step(ctx context.Context, force bool) (time.Duration, err
 	}
 	if day := session.DayOf(now.UnixNano()); err == nil && (w.start || day != w.shown) {
 		list := w.book.InForce()
-		if err = w.PutBindings(ctx, list); err == nil {
+		if err = w.put(nil, nil, list); err == nil {
 			w.shown, w.start = day, false
 			w.count.snapshot += uint64(len(list))
+			w.remember(list)
 		}
 	}
 	if err == nil && w.more != nil {
@@ -103,6 +157,15 @@ func (w *accessWriter) step(ctx context.Context, force bool) (time.Duration, err
 	}
 	w.alarm.clear(now)
 	return w.every, nil
+}
+
+// remember keeps which bindings need not be told again when they end.
+func (w *accessWriter) remember(force []session.Binding) {
+	w.known = slices.Grow(w.known[:0], len(force))
+	for i := range force {
+		w.known = append(w.known, w.hash(&force[i]))
+	}
+	slices.Sort(w.known)
 }
 
 // askedOften is how soon those that go on are taken again, when there is a

@@ -2,12 +2,16 @@ package recorder
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 func replaceOnce(t *testing.T, s, old, new string) string {
@@ -22,8 +26,11 @@ func replaceOnce(t *testing.T, s, old, new string) string {
 func (r *room) writtenOn(day session.Day) int {
 	r.t.Helper()
 	n := 0
-	if _, err := r.Shelf().Bindings(r.t.Context(), day, day, func([]byte) error { n++; return nil }); err != nil {
-		r.t.Fatal(err)
+	for kind := store.KindBindings; kind <= store.KindInForce; kind++ {
+		err := r.store.ScanDays(r.t.Context(), kind, day, day, math.MinInt64, math.MaxInt64, func(vault.Place, store.Sealed) error { n++; return nil })
+		if err != nil {
+			r.t.Fatal(err)
+		}
 	}
 	return n
 }
@@ -97,5 +104,47 @@ func TestAccessRecordsThatCannotBeStoredAreKeptForLater(t *testing.T) {
 	}
 	if _, bindings, _ := r.read(); len(bindings) == 0 || r.book.Stats().NotSealed != 0 {
 		t.Errorf("%d bindings stored, %d wait", len(bindings), r.book.Stats().NotSealed)
+	}
+}
+
+// TestACorrectionThatComesDaysLaterIsFoundWithoutReadingTheDaysBetween lets the
+// start of a session come ten days late, and counts what is read for its hour.
+func TestACorrectionThatComesDaysLaterIsFoundWithoutReadingTheDaysBetween(t *testing.T) {
+	r := newRoom(t, "")
+	r.logOn("long", "10.0.0.9", evening.Add(-time.Hour)) // goes on all the time
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	for d := range 10 {
+		r.clock.add(24 * time.Hour)
+		r.logOn("somebody", fmt.Sprintf("10.0.1.%d", d), r.clock.Now().Add(-time.Minute)) // a change of each day
+		if err := r.step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.logOn("anna", "10.0.0.1", evening.Add(-30*time.Minute))
+	r.logOff("long", "10.0.0.9", r.clock.Now())
+	r.clock.add(time.Minute)
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.access.count.late; n != 1 {
+		t.Errorf("%d access records are late", n)
+	}
+	read, found := 0, false
+	unseal := r.opener()
+	_, err := r.Shelf().Bindings(t.Context(), evening.Add(-20*time.Minute).UnixNano(), evening.UnixNano(), func(sealed []byte) error {
+		read++
+		_, list, err := block.DecodeBindings(unseal(sealed))
+		for i := range list {
+			found = found || list[i].Subscriber == "anna"
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := r.store.Health().Blocks; !found || read > 8 || all < 20 {
+		t.Errorf("found %v, %d blocks of %d were read", found, read, all)
 	}
 }

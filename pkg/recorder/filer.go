@@ -84,9 +84,9 @@ func (l *load) sessions(h block.Header, day session.Day, list []session.Session)
 	return l.add(store.KindSessions, day, from, to, len(list))
 }
 
-// bindings adds blocks of bindings, filed under the day on which they are
-// written.
-func (l *load) bindings(h block.Header, day session.Day, list []session.Binding) error {
+// bindings adds blocks of bindings of one of the kinds that hold them, filed
+// under the day on which they are written.
+func (l *load) bindings(h block.Header, kind store.Kind, day session.Day, list []session.Binding) error {
 	from, to := list[0].From, list[0].To
 	for i := range list {
 		from, to = min(from, list[i].From), max(to, list[i].To)
@@ -97,9 +97,9 @@ func (l *load) bindings(h block.Header, day session.Day, list []session.Binding)
 	}
 	l.f.plain = plain
 	if half := len(list) / 2; len(plain) > store.MaxPlaintext && half > 0 {
-		return errors.Join(l.bindings(h, day, list[:half]), l.bindings(h, day, list[half:]))
+		return errors.Join(l.bindings(h, kind, day, list[:half]), l.bindings(h, kind, day, list[half:]))
 	}
-	return l.add(store.KindBindings, day, from, to, len(list))
+	return l.add(kind, day, from, to, len(list))
 }
 
 // add seals what was encoded last. A key that has been given up, or used up,

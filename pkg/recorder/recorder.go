@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -252,7 +253,7 @@ func (r *Recorder) openBook() error {
 	c := r.o.Config
 	shelf := newFiler(c.Gateway, r.vault, r.store)
 	r.access = &accessWriter{
-		shelf: shelf, head: r.header, max: c.Store.BlockSessions, every: c.Store.Flush, now: r.o.Now, start: true,
+		shelf: shelf, head: r.header, max: c.Store.BlockSessions, every: c.Store.Flush, now: r.o.Now, start: true, seed: maphash.MakeSeed(),
 		alarm: r.alarm("access records"),
 	}
 	book, err := identity.Open(filepath.Join(c.DataDir, "identity"), identity.Options{Clock: r.o.Now, Logger: r.log, Sink: r.access, Trust: c.Identity.Trust})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
@@ -243,8 +245,8 @@ func (r *room) step() error {
 	return r.flushNow(r.t.Context())
 }
 
-// read opens everything that is stored.
-func (r *room) read() (sessions []session.Session, bindings []session.Binding, heads []block.Header) {
+// opener returns what opens sealed blocks.
+func (r *room) opener() func(sealed []byte) []byte {
 	r.t.Helper()
 	ctx := r.t.Context()
 	keys := map[[2]uint64]*vault.DayKey{}
@@ -267,6 +269,20 @@ func (r *room) read() (sessions []session.Session, bindings []session.Binding, h
 		check(err)
 		return plain
 	}
+	return unseal
+}
+
+// read opens everything that is stored.
+func (r *room) read() (sessions []session.Session, bindings []session.Binding, heads []block.Header) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	unseal := r.opener()
+	check := func(err error) {
+		r.t.Helper()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
 	_, err := r.Shelf().Sessions(ctx, 0, evening.AddDate(1, 0, 0).UnixNano(), func(sealed []byte) error {
 		p, err := vault.ParsePlace(sealed)
 		check(err)
@@ -281,13 +297,14 @@ func (r *room) read() (sessions []session.Session, bindings []session.Binding, h
 		return nil
 	})
 	check(err)
-	_, err = r.Shelf().Bindings(ctx, 0, 1<<20, func(sealed []byte) error {
-		_, list, err := block.DecodeBindings(unseal(sealed))
-		check(err)
-		bindings = append(bindings, list...)
-		return nil
-	})
-	check(err)
+	for kind := store.KindBindings; kind <= store.KindInForce; kind++ {
+		check(r.store.Scan(ctx, kind, math.MinInt64, math.MaxInt64, func(_ vault.Place, sealed store.Sealed) error {
+			_, list, err := block.DecodeBindings(unseal(sealed))
+			check(err)
+			bindings = append(bindings, list...)
+			return nil
+		}))
+	}
 	return sessions, bindings, heads
 }
 
@@ -305,6 +322,17 @@ func (r *room) logOn(who, address string, at time.Time) {
 	r.t.Helper()
 	err := r.book.Apply(r.t.Context(), []identity.Event{{
 		Kind: identity.Start, At: at.UnixNano(), Source: session.SourceRADIUS, NAS: "nas1", Session: who, Subscriber: who,
+		Leases: []identity.Lease{{Kind: identity.IPv4Address, Prefix: netip.MustParsePrefix(address + "/32")}},
+	}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *room) logOff(who, address string, at time.Time) {
+	r.t.Helper()
+	err := r.book.Apply(r.t.Context(), []identity.Event{{
+		Kind: identity.Stop, At: at.UnixNano(), Source: session.SourceRADIUS, NAS: "nas1", Session: who, Subscriber: who,
 		Leases: []identity.Lease{{Kind: identity.IPv4Address, Prefix: netip.MustParsePrefix(address + "/32")}},
 	}})
 	if err != nil {

@@ -3,6 +3,10 @@ package recorder
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"time"
 
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
@@ -36,16 +40,65 @@ func (s Shelf) Keys(ctx context.Context, first, last session.Day, fn func(wrappe
 	return nil
 }
 
-// Bindings calls fn with each sealed block of bindings filed under the days
-// first to last. A damaged block is passed over and counted.
-func (s Shelf) Bindings(ctx context.Context, first, last session.Day, fn func(sealed []byte) error) (damaged int, err error) {
-	from, to := first.Start().UnixMilli(), (last+1).Start().UnixMilli()-1
-	return passOver(s.store.Scan(ctx, store.KindBindings, from, to, func(p vault.Place, b store.Sealed) error {
-		if day := session.Day(p.Day); day < first || day > last {
-			return nil // a later day's bindings in force: the same again
+// Bindings calls fn with each sealed block of bindings that may say something
+// about the time from ≤ t < to, ns:
+//
+//   - what was in force at the starts of days: of those around the beginning of
+//     the window and around its end, which are all days when it is short. Days
+//     between need none: what began on them is among the changes.
+//   - what began, changed and ended from the day before the window until two
+//     days after it;
+//   - what came later than that, whenever it came.
+//
+// A damaged block is passed over and counted.
+func (s Shelf) Bindings(ctx context.Context, from, to int64, fn func(sealed []byte) error) (damaged int, err error) {
+	since, first, last := session.DayOf(from)-1, session.DayOf(from), session.DayOf(to-1)
+	until := floorMilli(to) + nearBy.Milliseconds()
+	for _, part := range []struct {
+		kind        store.Kind
+		first, last session.Day
+	}{
+		{store.KindInForce, since, min(first, last)},
+		{store.KindInForce, max(last, first+1), last + timely},
+		{store.KindBindings, since, last + timely},
+		{store.KindLate, since, math.MaxInt32},
+	} {
+		n, err := passOver(s.store.ScanDays(ctx, part.kind, part.first, part.last, math.MinInt64, until, func(_ vault.Place, b store.Sealed) error {
+			return fn(b)
+		}))
+		damaged += n
+		if err != nil {
+			return damaged, err
 		}
+	}
+	return damaged, nil
+}
+
+// timely is in how many days after the fact an access record is among the
+// changes of its day; later it is filed apart.
+const timely = 2
+
+// nearBy is how far behind a window a binding may begin that must be known to
+// judge what is said about the window: clocks differ.
+const nearBy = time.Minute
+
+// Registers calls fn with the sealed directory of each import of subscribers
+// that says something about a time before to, ns, the first import first. A
+// damaged block is passed over and counted.
+func (s Shelf) Registers(ctx context.Context, to int64, fn func(sealed []byte) error) (damaged int, err error) {
+	return passOver(s.store.Scan(ctx, store.KindDirectory, math.MinInt64, floorMilli(to), func(_ vault.Place, b store.Sealed) error {
 		return fn(b)
 	}))
+}
+
+// Page returns one sealed block of an import. The error wraps fs.ErrNotExist
+// when it is not there, or damaged.
+func (s Shelf) Page(_ context.Context, day session.Day, epoch uint64, page uint32) (sealed []byte, err error) {
+	b, err := s.store.Block(store.KindRegister, day, epoch, page)
+	if errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrDamaged) {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return b, err
 }
 
 // Sessions calls fn with each sealed block of sessions that holds a time

@@ -15,12 +15,16 @@ type Kind uint8
 
 // The kinds. 0 is taken: it marks the books.
 const (
-	KindSessions Kind = 1
-	KindBindings Kind = 2
+	KindSessions  Kind = 1
+	KindBindings  Kind = 2 // bindings as they began, changed and ended, on the day on which they did, or at most two days later
+	KindRegister  Kind = 3 // a part of an import of subscribers
+	KindDirectory Kind = 4 // of such an import, which counts only with it
+	KindLate      Kind = 5 // bindings that say something about a time more than two days before the day they are filed under
+	KindInForce   Kind = 6 // all bindings in force at the start of the agent or of the day
 )
 
 // known reports whether this version files blocks of that kind.
-func (k Kind) known() bool { return k == KindSessions || k == KindBindings }
+func (k Kind) known() bool { return k >= KindSessions && k <= KindInForce }
 
 // Sizes of what can be put. Badger keeps larger values in a log whose failed
 // fsync it does not report, and larger transactions not at all.

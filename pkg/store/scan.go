@@ -23,6 +23,11 @@ import (
 // end says which: all others have been delivered then. It wraps ErrDamaged. An
 // error of fn or of ctx ends the scan and is returned.
 func (s *Store) Scan(ctx context.Context, kind Kind, fromMs, toMs int64, fn func(vault.Place, Sealed) error) error {
+	return s.ScanDays(ctx, kind, 0, lastDay, fromMs, toMs, fn)
+}
+
+// ScanDays is Scan of the blocks that are filed under the days first to last.
+func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, fn func(vault.Place, Sealed) error) error {
 	meets := func(from, to int64) bool { return from <= toMs && to >= fromMs }
 	r, err := s.reader()
 	if err != nil {
@@ -31,7 +36,7 @@ func (s *Store) Scan(ctx context.Context, kind Kind, fromMs, toMs int64, fn func
 	defer r.close()
 	for _, sh := range r.shelves {
 		b := r.books[sh]
-		if sh.kind != kind || !meets(b.from, b.to) {
+		if sh.kind != kind || sh.day < first || sh.day > last || !meets(b.from, b.to) {
 			continue
 		}
 		for seq := range b.next {
@@ -140,6 +145,25 @@ func (r *reader) get(key []byte, f func([]byte) error) error {
 		}
 		return item.Value(f)
 	})
+}
+
+// Block returns one block. The error wraps ErrMissing when there is none of that
+// number, and ErrDamaged when it cannot be read.
+func (s *Store) Block(kind Kind, day session.Day, epoch uint64, seq uint32) (Sealed, error) {
+	r, err := s.reader()
+	if err != nil {
+		return nil, fmt.Errorf("read block: %w", err)
+	}
+	defer r.close()
+	sh := shelf{kind, day, epoch}
+	if seq >= r.books[sh].next {
+		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, ErrMissing)
+	}
+	_, block, err := r.read(sh, seq, func(int64, int64) bool { return true })
+	if err != nil {
+		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, err)
+	}
+	return block, nil
 }
 
 // Days returns the days that have blocks of kind.

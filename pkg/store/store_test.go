@@ -463,7 +463,8 @@ func TestAfterAFailedFsyncNothingIsWrittenAndTheStateDoesNotSpeakOfSpace(t *test
 }
 
 func TestKindsHaveTheNumbersOfTheBlocks(t *testing.T) {
-	if uint8(KindSessions) != uint8(block.KindSessions) || uint8(KindBindings) != uint8(block.KindBindings) {
+	if uint8(KindSessions) != uint8(block.KindSessions) || uint8(KindBindings) != uint8(block.KindBindings) ||
+		uint8(KindRegister) != uint8(block.KindRegister) || uint8(KindDirectory) != uint8(block.KindDirectory) {
 		t.Error("the kinds of block and store differ")
 	}
 }

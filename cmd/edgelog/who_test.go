@@ -1,0 +1,55 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ask runs a question with the custodian's key.
+func (h *house) ask(args ...string) (stdout, stderr string, code int) {
+	h.t.Helper()
+	return h.run(append(args, "--config", h.config, "--reference", "case 7", "--identity", filepath.Join(h.dir, "custodians", "anna.key"))...)
+}
+
+func TestWhoNamesTheHolderAndAccessShowsTheRecord(t *testing.T) {
+	h := newHouse(t, sessionProfile...)
+	if !h.account(h.secret(), logOn(subscriber, "10.0.0.1", time.Now().Add(-10*time.Minute))) {
+		t.Fatal("the access server got no answer")
+	}
+	h.table.add(web(4001, "10.0.0.1"))
+	moment := time.Now().Add(-30 * time.Second).UTC().Format(time.RFC3339)
+	out, errs, code := h.ask("who", "10.0.0.1:4001", "--at", moment)
+	if code != 0 || !strings.HasPrefix(out, "LIKELY: "+subscriber+": no log-off is known") || !strings.Contains(out, "tcp 10.0.0.1:4001 -> 192.0.2.9:443") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	out, errs, code = h.ask("who", "--at", moment, "10.0.0.2:4001")
+	if code != 0 || !strings.HasPrefix(out, "NOT KNOWN: nobody is known") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	out, errs, code = h.ask("access", "--subscriber", subscriber, "--from", hourAgo(), "--to", "now")
+	if code != 0 || !strings.Contains(out, "10.0.0.1\n") || !strings.Contains(out, "1 access record in") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+}
+
+func TestWhoRefusesWhatCannotBeAsked(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct{ args, want string }{
+		{"who", "0 words were given"},
+		{"who 10.0.0.1 10.0.0.2", "2 words were given"},
+		{"who 10.0.0.1", "--at is missing"},
+		{"who 10.0.0.1:70000 --at now", "is not an IP address"},
+		{"who 10.0.0.1 --at 2999-01-01T00:00:00Z", "out of range"},
+		{"who 10.0.0.1 --at 2200-01-01T00:00:00Z", "lies in the future"},
+		{"who 10.0.0.1 --at now --error 2h", "more than an hour"},
+		{"who 10.0.0.1 --at now --proto smoke", "is not known"},
+		{"access --from now --to now", "no identifier is given"},
+		{"access --equipment x --from now --to now", "is not a MAC address"},
+	} {
+		if _, errs, code := h.ask(strings.Fields(c.args)...); code != exitUsage || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: %d %s", c.args, code, errs)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package block
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+func TestPickingGivesWhatLookingAtEachRowGives(t *testing.T) {
+	list := newMix(7, 2000, time.Hour).bindings()
+	list = append(list, session.Binding{From: 1, To: 2}, // without prefix
+		session.Binding{Prefix: netip.MustParsePrefix("2001:db8:7::/48"), LastPort: 65535, From: 1, To: 2, Subscriber: "six", Identity: "duid"},
+		session.Binding{Prefix: netip.MustParsePrefix("198.51.100.0/28"), LastPort: 65535, From: 1, To: 2, Via: netip.MustParseAddr("100.64.0.9")})
+	plain, err := EncodeBindings(nil, aHeader(), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, all, err := DecodeBindings(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := list[77]
+	for name, p := range map[string]Pick{
+		"nothing":                  {},
+		"all":                      {All: true},
+		"an address":               {Addresses: []netip.Addr{one.Prefix.Addr()}},
+		"an address nobody has":    {Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.250")}},
+		"an address in a prefix":   {Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:7:9::1")}},
+		"an address beside it":     {Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:8::1")}},
+		"an address of a short v4": {Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.15")}},
+		"the one after it":         {Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.16")}},
+		"a prefix inside":          {Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:7:1::/64")}},
+		"a prefix around":          {Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}},
+		"a subscriber":             {Subscriber: one.Subscriber},
+		"a line":                   {Line: one.Line},
+		"equipment":                {Equipment: one.Equipment},
+		"an identity":              {Identity: "duid"},
+		"an identity nobody has":   {Identity: "x"},
+		"what is behind via":       {Via: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/24")}},
+		"what is not behind it":    {Via: []netip.Prefix{netip.MustParsePrefix("100.65.0.0/24")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want []session.Binding
+			for i := range all {
+				if p.Wants(&all[i]) {
+					want = append(want, all[i])
+				}
+			}
+			d := NewDecoder()
+			for range 2 { // its buffers are used again
+				h, got, err := d.PickBindings(nil, plain, &p)
+				if err != nil || h.Count != len(list) || !reflect.DeepEqual(got, want) {
+					t.Fatalf("%d instead of %d, %v", len(got), len(want), err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkPickOneAddress(b *testing.B) {
+	list := newMix(7, 65536, time.Hour).bindings()
+	plain, err := EncodeBindings(nil, aHeader(), list)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := NewDecoder()
+	for name, p := range map[string]Pick{
+		"none": {Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.250")}}, "all": {All: true},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := d.PickBindings(nil, plain, &p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestABlockOfSessionsWithoutAnAddressIsPassedOver(t *testing.T) {
+	list := newMix(7, 500, time.Hour).sessions()
+	list[5].Local = session.SideUnknown
+	plain, err := EncodeSessions(nil, aHeader(), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := NewDecoder()
+	for _, a := range []session.Addr{list[9].Initiator, list[9].Responder, list[5].Initiator, list[5].Responder} {
+		s, ok, err := d.SessionsWith(plain, a.Netip())
+		if err != nil || !ok || s.Len() != len(list) {
+			t.Errorf("%v, %v", ok, err)
+		}
+	}
+	if s, ok, err := d.SessionsWith(plain, netip.MustParseAddr("203.0.113.250")); ok || err != nil || s.Count != len(list) {
+		t.Errorf("%v, %v", ok, err)
+	}
+	if s, err := d.Sessions(plain); err != nil || s.Len() != len(list) {
+		t.Errorf("after that: %v", err)
+	}
+}

@@ -1,0 +1,140 @@
+package disclose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// most bounds how many addresses behind others are followed at once: more do
+// not lie behind one address and port, and without a port that many subscribers
+// are an answer by themselves.
+const most = 4096
+
+// more asks the agent for more blocks of the open reading.
+func (r *reader) more(ctx context.Context, what string) error {
+	return r.fetch(ctx, strings.NewReplacer("{id}", r.begin.ID, "{what}", what).Replace(PathMore))
+}
+
+func (r *reader) fetch(ctx context.Context, path string) error {
+	body, err := send(ctx, r.client, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close() //nolint:errcheck // only read
+	f := newFrameReader(body)
+	for {
+		k, payload, err := f.next()
+		switch {
+		case errors.Is(err, errFrame), err == nil && (k == frameBegin || k == frameCoverage):
+			return errFrame
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return fmt.Errorf("%w: %w", ErrCut, err)
+		case err != nil:
+			return fmt.Errorf("ask the agent: %w", err)
+		}
+		done, err := r.frame(k, payload, f.end)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// steps is how many bindings may stand between an address and its subscriber.
+const steps = 3
+
+// bindingsOf reads the bindings that p wants, those of what they lead to, and so
+// on.
+func (r *reader) bindingsOf(ctx context.Context, p block.Pick) error {
+	known := map[netip.Addr]bool{}
+	for _, a := range p.Addresses {
+		known[a] = true
+	}
+	for range steps {
+		slices.SortFunc(p.Addresses, netip.Addr.Compare)
+		before := len(r.bindings)
+		r.pick = p
+		if err := r.more(ctx, moreBindings); err != nil {
+			return err
+		}
+		r.again = true
+		p = block.Pick{}
+		for i := before; i < len(r.bindings); i++ {
+			for _, a := range behind(&r.bindings[i], r.q) {
+				if !known[a] && len(known) < most {
+					known[a] = true
+					p.Addresses = append(p.Addresses, a)
+				}
+			}
+		}
+		if len(p.Addresses) == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// behind returns the addresses whose holder holds b. Of a rule without a port
+// that are many: not more than can be followed.
+func behind(b *session.Binding, q *Query) []netip.Addr {
+	if b.Via.IsValid() {
+		return []netip.Addr{b.Via}
+	}
+	rule, err := identity.ParseRule(b.Rule)
+	if b.Rule == "" || err != nil || !q.Address.IsValid() {
+		return nil
+	}
+	first, last := 0, math.MaxUint16
+	if q.Port != nil {
+		first, last = int(*q.Port), int(*q.Port)
+	}
+	var out []netip.Addr
+	for port := first; port <= last && len(out) < most; port++ {
+		if a, ok := rule.Inside(q.Address, uint16(port)); ok && (len(out) == 0 || out[len(out)-1] != a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// proof is a session that was read for an answer about an address, with the
+// clock as it stood when it was recorded.
+type proof struct {
+	session.Session
+	clock block.Clock
+}
+
+// sessionsOf reads the sessions of the question's address and port. One that
+// was written twice counts once.
+func (r *reader) sessionsOf(ctx context.Context) ([]proof, error) {
+	found := map[session.ID]proof{}
+	m := Matcher{query: r.q}
+	r.wanted = func(s *session.Session, c block.Clock) {
+		if !m.inWindow(s) || !m.endpointMatches(s) || r.q.Proto != 0 && s.Proto != r.q.Proto {
+			return
+		}
+		id := s.ID()
+		if old, ok := found[id]; !ok || s.Supersedes(&old.Session) {
+			found[id] = proof{*s, c}
+		}
+	}
+	if err := r.more(ctx, moreSessions); err != nil {
+		return nil, err
+	}
+	out := make([]proof, 0, len(found))
+	for _, p := range found {
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b proof) int { return compareSessions(&a.Session, &b.Session) })
+	return out, nil
+}
