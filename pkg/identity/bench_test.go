@@ -84,6 +84,11 @@ func BenchmarkAt(b *testing.B) {
 			}
 		}
 	})
+	compareAt(b, book, addrs)
+}
+
+// compareAt asks the same from what a Go program would otherwise use.
+func compareAt(b *testing.B, book *Book, addrs []session.Addr) {
 	b.Run("prefix tree", func(b *testing.B) {
 		t, i, ns := new(bart.Table[*session.Binding]), 0, sec(1000)
 		for p, list := range book.idx.all() {
