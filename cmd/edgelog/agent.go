@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -90,9 +89,6 @@ func newLogger(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
 func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 	if runtime.GOMAXPROCS(0) < 2 {
 		runtime.GOMAXPROCS(2) // on one processor, too, work goes on while a thread waits for the disk
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(25) // what is thrown away is batches without pointers: memory is dearer here than the time to find it
 	}
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -18,6 +18,7 @@ type upkeep struct {
 	state store.State // of the disk when it was looked at last; "" before that
 	since time.Time   // when it was first seen in that state
 	pace  pace
+	heap  heap
 }
 
 // look gives up the data keys of days that are over, and reports a change of
@@ -29,6 +30,7 @@ func (r *Recorder) look() {
 	}
 	r.upkeep.next = now.Add(lookEvery)
 	r.upkeep.pace.look(r.src, now)
+	r.upkeep.heap.keep()
 	// Sessions of yesterday may still come; what is later still gets a key of
 	// its own (filer.add).
 	yesterday := session.DayOf(now.UnixNano()) - 1
