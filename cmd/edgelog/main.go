@@ -47,6 +47,7 @@ func commands() []*cli.Command {
 		coverageCommand(),
 		doctorCommand(),
 		accountingCommand(),
+		subscribersCommand(),
 		lookupCommand(),
 		whoCommand(),
 		accessCommand(),

@@ -50,6 +50,7 @@ func troubles(s *recorder.Status) (out []string) {
 	for _, t := range natTroubles(s) {
 		add(true, "%s", t)
 	}
+	add(s.Register.Old(), "the register of subscribers is %d days old: import it again before its key is destroyed, a year after the import", s.Register.Age/(24*3600))
 	out = append(out, dhcpTroubles(s.DHCP)...)
 	n := s.Bindings.Book.Contradictions
 	add(n > 0, "%s between bindings: an address of two subscribers at once", plural(uint64(n), "contradiction"))
@@ -86,6 +87,11 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 	l := &s.Ledger
 	fmt.Fprintf(w, "ledger     %s%s%s\n", plural(uint64(l.Entries), "entry"), unless(l.OK, ", CANNOT BE WRITTEN"),
 		unless(l.Waiting == 0, fmt.Sprintf(", %d wait", l.Waiting)))
+	if s.Register.Imported.IsZero() {
+		fmt.Fprintln(w, "register   none imported: answers have ids, no names")
+	} else {
+		fmt.Fprintf(w, "register   imported %s, %d days ago\n", session.FormatTime(s.Register.Imported.UnixNano()), s.Register.Age/(24*3600))
+	}
 	fmt.Fprintf(w, "custodians %s; the agent asks for at least %d\n", plural(uint64(s.Custodians.Keys), "key"), s.Custodians.Minimum)
 	printSums(w, s.Sums)
 	if e := s.LastError; e != nil {

@@ -133,6 +133,8 @@ var bindingNames = []name{
 	{path: "bindings.book.log_bytes", metric: "edgelog_book_log_bytes", help: "Length of the book's log."},
 	{path: "bindings.book.sink_errors", kind: counter, metric: "edgelog_book_sink_errors_total", help: "Times that bindings could not be sealed and stored; they are tried again."},
 	{path: "bindings.book.torn_bytes", metric: "edgelog_book_torn_bytes", help: "Cut off the book's log at the start, never confirmed to anyone."},
+	{path: "register.age_s", metric: "edgelog_register_age_seconds", help: "Since a register of subscribers was imported last; 0: never."},
+	{path: "register.rows", kind: counter, metric: "edgelog_register_rows_total", help: "Subscribers sealed since the agent started."},
 	{path: "bindings.static", metric: "edgelog_static_prefixes", help: "Rows of the static table."},
 	{path: "bindings.blocks", kind: counter, metric: "edgelog_binding_blocks_total", help: "Sealed blocks of access records stored since the agent started."},
 	{path: "bindings.records", kind: counter, metric: "edgelog_binding_records_total", help: "Access records in them."},
@@ -188,6 +190,7 @@ var bindingNames = []name{
 
 // notShown are numbers of a status that have no metric, each with the reason.
 var notShown = map[string]string{
+	"register.records":                         "edgelog_balanced compares",
 	"probe.uplinks[].ifindex":                  "a number that means nothing outside the machine",
 	"probe.uplinks[].ingress.program_id":       "a number that means nothing outside the machine",
 	"probe.uplinks[].egress.program_id":        "a number that means nothing outside the machine",

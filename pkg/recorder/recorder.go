@@ -81,27 +81,29 @@ type Recorder struct {
 	conf    atomic.Pointer[config.Config] // in force
 	started time.Time
 
-	store    *store.Store
-	vault    *vault.Vault
-	ledger   *ledger.Ledger
-	book     *identity.Book
-	src      Source
-	radius   *accounting   // nil: no listener is configured
-	nat      *translations // nil: none are followed
-	dhcp     *leases       // nil: no server is configured
-	control  *control
-	mux      *http.ServeMux
-	base     context.Context // of requests; ends when the agent stops
-	endBase  context.CancelFunc
-	evidence *evidence
-	sessions *writer
-	access   *accessWriter
-	upkeep   upkeep
-	cover    *coverage
+	store     *store.Store
+	vault     *vault.Vault
+	ledger    *ledger.Ledger
+	book      *identity.Book
+	src       Source
+	radius    *accounting   // nil: no listener is configured
+	nat       *translations // nil: none are followed
+	dhcp      *leases       // nil: no server is configured
+	control   *control
+	mux       *http.ServeMux
+	base      context.Context // of requests; ends when the agent stops
+	endBase   context.CancelFunc
+	evidence  *evidence
+	sessions  *writer
+	access    *accessWriter
+	upkeep    upkeep
+	registrar registrar
+	cover     *coverage
 
 	custodians  int    // different keys
 	rowsAtStart uint64 // records in the store when it was opened
 	flushes     chan chan error
+	jobs        chan func()   // for the goroutine that stores, see do
 	static      atomic.Int64  // rows of the static table
 	loopDone    chan struct{} // closed when nothing is stored any more
 	waiting     atomic.Int64  // since when onDisk has been under way, unix ns; 0: it is not
@@ -124,6 +126,7 @@ type counts struct {
 	handedOver uint64 // by the book
 	rows       uint64 // records in the store
 	again      uint64 // of them, see filer
+	register   RegisterStatus
 	lately     Lately
 	storeErr   error
 	since      time.Time
@@ -135,7 +138,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 	o = o.withDefaults()
 	r := &Recorder{
 		o: o, log: o.Logger, started: o.Now(), state: "starting", mux: http.NewServeMux(),
-		flushes: make(chan chan error), loopDone: make(chan struct{}),
+		flushes: make(chan chan error), jobs: make(chan func()), loopDone: make(chan struct{}),
 	}
 	r.conf.Store(o.Config)
 	r.base, r.endBase = context.WithCancel(context.WithoutCancel(ctx))
@@ -150,7 +153,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
 		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
-		r.openStatic, r.openRules, r.openNAT, r.openSource, r.openCoverage,
+		r.openStatic, r.openRegister, r.openRules, r.openNAT, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -125,6 +125,8 @@ func (r *Recorder) record(ctx context.Context) error {
 				r.publish()
 				return err
 			}
+		case job := <-r.jobs:
+			job()
 		case <-timer.C:
 		}
 		wait, err := r.sessions.step(false) // a failure has raised its alarm
@@ -286,7 +288,7 @@ func (r *Recorder) publish() {
 	}
 	c := counts{
 		sessions: r.sessions.count, access: r.access.count, since: r.upkeep.since,
-		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again,
+		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again, register: r.registrar.status,
 		lately: r.upkeep.pace.lately,
 	}
 	c.sessions.waiting = uint64(r.sessions.batch.Len())

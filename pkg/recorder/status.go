@@ -35,6 +35,7 @@ type Status struct {
 	Ledger   LedgerStatus    `json:"ledger"`
 	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
 
+	Register   RegisterStatus  `json:"register"` // of subscribers
 	Custodians CustodianStatus `json:"custodians"`
 
 	LastError *Trouble `json:"last_error,omitempty"`
@@ -148,6 +149,7 @@ func (r *Recorder) Status() *Status {
 		RADIUS:     r.radius.status(),
 		NAT:        r.nat.status(c, seen.access),
 		DHCP:       r.dhcp.status(),
+		Register:   seen.register.at(r.o.Now()),
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError:  trouble,

@@ -100,17 +100,7 @@ func parseTime(s string) (time.Time, error) {
 // by comma or semicolon. The error wraps ErrStatic, names line and column, and
 // repeats nothing of the file; then there are no rows.
 func ParseStatic(r io.Reader) ([]Static, error) {
-	in := bufio.NewReaderSize(r, 1<<16)
-	if b, err := in.Peek(3); err == nil && string(b) == "\ufeff" {
-		_, _ = in.Discard(3) // it was there to be peeked at
-	}
-	head, _ := in.Peek(4096) // short at the end of the file
-	line, _, _ := strings.Cut(string(head), "\n")
-	c := csv.NewReader(in)
-	if strings.Count(line, ";") > strings.Count(line, ",") {
-		c.Comma = ';'
-	}
-	c.TrimLeadingSpace = true
+	c := reader(bufio.NewReaderSize(r, 1<<16))
 	names, err := c.Read()
 	if err != nil {
 		return nil, csvError(err)
@@ -136,6 +126,22 @@ func ParseStatic(r io.Reader) ([]Static, error) {
 		}
 		rows = append(rows, row)
 	}
+}
+
+// reader reads CSV with or without a byte order mark, separated by what the first
+// line has more of.
+func reader(in *bufio.Reader) *csv.Reader {
+	if b, err := in.Peek(3); err == nil && string(b) == "\ufeff" {
+		_, _ = in.Discard(3) // it was there to be peeked at
+	}
+	head, _ := in.Peek(4096) // short at the end of the file
+	line, _, _ := strings.Cut(string(head), "\n")
+	c := csv.NewReader(in)
+	if strings.Count(line, ";") > strings.Count(line, ",") {
+		c.Comma = ';'
+	}
+	c.TrimLeadingSpace = true
+	return c
 }
 
 func csvError(err error) error {
