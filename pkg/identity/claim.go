@@ -34,7 +34,7 @@ func (c *claim) open() bool { return c.to == session.Forever }
 
 // life is one incarnation of a session id: a source may use an id again.
 type life struct {
-	facts []fact // none is a cut
+	facts []fact // none is a cut or a split
 	floor int64  // it did not begin before
 	ceil  int64  // it was over by then; Forever when nothing says so
 }
@@ -52,8 +52,9 @@ func (l *life) ceilOr0() int64 {
 func (s *sess) claims(dst []claim) []claim {
 	first := len(dst)
 	facts := s.facts
-	if slices.ContainsFunc(facts, isCut) {
-		facts = slices.DeleteFunc(slices.Clone(facts), isCut)
+	ours := slices.ContainsFunc(facts, isOurs)
+	if ours {
+		facts = slices.DeleteFunc(slices.Clone(facts), isOurs)
 	}
 	var floor int64
 	for len(facts) > 0 {
@@ -74,11 +75,15 @@ func (s *sess) claims(dst []claim) []claim {
 		facts = facts[n:]
 		floor = last.at
 	}
+	if !ours {
+		return dst
+	}
 	s.cut(dst[first:])
-	return dst
+	return s.split(dst, first)
 }
 
-func isCut(f fact) bool { return f.kind == kindCut }
+// isOurs reports whether f is what the book itself noted, not a source.
+func isOurs(f fact) bool { return f.kind == kindCut || f.kind == kindSplit }
 
 // lifeLen returns how many of the facts, from the first on, are of one life.
 func (s *sess) lifeLen(facts []fact) int {
