@@ -201,6 +201,7 @@ func (x *index) rebuild() {
 		n *= 2
 	}
 	old, buckets := *x.buckets.Load(), make([]bucket, n)
+	inHugePages(buckets)
 	x.used = 0
 	for i := range old {
 		for k := range perBucket {

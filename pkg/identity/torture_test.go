@@ -177,7 +177,7 @@ func (w *world) deliver(t *rapid.T, loss int, whole bool) []said {
 
 type answerer interface {
 	AllOn(a session.Addr, first, last uint16, from, to int64) []session.Binding
-	At(a session.Addr, port uint16, ns int64) (session.Binding, bool)
+	At(a session.Addr, port uint16, ns int64) (*session.Binding, bool)
 }
 
 // Whatever is lost, repeated, late or out of order, and however often the

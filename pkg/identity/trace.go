@@ -35,14 +35,15 @@ func ranks(trust []session.Source) (out [256]uint8) {
 // nanoseconds since 1970): of those that hold the one with the longest prefix,
 // then the fewest ports, then of the source that is trusted most, then a
 // reported start before an inferred one, then the latest start. For protocols
-// without ports, port is 0. It takes no lock and allocates nothing.
-func (b *Book) At(a session.Addr, port uint16, ns int64) (session.Binding, bool) {
-	return b.idx.one(a, port, ns)
+// without ports, port is 0. What it returns must not be changed. It takes no lock
+// and allocates nothing.
+func (b *Book) At(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
+	return b.idx.at(a, port, ns)
 }
 
 // At is Book.At.
-func (r *Reader) At(a session.Addr, port uint16, ns int64) (session.Binding, bool) {
-	return r.idx.one(a, port, ns)
+func (r *Reader) At(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
+	return r.idx.at(a, port, ns)
 }
 
 // Name returns whose address a and port were at the time ns: the subscriber of
@@ -84,13 +85,6 @@ func (r *Reader) AllOn(a session.Addr, first, last uint16, from, to int64) []ses
 
 func (b *Book) believed(x, y *session.Binding) int   { return b.idx.believed(x, y) }
 func (r *Reader) believed(x, y *session.Binding) int { return r.idx.believed(x, y) }
-
-func (x *index) one(a session.Addr, port uint16, ns int64) (session.Binding, bool) {
-	if b, ok := x.at(a, port, ns); ok {
-		return *b, true
-	}
-	return session.Binding{}, false
-}
 
 // maxLinks bounds a chain: a shared address, the address behind it, and the
 // equipment that it was leased to.
