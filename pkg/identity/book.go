@@ -137,6 +137,7 @@ type Book struct {
 type versioned struct {
 	b   session.Binding
 	seq uint64
+	new bool // the sink cannot have it
 }
 
 // Open opens the book whose state is kept in dir, and makes dir if it is not

@@ -227,6 +227,9 @@ func (s *sess) newClaim(l *life, i, prev int, lease Lease) claim {
 func (s *sess) end(c *claim, l *life) {
 	stop := slices.IndexFunc(l.facts, func(f fact) bool { return f.kind == Stop })
 	last, until := &l.facts[len(l.facts)-1], lastsUntil(l.facts)
+	if until != 0 {
+		until = max(until, s.until) // of renewals that are forgotten
+	}
 	switch {
 	case stop >= 0:
 		e := &l.facts[stop]
@@ -235,8 +238,8 @@ func (s *sess) end(c *claim, l *life) {
 			c.to = max(until, c.seen) // the source noticed later that the lease had run out
 		}
 		// A Stop that does not name the lease leaves open whether it was
-		// given up before.
-		c.toInf = e.flags&factDoubtful != 0 || !slices.Contains(e.what.leases, c.lease)
+		// given up before, one long after its end whether it was renewed.
+		c.toInf = e.flags&factDoubtful != 0 || !slices.Contains(e.what.leases, c.lease) || until != 0 && e.at > until+slack
 	case until != 0 && until <= max(s.now, l.ceilOr0()):
 		c.to, c.toInf = max(min(until, l.ceil), c.seen), true
 	case l.ceil != session.Forever:

@@ -30,7 +30,7 @@ func (b *Book) told(s *sess, f *fact) (out []fact) {
 			if x.SourceKey != s.key || x.To < f.at || x.To >= f.until || x.FirstPort != l.FirstPort || x.LastPort != l.LastPort || !s.lasted(x.To) {
 				continue
 			}
-			if _, waits := b.pending[keyOf(x)]; !waits {
+			if !b.pending[keyOf(x)].new {
 				out = append(out, fact{kind: kindSplit, held: -1, at: x.To, what: &content{leases: []Lease{l}}})
 			}
 		}

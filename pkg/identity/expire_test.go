@@ -60,7 +60,7 @@ func TestAStopBeforeTheRenewalItBelongsTo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want(t, "what is sealed", NewReader(sink.got(), ReaderOptions{}).everything(), "dora 192.0.2.1/32 10..110", "dora 192.0.2.1/32 110~..170")
+	want(t, "what is sealed", NewReader(sink.got(), ReaderOptions{}).everything(), "dora 192.0.2.1/32 10..110~", "dora 192.0.2.1/32 110~..170")
 }
 
 // A lease to other equipment is another holder, though neither names a
@@ -100,4 +100,26 @@ func TestAStateOfAnEarlierVersionOpens(t *testing.T) {
 	}
 	want(t, "handed over", NewReader(sink.got(), ReaderOptions{}).everything(),
 		"carl 192.0.2.3/32 60..70", "dora 192.0.2.4/32 80~..-", "eva 203.0.113.7/32 90..-")
+}
+
+// After a restart the book has forgotten a lease that was over; what is heard of
+// it then is put beside what is sealed.
+func TestARenewalOfALeaseThatIsForgotten(t *testing.T) {
+	dir, clock, sink := t.TempDir(), &testClock{}, &testSink{}
+	opts := Options{Clock: clock.Now, Sink: sink}
+	b := openTest(t, dir, opts)
+	for _, e := range []Event{until(ev(Start, "d", "dora", 10, "192.0.2.1"), 110), until(ev(Interim, "d", "dora", 60, "192.0.2.1"), 160), until(ev(Interim, "d", "dora", 100, "192.0.2.1"), 200)} {
+		clock.set(500)
+		apply(t, b, e)
+		if err := b.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := b.Close(); err != nil {
+				t.Fatal(err)
+			}
+			b = openTest(t, dir, opts)
+		}
+	}
+	want(t, "what is sealed", NewReader(sink.got(), ReaderOptions{}).everything(), "dora 192.0.2.1/32 10..200~")
 }
