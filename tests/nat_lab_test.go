@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/edgelog/edgelog/pkg/session"
@@ -30,6 +31,7 @@ type translator struct {
 	mu    sync.Mutex
 	truth map[flow]netip.AddrPort // by what the server saw: the inside end
 	held  []io.Closer
+	ports atomic.Uint32 // of UDP, each taken once
 }
 
 // flow is what the server sees.
@@ -199,11 +201,11 @@ func (x *translator) burst(t *testing.T, subscribers, n int) int {
 	for range 8 {
 		wg.Go(func() { // ends when jobs is closed
 			for i := range jobs {
-				network := "tcp4"
-				if i%5 == 0 {
-					network = "udp4"
+				network, port := "tcp4", uint16(0)
+				if i%5 == 0 { // a port that is taken again within the idle time would be the same session
+					network, port = "udp4", uint16(20000+x.ports.Add(1)%12000)
 				}
-				if err := x.talk(ctx, network, 1+i%subscribers, 0); err != nil {
+				if err := x.talk(ctx, network, 1+i%subscribers, port); err != nil {
 					t.Errorf("session %d: %v", i, err)
 				}
 			}
