@@ -98,6 +98,7 @@ func (d *doctor) examine(path string) {
 	d.checkRADIUS()
 	d.checkNAT()
 	d.checkDHCP()
+	d.checkStatic()
 }
 
 // checkClock asks the kernel how well the clock is kept.

@@ -21,6 +21,7 @@ func (c *Config) check(r *reader) {
 	c.checkRADIUS(r)
 	c.checkNAT(r)
 	c.checkDHCP(r)
+	c.checkStatic(r)
 	c.checkCustodians(r)
 	c.checkMetrics(r)
 	c.checkRunDir(r)

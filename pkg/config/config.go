@@ -48,6 +48,8 @@ type Config struct {
 	NAT        NAT
 	DHCP       DHCP
 	Identity   Identity
+	Static     []StaticPrefix
+	StaticFile string // CSV; "" for none
 	Places     []Place
 	Custodians Custodians
 	Store      Store
@@ -233,6 +235,7 @@ func (c *Config) readRest(t *table) {
 	id := t.sub("identity")
 	c.Identity.read(id)
 	id.done()
+	c.readStatic(t)
 	c.readRADIUS(t)
 	c.NAT.read(t.sub("nat"))
 	c.DHCP.read(t.sub("dhcp"))

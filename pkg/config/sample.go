@@ -94,6 +94,7 @@ profile = {{q .Profile}}
 # The rule or order that permits this profile. It is printed with every answer.
 legal_basis = {{q .LegalBasis}}
 
+` + staticSample + `
 [border]
 # The prefixes of your own subscribers. A packet with exactly one end in them crosses the border.
 local = {{list .Local}}

@@ -117,6 +117,20 @@ func (x *index) inForce() []session.Binding {
 	return out
 }
 
+// Held returns the bindings that have not ended by the time, those that begin
+// later included, in no particular order.
+func (b *Book) Held(at int64) []session.Binding {
+	var out []session.Binding
+	for _, list := range b.idx.all() {
+		for i := range list {
+			if list[i].To > at {
+				out = append(out, list[i])
+			}
+		}
+	}
+	return out
+}
+
 // prefixesOf returns the prefixes that the facts of s name, each once, sorted.
 func prefixesOf(dst []netip.Prefix, s *sess) []netip.Prefix {
 	for i := range s.facts {

@@ -133,6 +133,7 @@ var bindingNames = []name{
 	{path: "bindings.book.log_bytes", metric: "edgelog_book_log_bytes", help: "Length of the book's log."},
 	{path: "bindings.book.sink_errors", kind: counter, metric: "edgelog_book_sink_errors_total", help: "Times that bindings could not be sealed and stored; they are tried again."},
 	{path: "bindings.book.torn_bytes", metric: "edgelog_book_torn_bytes", help: "Cut off the book's log at the start, never confirmed to anyone."},
+	{path: "bindings.static", metric: "edgelog_static_prefixes", help: "Rows of the static table."},
 	{path: "bindings.blocks", kind: counter, metric: "edgelog_binding_blocks_total", help: "Sealed blocks of access records stored since the agent started."},
 	{path: "bindings.records", kind: counter, metric: "edgelog_binding_records_total", help: "Access records in them."},
 	{path: "bindings.changed", kind: counter, metric: "edgelog_binding_records_changed_total", help: "Of the access records, new or changed."},

@@ -102,6 +102,7 @@ type Recorder struct {
 	custodians  int    // different keys
 	rowsAtStart uint64 // records in the store when it was opened
 	flushes     chan chan error
+	static      atomic.Int64  // rows of the static table
 	loopDone    chan struct{} // closed when nothing is stored any more
 	waiting     atomic.Int64  // since when onDisk has been under way, unix ns; 0: it is not
 
@@ -149,7 +150,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
 		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
-		r.openRules, r.openNAT, r.openSource, r.openCoverage,
+		r.openStatic, r.openRules, r.openNAT, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err

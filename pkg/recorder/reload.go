@@ -36,7 +36,7 @@ func fixed(c *config.Config) map[string]any {
 
 // Reload puts into force what can be put into force while recording goes on:
 // border, uplinks, RADIUS clients, their secrets and certificates and the tables
-// of accounting, DHCP servers, translators that may send, on_stop. The error says
+// of accounting, DHCP servers, the static table, translators that may send, on_stop. The error says
 // what could not be applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
@@ -81,6 +81,9 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 	apply("dhcp.server", !reflect.DeepEqual(old.DHCP.Servers, c.DHCP.Servers),
 		func() error { return r.dhcp.set(&c.DHCP) },
 		func() { next.DHCP.Servers = c.DHCP.Servers })
+	apply("static", len(c.Static)+len(old.Static) > 0 || c.StaticFile != "" || old.StaticFile != "", // a file may have changed
+		func() error { return r.setStatic(c) },
+		func() { next.Static, next.StaticFile = c.Static, c.StaticFile })
 	apply("agent", old.Agent != c.Agent, func() error { return nil }, func() { next.Agent = c.Agent })
 	next.Hash = c.Hash
 	r.conf.Store(&next)

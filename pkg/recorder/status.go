@@ -83,6 +83,7 @@ type StoreStatus struct {
 // BindingStatus counts access records.
 type BindingStatus struct {
 	Book    identity.Stats `json:"book"`
+	Static  int64          `json:"static"`  // rows of the static table
 	Blocks  uint64         `json:"blocks"`  // sealed since the start
 	Records uint64         `json:"records"` // in them: new, changed, and those in force once a day
 
@@ -140,7 +141,7 @@ func (r *Recorder) Status() *Status {
 			BatchSizes: r.sessions.sizes.Read(), Delay: r.sessions.delay.Read(), Age: r.sessions.age.Read(),
 		},
 		Bindings: BindingStatus{
-			Book: r.book.Stats(), Blocks: seen.access.blocks, Records: seen.access.records,
+			Book: r.book.Stats(), Static: r.static.Load(), Blocks: seen.access.blocks, Records: seen.access.records,
 			Changed: seen.handedOver, Snapshot: seen.access.snapshot, Translations: seen.access.translations, Again: seen.access.again,
 		},
 		Ledger:     r.evidence.status(),
