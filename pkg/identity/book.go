@@ -137,6 +137,7 @@ type Book struct {
 type versioned struct {
 	b   session.Binding
 	seq uint64
+	new bool // the sink cannot have it
 }
 
 // Open opens the book whose state is kept in dir, and makes dir if it is not
@@ -276,6 +277,7 @@ func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
 		f.flags |= factLate
 		b.count.late++
 	}
+	told := b.told(s, &f)
 	how := s.add(f)
 	if how == factQuiet && b.contested(s) {
 		how = factAdded // how long others hold the prefix may depend on it
@@ -286,15 +288,16 @@ func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
 	if how == factCrowded {
 		b.count.crowded++
 	}
-	b.seq++
-	s.seq = b.seq
-	if _, out := b.absent[s]; !out {
-		one := [1]fact{f}
-		b.group.add(appendSession(b.group.buf, s, one[:]))
+	for _, t := range told {
+		s.add(t)
+	}
+	if _, out := b.absent[s]; out {
+		b.logWhole(s)
 		return s, how
 	}
-	b.seq--
-	b.logWhole(s)
+	b.seq++
+	s.seq = b.seq
+	b.group.add(appendSession(b.group.buf, s, append(told, f)))
 	return s, how
 }
 

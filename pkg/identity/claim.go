@@ -34,7 +34,7 @@ func (c *claim) open() bool { return c.to == session.Forever }
 
 // life is one incarnation of a session id: a source may use an id again.
 type life struct {
-	facts []fact // none is a cut
+	facts []fact // none is a cut or a split
 	floor int64  // it did not begin before
 	ceil  int64  // it was over by then; Forever when nothing says so
 }
@@ -52,8 +52,9 @@ func (l *life) ceilOr0() int64 {
 func (s *sess) claims(dst []claim) []claim {
 	first := len(dst)
 	facts := s.facts
-	if slices.ContainsFunc(facts, isCut) {
-		facts = slices.DeleteFunc(slices.Clone(facts), isCut)
+	ours := slices.ContainsFunc(facts, isOurs)
+	if ours {
+		facts = slices.DeleteFunc(slices.Clone(facts), isOurs)
 	}
 	var floor int64
 	for len(facts) > 0 {
@@ -74,11 +75,15 @@ func (s *sess) claims(dst []claim) []claim {
 		facts = facts[n:]
 		floor = last.at
 	}
+	if !ours {
+		return dst
+	}
 	s.cut(dst[first:])
-	return dst
+	return s.split(dst, first)
 }
 
-func isCut(f fact) bool { return f.kind == kindCut }
+// isOurs reports whether f is what the book itself noted, not a source.
+func isOurs(f fact) bool { return f.kind == kindCut || f.kind == kindSplit }
 
 // lifeLen returns how many of the facts, from the first on, are of one life.
 func (s *sess) lifeLen(facts []fact) int {
@@ -222,6 +227,9 @@ func (s *sess) newClaim(l *life, i, prev int, lease Lease) claim {
 func (s *sess) end(c *claim, l *life) {
 	stop := slices.IndexFunc(l.facts, func(f fact) bool { return f.kind == Stop })
 	last, until := &l.facts[len(l.facts)-1], lastsUntil(l.facts)
+	if until != 0 {
+		until = max(until, s.until) // of renewals that are forgotten
+	}
 	switch {
 	case stop >= 0:
 		e := &l.facts[stop]
@@ -230,8 +238,8 @@ func (s *sess) end(c *claim, l *life) {
 			c.to = max(until, c.seen) // the source noticed later that the lease had run out
 		}
 		// A Stop that does not name the lease leaves open whether it was
-		// given up before.
-		c.toInf = e.flags&factDoubtful != 0 || !slices.Contains(e.what.leases, c.lease)
+		// given up before, one long after its end whether it was renewed.
+		c.toInf = e.flags&factDoubtful != 0 || !slices.Contains(e.what.leases, c.lease) || until != 0 && e.at > until+slack
 	case until != 0 && until <= max(s.now, l.ceilOr0()):
 		c.to, c.toInf = max(min(until, l.ceil), c.seen), true
 	case l.ceil != session.Forever:

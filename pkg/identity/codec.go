@@ -294,8 +294,8 @@ func (d *decoder) facts() []fact {
 		switch {
 		case d.err != nil:
 			return nil
-		case f.what == nil, f.kind < Start, f.kind > kindCut, f.kind == NASOn, f.kind == NASOff,
-			f.at <= 0, f.at > maxTime, f.held < -1, f.held > maxTime, f.kind == kindCut && len(f.what.leases) != 1:
+		case f.what == nil, f.kind < Start, f.kind > kindSplit, f.kind == NASOn, f.kind == NASOff,
+			f.at <= 0, f.at > maxTime, f.held < -1, f.held > maxTime, isOurs(f) && len(f.what.leases) != 1:
 			d.fail("a fact is broken")
 			return nil
 		}

@@ -18,15 +18,16 @@ type Kind uint8
 
 // The kinds.
 const (
-	Start   Kind = 1 // the session began (RFC 2866 §5.1 Start)
-	Interim Kind = 2 // the session goes on (RFC 2869 §2.1 Interim-Update)
-	Stop    Kind = 3 // the session ended (RFC 2866 §5.1 Stop)
-	NASOn   Kind = 4 // the source has started: no session from before goes on (Accounting-On)
-	NASOff  Kind = 5 // the source stops: no session goes on (Accounting-Off)
-	kindCut Kind = 6 // internal: the session had lost a prefix by then, see state.go
+	Start     Kind = 1 // the session began (RFC 2866 §5.1 Start)
+	Interim   Kind = 2 // the session goes on (RFC 2869 §2.1 Interim-Update)
+	Stop      Kind = 3 // the session ended (RFC 2866 §5.1 Stop)
+	NASOn     Kind = 4 // the source has started: no session from before goes on (Accounting-On)
+	NASOff    Kind = 5 // the source stops: no session goes on (Accounting-Off)
+	kindCut   Kind = 6 // internal: the session had lost a prefix by then, see state.go
+	kindSplit Kind = 7 // internal: the sink has an end then, of what went on, see expire.go
 )
 
-var kinds = [...]string{"unknown", "start", "interim", "stop", "on", "off", "cut"}
+var kinds = [...]string{"unknown", "start", "interim", "stop", "on", "off", "cut", "split"}
 
 // String returns the word that statistics use.
 func (k Kind) String() string {

@@ -14,6 +14,62 @@ func lastsUntil(facts []fact) (until int64) {
 // ranOut reports whether what lasts until then had ended by itself at a time.
 func ranOut(until, at int64) bool { return until != 0 && at > until }
 
+// told returns splits of s where the sink has, or is being given, an end at
+// which a lease ran out and that f, a renewal heard of late, moves. What is
+// sealed cannot be taken back, and a Reader could not tell which of the two ends
+// was the later word: so what is sealed stays, and the rest of the hold stands
+// beside it.
+func (b *Book) told(s *sess, f *fact) (out []fact) {
+	if f.until == 0 || len(s.facts) == 0 || b.opts.Sink == nil {
+		return nil
+	}
+	for _, l := range f.what.leases {
+		list := b.idx.list(l.Prefix)
+		for i := range list {
+			x := &list[i]
+			if x.SourceKey != s.key || x.To < f.at || x.To >= f.until || x.FirstPort != l.FirstPort || x.LastPort != l.LastPort || !s.lasted(x.To) {
+				continue
+			}
+			if !b.pending[keyOf(x)].new {
+				out = append(out, fact{kind: kindSplit, held: -1, at: x.To, what: &content{leases: []Lease{l}}})
+			}
+		}
+	}
+	return out
+}
+
+// lasted reports whether something that s held lasted until then.
+func (s *sess) lasted(until int64) bool {
+	for i := range s.facts {
+		if s.facts[i].until == until {
+			return true
+		}
+	}
+	return false
+}
+
+// split divides the claims in dst[first:] where an end is with the sink already.
+func (s *sess) split(dst []claim, first int) []claim {
+	for i := range s.facts {
+		f := &s.facts[i]
+		if f.kind != kindSplit {
+			continue
+		}
+		for j := first; j < len(dst); j++ {
+			c := &dst[j]
+			if c.lease != f.what.leases[0] || f.at <= c.from || f.at < c.seen || f.at >= c.to {
+				continue
+			}
+			rest := *c
+			c.to, c.toInf, c.last = f.at, true, min(c.last, f.at)
+			rest.from, rest.seen, rest.last, rest.fromInf = f.at, f.at, max(rest.last, f.at), true
+			dst = append(dst, rest)
+			break
+		}
+	}
+	return dst
+}
+
 // expiring is a session whose leases end by themselves.
 type expiring struct {
 	at int64 // not after its last lease ends, UTC ns

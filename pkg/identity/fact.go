@@ -86,7 +86,7 @@ func compareFact(a, b fact) int {
 	return compareContent(a.what, b.what)
 }
 
-var factRank = [...]uint8{Start: 1, Interim: 2, Stop: 3, kindCut: 4}
+var factRank = [...]uint8{Start: 1, Interim: 2, Stop: 3, kindCut: 4, kindSplit: 5}
 
 func compareContent(a, b *content) int {
 	if a == b {

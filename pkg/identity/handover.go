@@ -60,7 +60,9 @@ func openIn(list []session.Binding) int {
 // isNew marks a binding to be handed over.
 func (b *Book) isNew(x *session.Binding) {
 	if b.opts.Sink != nil && !b.loading {
-		b.pending[keyOf(x)] = versioned{*x, b.seq}
+		k := keyOf(x)
+		old, waits := b.pending[k]
+		b.pending[k] = versioned{*x, b.seq, !waits || old.new || old.b.To != x.To}
 	}
 }
 
@@ -135,8 +137,12 @@ func (b *Book) handOver(ctx context.Context) error {
 	b.count.onTheWay = 0
 	if err != nil {
 		for k, v := range out {
-			if _, newer := b.pending[k]; !newer {
+			if n, newer := b.pending[k]; !newer {
+				v.new = false
 				b.pending[k] = v
+			} else if n.b.To == v.b.To {
+				n.new = false
+				b.pending[k] = n
 			}
 		}
 		b.count.sinkErrors++

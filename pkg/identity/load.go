@@ -203,7 +203,7 @@ func (l *loader) finish() {
 		}
 		for _, p := range prefixesOf(nil, s) {
 			for _, x := range idx.list(p) {
-				b.pending[keyOf(&x)] = versioned{x, b.seq}
+				b.pending[keyOf(&x)] = versioned{b: x, seq: b.seq}
 			}
 		}
 	}

@@ -25,9 +25,9 @@ type ReaderOptions struct {
 //     one version reports is reported.
 //   - With different From they are one binding if they overlap and the start of
 //     at least one is inferred: a late Start moved it. The version with the
-//     reported start holds; if it has no end, the end of the other is taken as
-//     inferred. Of two inferred starts the earlier holds, unless others held the
-//     prefix then; the end as above.
+//     reported start holds; if it has no end, or an inferred one before the end
+//     of the other, that is taken as inferred. Of two inferred starts the earlier
+//     holds, unless others held the prefix then; the end as above.
 //   - All others are different bindings.
 //
 // After that the bindings of each prefix are resolved against each other as in
@@ -147,9 +147,9 @@ func (a *merged) fold(b *merged) {
 			out.To = other.To
 			out.Certainty = out.Certainty&^session.ToInferred | other.Certainty&session.ToInferred
 		}
-	case rk == 2 && ro < 2:
-		// The book knew the reported start later or not at all: that the
-		// end belongs to it is likely, not certain.
+	case rk == 2 && ro < 2, rk == 1 && ro < 2 && other.To > known.To:
+		// The book knew the reported start later or not at all, or had
+		// forgotten it: that the end belongs to it is likely, not certain.
 		out.To = other.To
 		out.Certainty |= session.ToInferred
 	}

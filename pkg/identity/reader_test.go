@@ -49,6 +49,8 @@ func TestReaderMergesVersionsInAnyOrder(t *testing.T) {
 		{"a late start after a wrong estimate", []string{"a: anna 192.0.2.1/32 8~..20", "a: anna 192.0.2.1/32 10..20"}, []string{"anna 192.0.2.1/32 10..20"}},
 		{"a stop that came before its start", []string{"a: anna 192.0.2.1/32 20~..20", "a: anna 192.0.2.1/32 10..20"}, []string{"anna 192.0.2.1/32 10..20"}},
 		{"an end that only a version without the start has", []string{"a: anna 192.0.2.1/32 10..-", "a: anna 192.0.2.1/32 15~..20"}, []string{"anna 192.0.2.1/32 10..20~"}},
+		{"an inferred end before one that was heard of when the start was forgotten", []string{"a: anna 192.0.2.1/32 10..20~", "a: anna 192.0.2.1/32 15~..40", "a: anna 192.0.2.1/32 10..-"},
+			[]string{"anna 192.0.2.1/32 10..40~"}},
 		{"two stretches of one session stay two", []string{"a: anna 192.0.2.1/32 10..-", "a: anna 192.0.2.1/32 10..20~", "a: anna 192.0.2.1/32 30~..40"},
 			[]string{"anna 192.0.2.1/32 10..20~", "anna 192.0.2.1/32 30~..40"}},
 		{"an inferred end is no reported one of what follows", []string{"a: anna 192.0.2.1/32 10..20~", "a: anna 192.0.2.1/32 20~..20"},

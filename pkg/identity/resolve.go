@@ -46,7 +46,7 @@ func compareClaim(a, b claim) int {
 // touch reports whether a and b cannot both be true at one moment.
 func (a *claim) touch(b *claim) bool {
 	return a.key != b.key && a.origin == b.origin && a.lease.FirstPort <= b.lease.LastPort && b.lease.FirstPort <= a.lease.LastPort &&
-		(a.what.group == "" || a.what.group != b.what.group || a.what.subscriber != b.what.subscriber)
+		(a.what.group == "" || a.what.group != b.what.group || a.what.subscriber != b.what.subscriber || a.lease.Via != b.lease.Via)
 }
 
 // clipEstimates moves estimated starts behind the reported ends of earlier
