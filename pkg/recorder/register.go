@@ -157,6 +157,7 @@ type registerImport struct {
 	page  []block.Subscriber
 	bytes int
 	last  block.Subscriber
+	since int64 // it says something about times from here on, UTC ns
 }
 
 func (r *Recorder) newImport(req *http.Request) (*registerImport, error) {
@@ -170,6 +171,7 @@ func (r *Recorder) newImport(req *http.Request) (*registerImport, error) {
 		}
 		i.dir.From = t.UnixNano()
 	}
+	i.since = i.dir.From
 	sum, err := hex.DecodeString(q.Get("sha256"))
 	if err != nil || len(sum) != len(i.dir.File) {
 		return nil, fmt.Errorf("%w: sha256 must be that of the file", errRegister)
@@ -211,6 +213,9 @@ func (i *registerImport) add(ctx context.Context, row *RegisterRow) error {
 		return fmt.Errorf("%w: row %d has no id, ends before it begins, or is out of order", errRegister, i.dir.Rows+1)
 	}
 	i.last = block.Subscriber{ID: s.ID, From: s.From}
+	if s.From > 0 {
+		i.since = min(i.since, s.From)
+	}
 	i.page = append(i.page, s)
 	i.bytes += len(s.ID) + len(s.Name) + len(s.Address) + len(s.Services)
 	i.dir.Rows++
@@ -269,7 +274,7 @@ func (i *registerImport) seal(ctx context.Context, kind store.Kind, encode func(
 			return fmt.Errorf("%w: %w", errRegister, err)
 		}
 		l := i.shelf.load(nil)
-		if err := l.add(kind, i.day, i.dir.From, max(i.dir.From, i.dir.Imported), count); err != nil {
+		if err := l.add(kind, i.day, i.since, max(i.dir.From, i.dir.Imported), count); err != nil {
 			return fmt.Errorf("seal the register: %w", err)
 		}
 		if i.shelf.epoch != epoch && len(i.dir.First) > 0 {

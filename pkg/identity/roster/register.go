@@ -104,7 +104,10 @@ func ParseRegister(r io.Reader) ([]Subscriber, error) {
 		}
 		rows = append(rows, s)
 	}
-	return rows, order(rows)
+	if err := order(rows); err != nil {
+		return nil, err
+	}
+	return rows, nil
 }
 
 // order sorts rows, and refuses two of one id at one time.
