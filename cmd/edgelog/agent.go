@@ -125,7 +125,11 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 		Shelf: rec.Shelf(), Ledger: rec.Evidence(), Flush: rec.Flush, Logger: log,
 		Origin: func() disclose.Origin {
 			c := rec.Config()
-			return disclose.Origin{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis}
+			o := disclose.Origin{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis}
+			for _, s := range c.Identity.Trust {
+				o.Trust = append(o.Trust, s.String())
+			}
+			return o
 		},
 		Coverage: func(from, to int64) (*session.CoverageReport, error) {
 			return rec.Coverage(time.Unix(0, from), time.Unix(0, to), "")

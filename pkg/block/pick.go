@@ -138,7 +138,8 @@ func (d *Decoder) someText(col []byte, id, rows int, want func(string) bool) (so
 	return some
 }
 
-// SessionsWith is Sessions for a question about one address, of either side.
+// SessionsWith is Sessions for a question about one address, of either side or
+// inside.
 // ok is false when the block has none of it; little of it is unpacked then.
 func (d *Decoder) SessionsWith(b []byte, a netip.Addr) (s *Sessions, ok bool, err error) {
 	h, cols, err := readColumns(b, KindSessions)
@@ -157,7 +158,12 @@ func (d *Decoder) SessionsWith(b []byte, a netip.Addr) (s *Sessions, ok bool, er
 		d.farBook(s)
 		some = slices.ContainsFunc(s.book, func(f far) bool { return want.holds(f.wide) })
 	}
-	for id := colSubscriber + 1; id < len(cols) && !some; id++ {
+	if col := cols[colInside]; col != nil && !some && d.u.err == nil {
+		d.u.begin(col, "inside")
+		s.insides, d.nums = d.u.addrs(s.insides[:0], d.nums, d.u.uvarint(s.Count))
+		some = slices.ContainsFunc(s.insides, want.holds)
+	}
+	for id := colInsidePort + 1; id < len(cols) && !some; id++ {
 		some = cols[id] != nil // a column of a later version may hold addresses too
 	}
 	if d.u.err != nil {

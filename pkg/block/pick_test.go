@@ -101,3 +101,20 @@ func TestABlockOfSessionsWithoutAnAddressIsPassedOver(t *testing.T) {
 		t.Errorf("after that: %v", err)
 	}
 }
+
+func TestABlockIsFoundByAnAddressBehindATranslation(t *testing.T) {
+	list := newMix(7, 50, time.Second).sessions()
+	inside := netip.MustParseAddr("100.64.0.9")
+	list[3].Inside, list[3].InsidePort = session.AddrFrom(inside), 4000
+	plain, err := EncodeSessions(nil, aHeader(), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := NewDecoder()
+	if _, ok, err := d.SessionsWith(plain, inside); !ok || err != nil {
+		t.Errorf("not found: %v", err)
+	}
+	if _, ok, err := d.SessionsWith(plain, netip.MustParseAddr("100.64.0.10")); ok || err != nil {
+		t.Errorf("another one is found, %v", err)
+	}
+}

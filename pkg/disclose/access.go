@@ -86,7 +86,7 @@ func (r *reader) accessOf(ctx context.Context) error {
 func (r *reader) access() *AccessAnswer {
 	a := &AccessAnswer{Query: r.q}
 	list, late := distinct(r.bindings, r.late)
-	book := identity.NewReader(list, identity.ReaderOptions{})
+	book := identity.NewReader(list, r.begin.trust())
 	prefixes := make([]netip.Prefix, 0, len(list))
 	for i := range list {
 		prefixes = append(prefixes, list[i].Prefix)

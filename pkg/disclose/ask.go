@@ -334,7 +334,7 @@ func (r *reader) registerBlock(sealed []byte) {
 
 // matcher is made when all bindings are there.
 func (r *reader) matcher() {
-	m := NewMatcher(r.q, identity.NewReader(r.bindings, identity.ReaderOptions{}), r.q.BindingsSince().Start().UnixNano())
+	m := NewMatcher(r.q, identity.NewReader(r.bindings, r.begin.trust()), r.q.BindingsSince().Start().UnixNano())
 	r.match, r.wanted = m, func(s *session.Session, c block.Clock) {
 		m.SetClock(c)
 		m.Add(s)

@@ -78,7 +78,7 @@ func AskWho(ctx context.Context, client *http.Client, q *Query, ids *vault.Ident
 				return err
 			}
 		}
-		w := newWho(q, r.bindings, proofs, r.clock)
+		w := newWho(q, identity.NewReader(r.bindings, r.begin.trust()), proofs, r.clock)
 		a = w.answer(&r.sum)
 		r.sum.Records = len(a.Candidates) + a.Left
 		return r.nameCandidates(ctx, a)
@@ -115,8 +115,8 @@ type who struct {
 	all    []Candidate
 }
 
-func newWho(q *Query, bindings []session.Binding, proofs []proof, c block.Clock) *who {
-	w := &who{q: q, book: identity.NewReader(bindings, identity.ReaderOptions{}), proofs: proofs, clock: c}
+func newWho(q *Query, book *identity.Reader, proofs []proof, c block.Clock) *who {
+	w := &who{q: q, book: book, proofs: proofs, clock: c}
 	for i := range proofs {
 		w.clock.Synchronised = w.clock.Synchronised && proofs[i].clock.Synchronised
 		w.clock.MaxErrorMicros = max(w.clock.MaxErrorMicros, proofs[i].clock.MaxErrorMicros)

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/session"
 )
 
 // What the agent streams to a reader is a row of frames:
@@ -52,6 +55,20 @@ type Origin struct {
 	Provider   string `json:"provider"`
 	Profile    string `json:"profile"`
 	LegalBasis string `json:"legal_basis"`
+
+	// Trust are sources of access records, by their words, in the order in which
+	// they are believed; none: the usual order.
+	Trust []string `json:"trust,omitempty"`
+}
+
+// trust is how bindings are to be read.
+func (o *Origin) trust() (opts identity.ReaderOptions) {
+	for _, word := range o.Trust {
+		if s, ok := session.ParseSource(word); ok { // one that this version does not know is believed last
+			opts.Trust = append(opts.Trust, s)
+		}
+	}
+	return opts
 }
 
 // end is the last frame: how many of each were sent, so that a stream that was

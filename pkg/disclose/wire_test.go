@@ -4,7 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/netip"
 	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/session"
 )
 
 func frames(t testing.TB, write func(*frameWriter)) []byte {
@@ -73,4 +78,15 @@ func FuzzAnswerStream(f *testing.F) {
 			t.Errorf("outcome %q is not one that the ledger takes", o.Error)
 		}
 	})
+}
+
+func TestTheAnswerTrustsTheSourcesThatTheGatewayTrusts(t *testing.T) {
+	bindings := []session.Binding{bind("anna", hour, -time.Minute), bind("bo", hour, -time.Minute, of(session.SourceDHCP))}
+	for want, trust := range map[string][]string{"anna": nil, "bo": {"dhcp", "a later version's", "radius"}} {
+		o := Origin{Trust: trust}
+		r := identity.NewReader(bindings, o.trust())
+		if b, ok := r.Holder(session.AddrFrom(netip.MustParseAddr("10.0.0.1")), 0, at(half)); !ok || b.Subscriber != want {
+			t.Errorf("with %v it is %q", trust, b.Subscriber)
+		}
+	}
 }
