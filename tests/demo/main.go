@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/edgelog/edgelog/tests/gateway"
 	"github.com/edgelog/edgelog/tests/lab"
 )
@@ -127,6 +129,22 @@ func traffic(ctx context.Context, g *gateway.Gateway) (sessions int, err error) 
 	return sessions, nil
 }
 
+// who asks whose the address and port of one of the sessions were at its time.
+func who(ctx context.Context, g *gateway.Gateway, found []gateway.Session) error {
+	for _, s := range found {
+		if s.Proto != unix.IPPROTO_TCP {
+			continue
+		}
+		what := fmt.Sprintf("%s:%d", s.Initiator, s.InitiatorPort)
+		at := s.Start.UTC().Format(time.RFC3339Nano)
+		fmt.Printf("\n$ edgelog who %s --at %s --reference demo --identity custodian.key\n", what, at)
+		out, err := g.Run(ctx, "who", "--reference", "demo", "--identity", g.Identity, "--at", at, what)
+		fmt.Print(out)
+		return err
+	}
+	return errors.New("no TCP session was found to ask about")
+}
+
 // answer waits until all sessions are on disk and reads them back.
 func answer(ctx context.Context, g *gateway.Gateway, sent int) error {
 	say("waiting until silence ends the last session")
@@ -151,6 +169,11 @@ func answer(ctx context.Context, g *gateway.Gateway, sent int) error {
 			return fmt.Errorf("no session of %s at %s was found", names[i], s.Addr4)
 		}
 		sent -= len(found)
+		if i == 0 {
+			if err := who(ctx, g, found); err != nil {
+				return err
+			}
+		}
 	}
 	if sent > 0 {
 		return fmt.Errorf("%d sessions are missing from the answers", sent)
