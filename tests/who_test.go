@@ -127,7 +127,14 @@ func TestWhoAndAccessTellTheTimeOfAHandOverAndWhoCameLate(t *testing.T) {
 	if a := who(ctx, t, g, "192.0.2.77:4000", change.Add(-time.Hour)); a.rows[0]["name"] != "Anna Berg" || a.rows[0]["address"] != "Gade 1" {
 		t.Errorf("%+v", a.rows)
 	}
-	out, err := g.Run(ctx, "access", "--reference", "lab", "--identity", g.Identity, "--subscriber", "anna", "--from", now.Add(-4*time.Hour).UTC().Format(time.RFC3339), "--to", "now", "--format", "json")
+	accessOf(ctx, t, g, "anna", now.Add(-2*time.Hour), change)
+}
+
+// accessOf checks that a subscriber held an address and a delegated prefix from
+// and to those times.
+func accessOf(ctx context.Context, t *testing.T, g *gateway.Gateway, subscriber string, from, to time.Time) {
+	t.Helper()
+	out, err := g.Run(ctx, "access", "--reference", "lab", "--identity", g.Identity, "--subscriber", subscriber, "--from", from.Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now", "--format", "json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +145,7 @@ func TestWhoAndAccessTellTheTimeOfAHandOverAndWhoCameLate(t *testing.T) {
 			From   time.Time `json:"from"`
 			To     time.Time `json:"to"`
 		}
-		if err := json.Unmarshal([]byte(line), &r); err == nil && r.Prefix != "" && r.From.Equal(now.Add(-2*time.Hour)) && r.To.Equal(change) {
+		if err := json.Unmarshal([]byte(line), &r); err == nil && r.Prefix != "" && r.From.Equal(from) && r.To.Equal(to) {
 			prefixes[r.Prefix] = true
 		}
 	}
