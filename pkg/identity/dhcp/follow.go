@@ -18,15 +18,17 @@ type follower struct {
 	fam  int // dnsmasq's is of both
 	new  func(path string) parser
 
-	file  *os.File
-	p     parser
-	buf   []byte   // read, and not yet a whole item
-	list  []Record // of the last part, to be used again
-	off   int64    // of the file, read into buf
-	whole bool     // this file has been read to its end once
-	since time.Time
-	last  fileState
-	count fileCount // of parsers that are done with
+	file   *os.File
+	p      parser
+	buf    []byte    // read, and not yet a whole item
+	list   []Record  // of the last part, to be used again
+	seen   fileState // as it was looked at last, and since when it has been so
+	seenAt time.Time
+	off    int64 // of the file, read into buf
+	whole  bool  // this file has been read to its end once
+	since  time.Time
+	last   fileState
+	count  fileCount // of parsers that are done with
 
 	foreign    fileState // of a file of another program
 	foreignErr error
@@ -288,7 +290,10 @@ func (f *follower) snapshot(to intake, now time.Time) error {
 		f.close()
 		return nil // the next step opens the other one
 	}
-	if is == f.last || time.Since(is.mtime).Abs() < settle {
+	if is != f.seen { // a file that is being cut off shows its new size before its new time
+		f.seen, f.seenAt = is, time.Now()
+	}
+	if is == f.last || time.Since(f.seenAt) < settle {
 		return nil
 	}
 	f.retire()
