@@ -36,12 +36,18 @@ func onCPU(cpu int, f func() error) error {
 type setting struct {
 	slots int
 	udp   string // idle time; "" as usual
+	local string // line of the configuration with the own prefixes; "" as usual
+
+	before func(*gateway.Gateway) error // nil, or what is done before the agent is started
 }
 
 func (s setting) edits() map[string]string {
 	e := map[string]string{"ring_bytes =": "ring_bytes = 67108864"}
 	if s.udp != "" {
 		e["udp ="] = fmt.Sprintf("udp = %q", s.udp)
+	}
+	if s.local != "" {
+		e["local ="] = s.local
 	}
 	return e
 }
@@ -61,6 +67,11 @@ func (b *bench) withGateway(ctx context.Context, s setting, f func(*gateway.Gate
 	g, err := gateway.Open(ctx, border, dir, gateway.Options{Binary: b.edgelog, Slots: s.slots, Edit: s.edits()})
 	if err != nil {
 		return err
+	}
+	if s.before != nil {
+		if err := s.before(g); err != nil {
+			return err
+		}
 	}
 	if err := onCPU(b.agentCPU, func() error { return g.Start(ctx) }); err != nil {
 		return err

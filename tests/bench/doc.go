@@ -20,6 +20,9 @@
 //   - radius: accounting requests a second that a running agent answers durably,
 //     on one CPU, beside what a write and a sync for each would give
 //   - peers: the same traffic through tools that are commonly used instead
+//   - answer: "edgelog who" and "edgelog access" from the command line to the
+//     answer, in a store of days with a million addresses held, beside the
+//     question that reads all of it
 //   - nat: events of conntrack a second that one core follows, beside only
 //     reading them
 //

@@ -52,6 +52,7 @@ var goals = []goal{
 	{"idle/sessions=*/memory", "", false, true, 256},
 	{"identity/names/bindings=*", "map", false, true, 100},
 	{"identity/at/bindings=*", "map", false, true, 100},
+	{"answer/who_ms", "lookup_of_all", false, true, 1000},
 	{"identity/bytes_per_binding", "", false, true, 268},
 }
 

@@ -29,7 +29,7 @@ type bench struct {
 // parts by name, in the order in which they run.
 var order = []string{
 	"datapath", "sweep", "parts", "e2e", "forward", "idle",
-	"identity", "radius", "nat", "dhcp",
+	"identity", "radius", "nat", "dhcp", "answer",
 	"peers",
 }
 
@@ -40,6 +40,7 @@ var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"radius":   (*bench).radius,
 	"nat":      (*bench).nat,
 	"dhcp":     (*bench).leases,
+	"answer":   (*bench).answer,
 }
 
 func main() {

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
+	"github.com/edgelog/edgelog/tests/gateway"
+)
+
+// What the filled store holds: of whole days until now, all addresses in force at
+// the start of each day, and in each second some that change hands and some
+// sessions that end.
+const (
+	filledDays     = 3
+	filledLeases   = 1_000_000
+	filledChanges  = 2  // a second
+	filledSessions = 8  // a second
+	changesEvery   = 60 // seconds: blocks of changes; see pkg/recorder/access.go
+	blockRows      = 65536
+)
+
+var filledNet = netip.MustParsePrefix("100.64.0.0/10")
+
+// filler writes a store as an agent would have done that ran for days, by the
+// code of the packages that do it.
+type filler struct {
+	gateway string
+	st      *store.Store
+	vault   *vault.Vault
+	epoch   uint64
+	enc     *block.Encoder
+	plain   []byte
+	waiting []store.Sealed
+	bytes   int
+	next    map[store.Kind]map[session.Day]uint32
+	random  *rand.Rand
+
+	since    []int64  // when the holder of each address got it, ns
+	holder   []uint32 // who that is
+	holders  uint32
+	asked    []asked // what can be asked about
+	sessions int
+	first    int64 // when the store begins, ns
+}
+
+// asked is a moment of which the truth is known.
+type asked struct {
+	end        netip.AddrPort
+	at         time.Time
+	subscriber string
+	changed    bool // it changes hands on that day: both ends of the hold are reported
+}
+
+// fill writes the store of a gateway whose agent has not run yet.
+func fill(g *gateway.Gateway) (f *filler, err error) {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(filepath.Join(g.DataDir(), "store"), store.Options{Create: true, MinFree: 256 << 20, Ballast: -1})
+	if err != nil {
+		return nil, err
+	}
+	v, err := vault.New(c.Custodians.Recipients, vault.Options{MinRecipients: c.Custodians.Minimum, Keys: st})
+	if err != nil {
+		return nil, err
+	}
+	f = &filler{
+		gateway: c.Gateway, st: st, vault: v, epoch: st.NewEpoch(), enc: block.NewEncoder(), next: map[store.Kind]map[session.Day]uint32{},
+		random: rand.New(rand.NewPCG(1, 2)), since: make([]int64, filledLeases), holder: make([]uint32, filledLeases),
+	}
+	if err := f.days(); err != nil {
+		return nil, err
+	}
+	if err := f.put(); err != nil {
+		return nil, err
+	}
+	if err := v.Close(); err != nil {
+		return nil, err
+	}
+	return f, st.Close()
+}
+
+// days writes all of it.
+func (f *filler) days() error {
+	now := time.Now().Unix()
+	first := session.DayOf(now*1e9) - filledDays
+	begin := first.Start().Unix()
+	f.first = begin * 1e9
+	for i := range f.since {
+		f.since[i], f.holder[i] = (begin-int64(f.random.IntN(7*86400)))*1e9, f.who()
+	}
+	var changes []session.Binding
+	for s := begin; s < now-60; s++ {
+		day := session.DayOf(s * 1e9)
+		if s == day.Start().Unix() {
+			if err := f.bindings(store.KindInForce, day, f.inForce()); err != nil {
+				return err
+			}
+		}
+		changes = f.change(changes, s)
+		if s%changesEvery == 0 {
+			if err := f.bindings(store.KindBindings, day, changes); err != nil {
+				return err
+			}
+			changes = changes[:0]
+		}
+		if err := f.ended(day, s); err != nil {
+			return err
+		}
+	}
+	return f.bindings(store.KindBindings, session.DayOf(now*1e9), changes)
+}
+
+func (f *filler) who() uint32 {
+	f.holders++
+	return f.holders
+}
+
+func subscriber(n uint32) string { return fmt.Sprintf("user-%07d@isp.example", n) }
+
+func filledAddr(i int) netip.Addr {
+	a := filledNet.Addr().As4()
+	n := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(i)
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// binding is what the holder of an address has, until to.
+func (f *filler) binding(i int, to int64) session.Binding {
+	n := f.holder[i]
+	return session.Binding{
+		Prefix: block.Exactly(filledAddr(i)), LastPort: 65535, From: f.since[i], To: to, Subscriber: subscriber(n),
+		Line: fmt.Sprintf("0045%08d", n), Equipment: fmt.Sprintf("02:00:00:%02x:%02x:%02x", byte(n>>16), byte(n>>8), byte(n)),
+		Source: session.SourceRADIUS, SourceName: fmt.Sprintf("bng-%d", i%16), SourceKey: fmt.Sprintf("bng-%d/%08X", i%16, n),
+	}
+}
+
+func (f *filler) inForce() []session.Binding {
+	list := make([]session.Binding, filledLeases)
+	for i := range list {
+		list[i] = f.binding(i, session.Forever)
+	}
+	return list
+}
+
+// change lets some addresses change hands.
+func (f *filler) change(list []session.Binding, s int64) []session.Binding {
+	for range filledChanges {
+		i := f.random.IntN(filledLeases)
+		list = append(list, f.binding(i, s*1e9))
+		f.since[i], f.holder[i] = s*1e9, f.who()
+		list = append(list, f.binding(i, session.Forever))
+	}
+	return list
+}
+
+// ended writes the sessions that end in a second: most are short, one in a
+// hundred lasts for hours.
+func (f *filler) ended(day session.Day, s int64) error {
+	list := make([]session.Session, 0, filledSessions)
+	for range filledSessions {
+		i := f.random.IntN(filledLeases)
+		long := []int{5, 60, 600, 6 * 3600}[min(3, f.random.IntN(100)/33)]
+		x := session.Session{
+			End: s*1e9 + int64(f.random.IntN(1e9)), Proto: session.TCP, Local: session.SideInitiator, EndReason: session.EndFIN,
+			InitiatorTCP: 0x1b, ResponderTCP: 0x1b, Initiator: session.AddrFrom(filledAddr(i)), InitiatorPort: uint16(1024 + f.random.IntN(64000)),
+			Responder: session.AddrFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(f.random.IntN(256))})), ResponderPort: 443, Subscriber: subscriber(f.holder[i]),
+		}
+		x.Start = max(x.End-int64(f.random.IntN(long*1000+1))*1e6, f.since[i])
+		list = append(list, x)
+		if f.random.IntN(20_000) == 0 && f.since[i] < x.Start-60e9 {
+			f.asked = append(f.asked, asked{netip.AddrPortFrom(filledAddr(i), x.InitiatorPort), time.Unix(0, x.Start), x.Subscriber, f.since[i] > day.Start().UnixNano()})
+		}
+	}
+	f.sessions += len(list)
+	plain, err := f.enc.Sessions(f.plain[:0], f.head(), list)
+	if err != nil {
+		return err
+	}
+	f.plain = plain
+	from, to := list[0].Start, list[0].End
+	for i := range list {
+		from, to = min(from, list[i].Start), max(to, list[i].End)
+	}
+	return f.seal(store.KindSessions, day, from, to, len(list))
+}
+
+func (f *filler) head() block.Header {
+	return block.Header{Profile: session.ProfileSession, Gateway: f.gateway, Provider: "Example Internet", Clock: block.Clock{Synchronised: true, MaxErrorMicros: 1000}}
+}
+
+// bindings writes blocks that are as large as may be.
+func (f *filler) bindings(kind store.Kind, day session.Day, list []session.Binding) error {
+	if len(list) == 0 {
+		return nil
+	}
+	part := list[:min(len(list), blockRows)]
+	for {
+		plain, err := f.enc.Bindings(f.plain[:0], f.head(), part)
+		if err != nil {
+			return err
+		}
+		if f.plain = plain; len(plain) <= store.MaxPlaintext {
+			break
+		}
+		part = part[:len(part)/2]
+	}
+	from, to := part[0].From, part[0].To
+	for i := range part {
+		from, to = min(from, part[i].From), max(to, part[i].To)
+	}
+	if err := f.seal(kind, day, from, to, len(part)); err != nil {
+		return err
+	}
+	return f.bindings(kind, day, list[len(part):])
+}
+
+// seal seals what was encoded last.
+func (f *filler) seal(kind store.Kind, day session.Day, from, to int64, rows int) error {
+	if f.next[kind] == nil {
+		f.next[kind] = map[session.Day]uint32{}
+	}
+	sealed, err := f.vault.Seal(nil, vault.Place{
+		Gateway: f.gateway, Kind: uint8(kind), Day: int32(day), Epoch: f.epoch, Seq: f.next[kind][day], From: from / 1e6, To: to / 1e6, Count: uint32(rows),
+	}, f.plain)
+	if err != nil {
+		return err
+	}
+	f.next[kind][day]++
+	if f.bytes += len(sealed); f.bytes > store.MaxPut || len(f.waiting) >= 4096 {
+		if err := f.put(); err != nil {
+			return err
+		}
+		f.bytes = len(sealed)
+	}
+	f.waiting = append(f.waiting, sealed)
+	return nil
+}
+
+func (f *filler) put() error {
+	if len(f.waiting) == 0 {
+		return nil
+	}
+	err := f.st.Put(f.waiting...)
+	f.waiting, f.bytes = f.waiting[:0], 0
+	return err
+}
