@@ -26,10 +26,8 @@ const (
 
 // badgerOptions says why for each choice that is not Badger's own.
 //
-// Nothing is ever compacted: keys are written once and nearly in order, so
-// there is nothing to gain, each byte is written twice and not six times, and
-// what Badger needs on the disk beside Put is known: the tables in memory. The
-// price is that a look-up asks the filter of every table, one for each 16 MiB.
+// Nothing is ever compacted: what is fresh is merged into a run before its log
+// is full, and a run is written once.
 func badgerOptions(dir string, log *slog.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithSyncWrites(true).                       // Put promises it

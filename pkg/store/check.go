@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -37,36 +39,45 @@ func (p Problem) Error() string {
 func (p Problem) Unwrap() error { return p.What }
 
 // Check looks at everything that can be looked at without a private key: each
-// block is there, whole, and says that it lies where it lies; each book agrees
-// with its blocks; each block's wrapped key is there and looks like one; nothing
-// else lies between them. It returns what it found, and an error only when it
-// could not look. It reads the whole store and changes nothing.
-func (s *Store) Check(ctx context.Context) ([]Problem, error) {
-	r, err := s.reader()
+// block is there, whole, and says that it lies where it lies; lists of contents
+// and books agree with the blocks; the numbers of each kind, day and epoch have
+// no gap, merged ones counted by the runs that stand for them; each block's
+// wrapped key is there and looks like one; nothing else lies between them. It
+// returns what it found, and an error only when it could not look. It reads the
+// whole store and changes nothing. progress, if there is one, is told after each
+// block how many of how many bytes were read.
+func (s *Store) Check(ctx context.Context, progress func(done, all int64)) ([]Problem, error) {
+	r, err := s.reader(func(shelf, int64, int64) bool { return true })
 	if err != nil {
 		return nil, fmt.Errorf("check store: %w", err)
 	}
 	defer r.close()
 	usable := s.checkKeys(r)
-	for _, sh := range r.shelves {
-		if err := r.checkShelf(ctx, sh); err != nil {
-			return r.bad, fmt.Errorf("check store: %w", err)
-		}
-		if !usable[keyName{sh.day, sh.epoch}] {
-			r.find(sh, -1, fmt.Errorf("%w: nobody can open these blocks", ErrNoKey))
-		}
+	if err := r.checkBlocks(ctx, progress); err != nil {
+		return r.bad, fmt.Errorf("check store: %w", err)
 	}
-	if err := fence(func() error { return r.checkStrays(ctx) }); err != nil {
-		if ctx.Err() != nil {
-			return r.bad, fmt.Errorf("check store: %w", err)
+	s.mu.Lock()
+	list := s.databases()
+	s.mu.Unlock()
+	r.checkNumbers(list)
+	checked := map[keyName]bool{}
+	for i := range r.list {
+		k := keyName{r.list[i].shelf.day, r.list[i].shelf.epoch}
+		if !usable[k] && !checked[k] {
+			r.find(r.list[i].shelf, -1, fmt.Errorf("%w: nobody can open these blocks", ErrNoKey))
 		}
-		r.bad = append(r.bad, Problem{Seq: -1, What: err})
+		checked[k] = true
+	}
+	for _, d := range list {
+		if ctx.Err() != nil {
+			return r.bad, fmt.Errorf("check store: %w", ctx.Err())
+		}
+		err := s.shelves.with(d, func(db *badger.DB) error { r.checkStrays(d, db); return nil })
+		if err != nil && !errors.Is(err, errGone) {
+			r.bad = append(r.bad, Problem{Seq: -1, What: fmt.Errorf("%s: %w", d, err)})
+		}
 	}
 	return r.bad, nil
-}
-
-func (r *reader) find(sh shelf, seq int64, what error) {
-	r.bad = append(r.bad, Problem{sh.kind, sh.day, sh.epoch, seq, what})
 }
 
 // checkKeys returns the wrapped keys that are there and look like keys.
@@ -86,53 +97,91 @@ func (s *Store) checkKeys(r *reader) map[keyName]bool {
 	return usable
 }
 
-func (r *reader) checkShelf(ctx context.Context, sh shelf) error {
-	all := func(int64, int64) bool { return true }
-	want, have := r.books[sh], book{}
-	for seq := range want.next {
+// checkBlocks reads every block and compares it with its list of contents.
+func (r *reader) checkBlocks(ctx context.Context, progress func(done, all int64)) error {
+	var done, all int64
+	for i := range r.list {
+		all += int64(r.list[i].size)
+	}
+	var buf []byte
+	for i := range r.list {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p, block, err := r.read(sh, seq, all)
-		if err != nil {
-			r.find(sh, int64(seq), err)
+		l := &r.list[i]
+		if l.lost {
+			r.find(l.shelf, int64(l.seq), fmt.Errorf("%w when it was to be merged", errLost))
 			continue
 		}
-		have.add(p, len(block))
-		if l, ok := r.label(sh, seq); !ok || l != (label{p.From, p.To}) {
-			r.find(sh, int64(seq), fmt.Errorf("%w: its label does not agree with it", ErrDamaged))
+		p, b, err := r.s.shelves.read(l.in, &l.entry, buf)
+		switch {
+		case errors.Is(err, errGone):
+		case err != nil:
+			r.find(l.shelf, int64(l.seq), err)
+		case entryOf(&p, len(b)) != l.entry:
+			r.find(l.shelf, int64(l.seq), fmt.Errorf("%w: the list of contents does not agree with it", ErrDamaged))
 		}
-	}
-	if have.next == want.next && have != want {
-		r.find(sh, -1, fmt.Errorf("%w: the book does not agree with its blocks", ErrDamaged))
+		if b != nil {
+			buf = b
+		}
+		if done += int64(l.size); progress != nil {
+			progress(done, all)
+		}
 	}
 	return nil
 }
 
-var errStray = errors.New("it is in no book")
+// checkNumbers finds gaps in the numbers of the blocks.
+func (r *reader) checkNumbers(list []*database) {
+	have := map[shelf][]stretch{}
+	for _, d := range list {
+		for sh, b := range d.books {
+			have[sh] = append(have[sh], stretch{sh, b.first, b.next, b.rows})
+		}
+		for _, m := range d.merged {
+			have[m.shelf] = append(have[m.shelf], m)
+		}
+		for i := range d.lost {
+			e := &d.lost[i]
+			if !slices.ContainsFunc(d.merged, func(m stretch) bool { return m.shelf == e.shelf }) {
+				have[e.shelf] = append(have[e.shelf], stretch{e.shelf, e.seq, e.seq + 1, 0})
+			}
+		}
+	}
+	for sh, parts := range have {
+		slices.SortFunc(parts, func(a, b stretch) int { return cmp.Compare(a.first, b.first) })
+		next := uint32(0)
+		for _, p := range parts {
+			if p.first > next {
+				r.find(sh, int64(next), fmt.Errorf("%w: and those after it, up to number %d", errLost, p.first-1))
+			}
+			next = max(next, p.next)
+		}
+	}
+}
 
-// checkStrays looks for entries that no book knows.
-func (r *reader) checkStrays(ctx context.Context) error {
-	it := r.txn.NewIterator(badger.IteratorOptions{PrefetchValues: false})
+var errStray = errors.New("it is in no list")
+
+// checkStrays looks for entries that no list of contents knows.
+func (r *reader) checkStrays(d *database, db *badger.DB) {
+	txn := db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: false})
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		key := it.Item().Key()
 		switch {
 		case len(key) == bookKeySize && key[0] == bookMark:
-			if sh := parseShelf(key[1:]); r.books[sh].next == 0 {
+			if sh := parseShelf(key[1:]); d.run || d.books[sh].next == 0 {
 				r.find(sh, -1, errStray)
 			}
-		case len(key) == blockKeySize, len(key) == labelKeySize && key[0] == labelMark:
-			sh := parseShelf(key[len(key)-blockKeySize:])
-			if seq := parseSeq(key); seq >= r.books[sh].next {
+		case len(key) == blockKeySize:
+			sh, seq := parseShelf(key), parseSeq(key)
+			if b := d.books[sh]; seq < b.first || seq >= b.next {
 				r.find(sh, int64(seq), errStray)
 			}
 		default:
-			return fmt.Errorf("%w: an entry with a key of %d bytes", ErrDamaged, len(key))
+			r.bad = append(r.bad, Problem{Seq: -1, What: fmt.Errorf("%w: an entry with a key of %d bytes in %s", ErrDamaged, len(key), d)})
 		}
 	}
-	return nil
 }

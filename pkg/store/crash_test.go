@@ -100,7 +100,7 @@ func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
 // onDisk returns the file of Badger's tables that holds b, and where.
 func onDisk(t *testing.T, dir string, b []byte) (file string, at int) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "blocks", "*.sst"))
+	files, err := filepath.Glob(filepath.Join(dir, "fresh", "*", "*.sst"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no tables: %v", err)
 	}
@@ -134,7 +134,7 @@ func overwrite(t *testing.T, file string, at int, b []byte) {
 // problems returns what Check finds, by number of block.
 func (l *lab) problems() map[int64]error {
 	l.t.Helper()
-	bad, err := l.s.Check(context.Background())
+	bad, err := l.s.Check(context.Background(), nil)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestAWrappedKeyThatIsGoneIsFound(t *testing.T) {
 }
 
 func TestABookThatIsDamagedIsNotBelieved(t *testing.T) {
-	sh, b := shelf{KindSessions, aDay, 7}, book{next: 3, bytes: 5, rows: 9, from: -1, to: 1}
+	sh, b := shelf{KindSessions, aDay, 7}, book{first: 1, next: 3, bytes: 5, rows: 9, from: -1, to: 1}
 	key := sh.bookKey()
 	good := b.encode(key)
 	if s2, b2, err := parseBook(key, good); err != nil || s2 != sh || b2 != b {
@@ -278,22 +278,34 @@ func FuzzBook(f *testing.F) {
 	})
 }
 
-func TestALabelThatIsDamagedIsNotBelieved(t *testing.T) {
-	key := shelf{KindSessions, aDay, 7}.labelKey(3)
-	want := label{-5, 1 << 40}
-	good := want.encode(key)
-	if got, ok := parseLabel(key, good); !ok || got != want {
-		t.Fatalf("%+v %v", got, ok)
+func FuzzContents(f *testing.F) {
+	c := contents{day: aDay, number: 3, entries: []entry{{shelf: shelf{KindSessions, aDay, 7}, seq: 4, rows: 2, size: 100, from: -5, to: 9}},
+		merged: []stretch{{shelf{KindBindings, aDay, 7}, 0, 9, 12}}, lost: []entry{{shelf: shelf{KindLate, aDay, 7}}}}
+	f.Add(c.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := parseContents(b)
+		if err == nil && !bytes.Equal(c.encode(), b) {
+			t.Fatal("read something else than was written")
+		}
+	})
+}
+
+func TestAListOfContentsThatIsDamagedIsNotBelieved(t *testing.T) {
+	c := contents{day: aDay, number: 3, entries: []entry{{shelf: shelf{KindSessions, aDay, 7}, seq: 4, rows: 2, size: 100, from: -5, to: 9}},
+		merged: []stretch{{shelf{KindBindings, aDay, 7}, 0, 9, 12}}}
+	good := c.encode()
+	if got, err := parseContents(good); err != nil || len(got.entries) != 1 || got.entries[0] != c.entries[0] || got.merged[0] != c.merged[0] {
+		t.Fatalf("%+v %v", got, err)
 	}
 	for i := range good {
 		bad := bytes.Clone(good)
-		bad[i] ^= 1
-		if _, ok := parseLabel(key, bad); ok {
+		bad[i] ^= 4
+		if _, err := parseContents(bad); err == nil {
 			t.Errorf("byte %d altered: believed", i)
 		}
-	}
-	if _, ok := parseLabel(shelf{KindSessions, aDay, 7}.labelKey(4), good); ok {
-		t.Error("the label of another block: believed")
+		if _, err := parseContents(good[:i]); err == nil {
+			t.Errorf("cut to %d bytes: believed", i)
+		}
 	}
 }
 

@@ -21,10 +21,43 @@ const (
 	KindDirectory Kind = 4 // of such an import, which counts only with it
 	KindLate      Kind = 5 // bindings that say something about a time more than two days before the day they are filed under
 	KindInForce   Kind = 6 // all bindings in force at the start of the agent or of the day
+
+	// The same, merged from many blocks.
+	KindSessionsMerged Kind = 7
+	KindBindingsMerged Kind = 8
+	KindLateMerged     Kind = 9
+	KindInForceMerged  Kind = 10
 )
 
+// fresh reports whether blocks of that kind are put.
+func (k Kind) fresh() bool { return k >= KindSessions && k <= KindInForce }
+
 // known reports whether this version files blocks of that kind.
-func (k Kind) known() bool { return k >= KindSessions && k <= KindInForce }
+func (k Kind) known() bool { return k >= KindSessions && k <= KindInForceMerged }
+
+// merged are the kinds that blocks can be merged to.
+var merged = map[Kind]Kind{
+	KindSessions: KindSessionsMerged, KindBindings: KindBindingsMerged, KindLate: KindLateMerged, KindInForce: KindInForceMerged,
+}
+
+// Merged returns the kind of the blocks that blocks of kind k are merged to; ok
+// is false where they never are: the pages of a register are named by their
+// numbers.
+func (k Kind) Merged() (m Kind, ok bool) {
+	m, ok = merged[k]
+	return m, ok
+}
+
+// Of returns what a block of kind k holds: k, or the kind that it was merged
+// from.
+func (k Kind) Of() Kind {
+	for from, to := range merged {
+		if k == to {
+			return from
+		}
+	}
+	return k
+}
 
 // Sizes of what can be put. Badger keeps larger values in a log whose failed
 // fsync it does not report, and larger transactions not at all.
@@ -40,24 +73,26 @@ type Sealed []byte
 // Place returns where the block says that it belongs. Only opening it proves it.
 func (s Sealed) Place() (vault.Place, error) { return vault.ParsePlace(s) }
 
-// book counts the blocks of one kind, day and epoch. It is written in the same
-// transaction as the blocks, so that one that is gone does not go unnoticed.
+// book counts the blocks of one kind, day and epoch in one database. It is
+// written in the same transaction as the blocks, so that one that is gone does
+// not go unnoticed.
 type book struct {
-	next  uint32 // number of the next block; all below are there
+	first uint32 // number of the first block
+	next  uint32 // number behind the last; all between are there
 	bytes uint64 // of all blocks
 	rows  uint64 // sum of their counts
 	from  int64  // earliest From of a block, unix milliseconds
 	to    int64  // latest To
 }
 
-func (b *book) add(p vault.Place, size int) {
-	if b.next == 0 {
-		b.from, b.to = p.From, p.To
+func (b *book) add(e *entry) {
+	if b.next == b.first {
+		b.from, b.to = e.from, e.to
 	}
 	b.next++
-	b.bytes += uint64(size)
-	b.rows += uint64(p.Count)
-	b.from, b.to = min(b.from, p.From), max(b.to, p.To)
+	b.bytes += uint64(e.size)
+	b.rows += uint64(e.rows)
+	b.from, b.to = min(b.from, e.from), max(b.to, e.to)
 }
 
 // shelf names a book.
@@ -73,15 +108,12 @@ func shelfOf(p vault.Place) shelf { return shelf{Kind(p.Kind), session.Day(p.Day
 //
 //	block   kind(1)  day(4)  epoch(8)  seq(4)
 //	book    0        kind(1) day(4)    epoch(8)
-//	label   255      kind(1) day(4)    epoch(8)  seq(4)
 //
 // Days are never negative, so keys sort by time within a kind.
 const (
 	bookMark     = 0
-	labelMark    = 255
 	blockKeySize = 17
 	bookKeySize  = 14
-	labelKeySize = 18
 )
 
 // lastDay is 9999-12-31, the last day that can be written as YYYY-MM-DD.
@@ -95,11 +127,6 @@ func (s shelf) prefix(dst []byte) []byte {
 
 func (s shelf) blockKey(seq uint32) []byte {
 	return binary.BigEndian.AppendUint32(s.prefix(make([]byte, 0, blockKeySize)), seq)
-}
-
-func (s shelf) labelKey(seq uint32) []byte {
-	key := s.prefix(append(make([]byte, 0, labelKeySize), labelMark))
-	return binary.BigEndian.AppendUint32(key, seq)
 }
 
 func (s shelf) bookKey() []byte { return s.prefix(append(make([]byte, 0, bookKeySize), bookMark)) }
@@ -117,16 +144,17 @@ func (s shelf) String() string {
 
 // A book is stored as:
 //
-//	 0  1  format version, 1
-//	 1  4  next
-//	 5  8  bytes
-//	13  8  rows
-//	21  8  from, two's complement
-//	29  8  to, two's complement
-//	37  4  crc32c of the book's key and bytes 0 to 37
+//	 0  1  format version, 2
+//	 1  4  first
+//	 5  4  next
+//	 9  8  bytes
+//	17  8  rows
+//	25  8  from, two's complement
+//	33  8  to, two's complement
+//	41  4  crc32c of the book's key and bytes 0 to 41
 const (
-	bookVersion = 1
-	bookSize    = 41
+	bookVersion = 2
+	bookSize    = 45
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -136,6 +164,7 @@ var errBook = errors.New("book is damaged")
 func (b *book) encode(key []byte) []byte {
 	out := make([]byte, 0, bookSize)
 	out = append(out, bookVersion)
+	out = binary.BigEndian.AppendUint32(out, b.first)
 	out = binary.BigEndian.AppendUint32(out, b.next)
 	out = binary.BigEndian.AppendUint64(out, b.bytes)
 	out = binary.BigEndian.AppendUint64(out, b.rows)
@@ -148,37 +177,16 @@ func parseBook(key, b []byte) (shelf, book, error) {
 	if len(key) != bookKeySize || len(b) != bookSize || b[0] != bookVersion || key[0] != bookMark {
 		return shelf{}, book{}, errBook
 	}
-	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, b[:37])
-	if binary.BigEndian.Uint32(b[37:]) != sum {
+	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, b[:41])
+	if binary.BigEndian.Uint32(b[41:]) != sum {
 		return shelf{}, book{}, errBook
 	}
 	return parseShelf(key[1:]), book{
-		next:  binary.BigEndian.Uint32(b[1:]),
-		bytes: binary.BigEndian.Uint64(b[5:]),
-		rows:  binary.BigEndian.Uint64(b[13:]),
-		from:  int64(binary.BigEndian.Uint64(b[21:])),
-		to:    int64(binary.BigEndian.Uint64(b[29:])),
+		first: binary.BigEndian.Uint32(b[1:]),
+		next:  binary.BigEndian.Uint32(b[5:]),
+		bytes: binary.BigEndian.Uint64(b[9:]),
+		rows:  binary.BigEndian.Uint64(b[17:]),
+		from:  int64(binary.BigEndian.Uint64(b[25:])),
+		to:    int64(binary.BigEndian.Uint64(b[33:])),
 	}, nil
-}
-
-// label repeats the time range of a block, so that one out of the window asked
-// for need not be read. It is stored as from(8), to(8) and the crc32c(4) of its
-// key and those; one that is damaged is as good as none.
-type label struct{ from, to int64 }
-
-const labelSize = 20
-
-func (l label) encode(key []byte) []byte {
-	out := make([]byte, 0, labelSize)
-	out = binary.BigEndian.AppendUint64(out, uint64(l.from))
-	out = binary.BigEndian.AppendUint64(out, uint64(l.to))
-	return binary.BigEndian.AppendUint32(out, crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, out))
-}
-
-func parseLabel(key, b []byte) (label, bool) {
-	if len(b) != labelSize {
-		return label{}, false
-	}
-	l := label{int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))}
-	return l, binary.BigEndian.Uint32(b[16:]) == crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, b[:16])
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,82 +20,95 @@ func init() {
 	children["read-only"] = readOnlyDisk
 }
 
-// openOnce opens the store and prints what came of it.
+// openOnce opens the store and closes it.
 func openOnce() error {
 	o := testOptions()
 	o.Create = false
 	s, err := Open(childArgs()[0], o)
 	if err != nil {
-		for name, is := range map[string]error{"damaged": ErrDamaged, "read-only": ErrReadOnly} {
-			if errors.Is(err, is) {
-				fmt.Println(name)
-			}
-		}
 		return err
 	}
-	fmt.Println("open")
 	return s.Close()
 }
 
-func TestTablesThatAreCutOrGoneAreNamedAsDamage(t *testing.T) {
-	for what, harm := range map[string]func(string) error{
-		"gone":            os.Remove,
-		"empty":           func(f string) error { return os.Truncate(f, 0) },
-		"cut in the half": func(f string) error { return os.Truncate(f, 700) },
-		"cut by a byte": func(f string) error {
-			fi, err := os.Stat(f)
+// harms are ways in which a database of the store can be hurt.
+func harms(file string) map[string]func() error {
+	manifest := filepath.Join(filepath.Dir(file), "MANIFEST")
+	return map[string]func() error{
+		"its table is gone":            func() error { return os.Remove(file) },
+		"its table is empty":           func() error { return os.Truncate(file, 0) },
+		"its table is cut in the half": func() error { return os.Truncate(file, 700) },
+		"its table is cut by a byte": func() error {
+			fi, err := os.Stat(file)
 			if err != nil {
 				return err
 			}
-			return os.Truncate(f, fi.Size()-1)
+			return os.Truncate(file, fi.Size()-1)
 		},
-	} {
+		"its manifest is gone":  func() error { return os.Remove(manifest) },
+		"its manifest is empty": func() error { return os.WriteFile(manifest, nil, 0o600) },
+		"its manifest is noise": func() error { return os.WriteFile(manifest, bytes.Repeat([]byte("noise"), 20), 0o600) },
+	}
+}
+
+func TestAFreshDatabaseThatIsDamagedIsSetAsideAndAllElseAnswers(t *testing.T) {
+	for what := range harms("") {
 		t.Run(what, func(t *testing.T) {
 			l := newLab(t, t.TempDir(), testOptions())
+			l.put(KindSessions, aDay, "merged before")
+			l.merge(nil)
 			b := l.put(KindSessions, aDay, strings.Repeat("session ", 200))
 			l.close()
 			file, _ := onDisk(t, l.dir, b)
-			if err := harm(file); err != nil {
+			if err := harms(file)[what](); err != nil {
 				t.Fatal(err)
 			}
-			var out, complaint bytes.Buffer
+			var complaint bytes.Buffer
 			cmd := child("open", l.dir)
-			cmd.Stdout, cmd.Stderr = &out, &complaint
-			if err := cmd.Run(); err == nil || out.String() != "damaged\n" {
-				t.Errorf("%v: %q, %s", err, out.String(), complaint.String())
+			cmd.Stderr = &complaint
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("%v: %s", err, complaint.String())
+			}
+			if aside, err := filepath.Glob(filepath.Join(l.dir, "damaged", "fresh-*")); len(aside) != 1 || err != nil {
+				t.Errorf("set aside: %q %v", aside, err)
+			}
+			l.open(testOptions())
+			if got, err := l.readAll(KindSessions, math.MinInt64, math.MaxInt64); err != nil || !slices.Equal(got, []string{"merged before"}) {
+				t.Errorf("%q %v", got, err)
+			}
+			if h := l.s.Health(); h.SetAside != 1 {
+				t.Errorf("health: %+v", h)
 			}
 		})
 	}
 }
 
-func TestAManifestThatIsGoneDoesNotCostTheTables(t *testing.T) {
-	l := newLab(t, t.TempDir(), testOptions())
-	b := l.put(KindSessions, aDay, strings.Repeat("session ", 200))
-	l.close()
-	manifest := filepath.Join(l.dir, "blocks", "MANIFEST")
-	content, err := os.ReadFile(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for what, harm := range map[string]func() error{
-		"gone":  func() error { return os.Remove(manifest) },
-		"empty": func() error { return os.WriteFile(manifest, nil, 0o600) },
-		"noise": func() error { return os.WriteFile(manifest, bytes.Repeat([]byte("noise"), 20), 0o600) },
-	} {
-		if err := harm(); err != nil {
-			t.Fatal(err)
-		}
-		if s, err := Open(l.dir, testOptions()); !errors.Is(err, ErrDamaged) {
-			t.Fatalf("%s: %v %v", what, s, err)
-		}
-	}
-	if err := os.WriteFile(manifest, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	onDisk(t, l.dir, b)
-	l.open(testOptions())
-	if got, err := l.readAll(KindSessions, 0, 1<<62); err != nil || len(got) != 1 {
-		t.Errorf("%d blocks, %v", len(got), err)
+func TestARunThatIsDamagedIsReportedAndAllElseAnswers(t *testing.T) {
+	for what := range harms("") {
+		t.Run(what, func(t *testing.T) {
+			l := newLab(t, t.TempDir(), testOptions())
+			l.put(KindSessions, aDay, strings.Repeat("session ", 200))
+			l.merge(nil)
+			l.put(KindSessions, aDay+1, "another run")
+			l.merge(nil)
+			l.close()
+			file := filepath.Join(l.s.runDir(aDay, 1), "000001.sst")
+			if err := harms(file)[what](); err != nil {
+				t.Fatal(err)
+			}
+			l.open(testOptions())
+			got, err := l.readAll(KindSessions, math.MinInt64, math.MaxInt64)
+			if !errors.Is(err, ErrDamaged) || !slices.Equal(got, []string{"another run"}) {
+				t.Errorf("%q %v", got, err)
+			}
+			if got, err := l.readAll(KindSessions, int64(aDay+1)*24*anHour, math.MaxInt64); err != nil || len(got) != 1 {
+				t.Errorf("a window beside it: %q %v", got, err)
+			}
+			if len(l.problems()) == 0 {
+				t.Error("check found nothing")
+			}
+			l.close()
+		})
 	}
 }
 
@@ -106,7 +120,7 @@ func TestBlocksNeverGoToTheLogWhoseFsyncIsNotReported(t *testing.T) {
 	}
 	found := map[string]bool{}
 	for _, ext := range []string{"mem", "vlog"} {
-		files, err := filepath.Glob(filepath.Join(l.dir, "blocks", "*."+ext))
+		files, err := filepath.Glob(filepath.Join(l.dir, "fresh", "*", "*."+ext))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no files *.%s: %v", ext, err)
 		}

@@ -11,14 +11,18 @@ import (
 
 // Health is how the store is.
 type Health struct {
-	State   State
-	Free    int64  // bytes that may still be written to the file system
-	Ballast int64  // bytes held back
-	Err     error  // the last error of writing, nil after a success
-	Blocks  uint64 // number of blocks
-	Bytes   uint64 // their size, sealed
-	Rows    uint64 // records in them
-	Keys    int    // number of wrapped keys
+	State    State
+	Free     int64  // bytes that may still be written to the file system
+	Ballast  int64  // bytes held back
+	Err      error  // the last error of writing, nil after a success
+	Blocks   uint64 // number of blocks
+	Bytes    uint64 // their size, sealed
+	Rows     uint64 // records in them
+	Keys     int    // number of wrapped keys
+	Waiting  int    // fresh databases that are to be merged
+	Broken   int    // runs of which it is not known what is in them
+	SetAside int    // fresh databases that could not be opened, and lie in damaged/
+	Lost     int    // blocks that could not be read when they were to be merged
 
 	// Busy is since when something has been under way that waits for the disk,
 	// zero when nothing is. The rest is as it was before then.
@@ -79,14 +83,18 @@ func (s *Store) health(state State, free int64, err error) Health {
 		h.State, h.Err = StateFailed, s.failed
 	}
 	h.Ballast = s.guard.held
-	for sh, b := range s.books {
-		if h.Blocks == 0 {
-			h.Oldest, h.Newest = sh.day, sh.day
+	h.Waiting, h.Broken, h.SetAside = len(s.waiting), len(s.broken), s.aside
+	for _, d := range s.databases() {
+		for sh, b := range d.books {
+			if h.Blocks == 0 {
+				h.Oldest, h.Newest = sh.day, sh.day
+			}
+			h.Oldest, h.Newest = min(h.Oldest, sh.day), max(h.Newest, sh.day)
+			h.Blocks += uint64(b.next - b.first)
+			h.Bytes += b.bytes
+			h.Rows += b.rows
 		}
-		h.Oldest, h.Newest = min(h.Oldest, sh.day), max(h.Newest, sh.day)
-		h.Blocks += uint64(b.next)
-		h.Bytes += b.bytes
-		h.Rows += b.rows
+		h.Lost += len(d.lost)
 	}
 	s.seenMu.Lock()
 	defer s.seenMu.Unlock()
@@ -94,12 +102,21 @@ func (s *Store) health(state State, free int64, err error) Health {
 	return h
 }
 
-// Rows returns the number of records in the store, without a look at the disk.
+// Rows returns the number of records that were put and are still there, without
+// a look at the disk. One that was put twice counts twice, though merging keeps
+// it once.
 func (s *Store) Rows() (n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, b := range s.books {
-		n += b.rows
+	for _, d := range s.databases() {
+		for sh, b := range d.books {
+			if sh.kind.fresh() {
+				n += b.rows
+			}
+		}
+		for _, m := range d.merged {
+			n += m.rows
+		}
 	}
 	return n
 }

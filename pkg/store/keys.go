@@ -120,7 +120,7 @@ func (s *Store) NewEpoch() uint64 {
 	for k := range s.keys {
 		e = max(e, k.epoch+1)
 	}
-	for sh := range s.books {
+	for sh := range s.next {
 		e = max(e, sh.epoch+1)
 	}
 	return e

@@ -44,7 +44,7 @@ func preflight(dir string, log *slog.Logger) error {
 		return fmt.Errorf("%w: %d of %d tables cannot be read, %w; put them back from a backup, nothing else has been touched",
 			ErrDamaged, len(bad), len(m.Tables), bad[0])
 	}
-	return removeEmptyLogs(dir)
+	return nil
 }
 
 // removeEmptyLogs removes logs that hold nothing: Badger was killed between

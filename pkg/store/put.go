@@ -16,7 +16,7 @@ import (
 func (s *Store) NextSeq(kind Kind, day session.Day, epoch uint64) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.books[shelf{kind, day, epoch}].next
+	return s.next[shelf{kind, day, epoch}]
 }
 
 // Put stores blocks. When it returns nil, all of them are on disk; when it
@@ -76,57 +76,61 @@ func (s *Store) put(blocks []Sealed) error {
 	if err := s.writable(size); err != nil {
 		return err
 	}
-	txn := s.db.NewTransaction(true)
-	defer txn.Discard()
-	for _, p := range pages {
-		if err := txn.SetEntry(badger.NewEntry(p.shelf.blockKey(p.seq), p.block)); err != nil {
-			return translate(err)
-		}
-		key := p.shelf.labelKey(p.seq)
-		if err := txn.SetEntry(badger.NewEntry(key, p.label.encode(key))); err != nil {
-			return translate(err)
-		}
-	}
-	books := map[shelf]book{}
-	for _, p := range pages {
-		books[p.shelf] = p.after
-	}
-	for sh, b := range books {
-		key := sh.bookKey()
-		if err := txn.SetEntry(badger.NewEntry(key, b.encode(key))); err != nil {
-			return translate(err)
-		}
-	}
-	err = translate(txn.Commit())
-	if err == nil {
-		err = translate(s.syncBlocks())
-	}
-	if err != nil {
+	if err := s.commitBlocks(pages); err != nil {
 		// After a failed fsync the kernel may have dropped the pages and call
 		// the next one a success: nothing that this process writes can be
 		// vouched for any more.
 		s.failed = err
 		return err
 	}
-	for sh, b := range books {
-		s.books[sh] = b
+	if len(s.fresh.entries) == 0 {
+		s.fresh.since = s.o.Now()
+	}
+	for i := range pages {
+		p := &pages[i]
+		s.fresh.entries = append(s.fresh.entries, p.entry)
+		s.fresh.books[p.entry.shelf] = p.after
+		s.next[p.entry.shelf] = p.after.next
 	}
 	s.last = nil
 	return nil
 }
 
+// commitBlocks writes blocks and the books after them to the fresh database, in
+// one transaction.
+func (s *Store) commitBlocks(pages []page) error {
+	txn := s.fresh.db.NewTransaction(true)
+	defer txn.Discard()
+	after := map[shelf]book{}
+	for i := range pages {
+		p := &pages[i]
+		if err := txn.SetEntry(badger.NewEntry(p.entry.shelf.blockKey(p.entry.seq), p.block)); err != nil {
+			return translate(err)
+		}
+		after[p.entry.shelf] = p.after
+	}
+	for sh, b := range after {
+		key := sh.bookKey()
+		if err := txn.SetEntry(badger.NewEntry(key, b.encode(key))); err != nil {
+			return translate(err)
+		}
+	}
+	if err := translate(txn.Commit()); err != nil {
+		return err
+	}
+	return translate(s.syncFresh())
+}
+
 // page is a block on its way in, and its book after it.
 type page struct {
-	shelf shelf
-	seq   uint32
+	entry entry
 	block Sealed
-	label label
 	after book
 }
 
 // enter checks that the blocks can be stored, all of them, and in this order.
 func (s *Store) enter(blocks []Sealed) (pages []page, size int, err error) {
-	books := map[shelf]book{}
+	after := map[shelf]book{}
 	for i, b := range blocks {
 		if len(b) > MaxSealed {
 			return nil, 0, fmt.Errorf("%w: block %d of the call has %d bytes, at most %d; split it", ErrTooLarge, i, len(b), MaxSealed)
@@ -135,24 +139,27 @@ func (s *Store) enter(blocks []Sealed) (pages []page, size int, err error) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("%w: block %d of the call: %w", ErrBlock, i, err)
 		}
-		sh := shelfOf(p)
-		if !sh.kind.known() || sh.day < 0 || sh.day > lastDay {
+		e := entryOf(&p, len(b))
+		sh := e.shelf
+		if !sh.kind.fresh() || sh.day < 0 || sh.day > lastDay {
 			return nil, 0, fmt.Errorf("%w: block %d of the call is of %s", ErrBlock, i, sh)
 		}
 		if !s.keys[keyName{sh.day, sh.epoch}] {
 			return nil, 0, fmt.Errorf("%w: %s", ErrNoKey, sh)
 		}
-		at, seen := books[sh]
+		at, seen := after[sh]
 		if !seen {
-			at = s.books[sh]
+			if at, seen = s.fresh.books[sh]; !seen {
+				at = book{first: s.next[sh], next: s.next[sh]}
+			}
 		}
-		if p.Seq != at.next || at.next == math.MaxUint32 {
-			return nil, 0, fmt.Errorf("%w: %s: number %d, the next is %d", ErrTurn, sh, p.Seq, at.next)
+		if e.seq != at.next || at.next == math.MaxUint32 {
+			return nil, 0, fmt.Errorf("%w: %s: number %d, the next is %d", ErrTurn, sh, e.seq, at.next)
 		}
-		at.add(p, len(b))
-		books[sh] = at
+		at.add(&e)
+		after[sh] = at
 		size += len(b)
-		pages = append(pages, page{sh, p.Seq, b, label{p.From, p.To}, at})
+		pages = append(pages, page{e, b, at})
 	}
 	if size > MaxPut {
 		return nil, 0, fmt.Errorf("%w: %d bytes in one call, at most %d; put fewer blocks", ErrTooLarge, size, MaxPut)

@@ -7,17 +7,15 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // Scan calls fn with every block of kind whose time range meets [fromMs, toMs],
-// unix milliseconds, both included, by day, epoch and number. Blocks are filed
-// under the day on which their sessions ended, so those of later days are
-// looked at too. The block is valid only during the call. It sees what was there when
-// it began; Put goes on meanwhile.
+// unix milliseconds, both included, merged or not, by day, epoch and number.
+// Blocks are filed under the day on which their sessions ended, so those of
+// later days are looked at too. The block is valid only during the call. It sees
+// what was there when it began; Put goes on meanwhile.
 //
 // A block that is missing or cannot be read is left out, and the error at the
 // end says which: all others have been delivered then. It wraps ErrDamaged. An
@@ -28,32 +26,34 @@ func (s *Store) Scan(ctx context.Context, kind Kind, fromMs, toMs int64, fn func
 
 // ScanDays is Scan of the blocks that are filed under the days first to last.
 func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, fn func(vault.Place, Sealed) error) error {
-	meets := func(from, to int64) bool { return from <= toMs && to >= fromMs }
-	r, err := s.reader()
+	r, err := s.reader(func(sh shelf, from, to int64) bool {
+		return sh.kind.Of() == kind && sh.day >= first && sh.day <= last && from <= toMs && to >= fromMs
+	})
 	if err != nil {
 		return fmt.Errorf("scan store: %w", err)
 	}
 	defer r.close()
-	for _, sh := range r.shelves {
-		b := r.books[sh]
-		if sh.kind != kind || sh.day < first || sh.day > last || !meets(b.from, b.to) {
+	var buf []byte
+	for i := range r.list {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("scan store: %w", err)
+		}
+		l := &r.list[i]
+		if l.lost {
+			r.find(l.shelf, int64(l.seq), errLost)
 			continue
 		}
-		for seq := range b.next {
-			if err := ctx.Err(); err != nil {
-				return fmt.Errorf("scan store: %w", err)
-			}
-			p, block, err := r.read(sh, seq, meets)
-			if err != nil {
-				r.bad = append(r.bad, Problem{Kind: sh.kind, Day: sh.day, Epoch: sh.epoch, Seq: int64(seq), What: err})
-				continue
-			}
-			if block == nil {
-				continue
-			}
-			if err := fn(p, block); err != nil {
-				return err
-			}
+		p, block, err := s.shelves.read(l.in, &l.entry, buf)
+		switch {
+		case errors.Is(err, errGone) && l.in.run: // its time was over
+			continue
+		case err != nil:
+			r.find(l.shelf, int64(l.seq), err)
+			continue
+		}
+		buf = block
+		if err := fn(p, block); err != nil {
+			return err
 		}
 	}
 	if len(r.bad) > 0 {
@@ -62,29 +62,57 @@ func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day
 	return nil
 }
 
-// reader sees the store as it was when it was made.
+// reader sees the store as it was when it was made. A fresh database that is
+// merged meanwhile stays open for it.
 type reader struct {
-	txn     *badger.Txn
-	books   map[shelf]book
-	shelves []shelf // of books, sorted
-	buf     []byte
-	bad     []Problem
-	done    func()
+	s    *Store
+	list []located // sorted
+	held []*database
+	bad  []Problem
 }
 
-func (s *Store) reader() (*reader, error) {
+// located is a block and where it lies.
+type located struct {
+	entry
+	in   *database
+	lost bool // it was there, and could not be read when it was to be merged
+}
+
+// reader returns one of the blocks that want wants, by what they say of
+// themselves; it is asked about whole books first.
+func (s *Store) reader(want func(sh shelf, from, to int64) bool) (*reader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, ErrClosed
 	}
 	s.readers.Add(1)
-	r := &reader{txn: s.db.NewTransaction(false), books: make(map[shelf]book, len(s.books)), done: s.readers.Done}
-	for sh, b := range s.books {
-		r.books[sh] = b
-		r.shelves = append(r.shelves, sh)
+	r := &reader{s: s, bad: slices.Clone(s.broken)}
+	for _, d := range s.databases() {
+		if !d.run {
+			if _, err := s.shelves.pin(d); err != nil {
+				continue // it cannot go while s.mu is held
+			}
+			r.held = append(r.held, d)
+		}
+		wanted := false
+		for sh, b := range d.books {
+			wanted = wanted || want(sh, b.from, b.to)
+		}
+		for i := 0; wanted && i < len(d.entries); i++ {
+			if e := &d.entries[i]; want(e.shelf, e.from, e.to) {
+				r.list = append(r.list, located{*e, d, false})
+			}
+		}
+		for i := range d.lost {
+			if e := &d.lost[i]; want(e.shelf, e.from, e.to) {
+				r.list = append(r.list, located{*e, d, true})
+			}
+		}
 	}
-	slices.SortFunc(r.shelves, shelf.compare)
+	slices.SortStableFunc(r.list, func(a, b located) int {
+		return cmp.Or(cmp.Compare(a.shelf.day, b.shelf.day), a.compare(&b.entry))
+	})
 	return r, nil
 }
 
@@ -93,87 +121,50 @@ func (s shelf) compare(x shelf) int {
 }
 
 func (r *reader) close() {
-	r.txn.Discard()
-	r.done()
-}
-
-var errLost = fmt.Errorf("%w: it is not there", ErrDamaged)
-
-// read returns a block, or none if want does not want its time range. Each
-// block is looked up by its number: an iterator of Badger's ends without an
-// error where it cannot read on.
-func (r *reader) read(sh shelf, seq uint32, want func(from, to int64) bool) (p vault.Place, block Sealed, err error) {
-	if l, ok := r.label(sh, seq); ok && !want(l.from, l.to) {
-		return p, nil, nil
+	for _, d := range r.held {
+		r.s.shelves.unpin(d)
 	}
-	err = r.get(sh.blockKey(seq), func(v []byte) error {
-		if p, err = vault.ParsePlace(v); err != nil {
-			return err
-		}
-		if shelfOf(p) != sh || p.Seq != seq {
-			return fmt.Errorf("%w: it says that it is block %d of %s", ErrDamaged, p.Seq, shelfOf(p))
-		}
-		if want(p.From, p.To) {
-			r.buf = append(r.buf[:0], v...)
-			block = r.buf
-		}
-		return nil
-	})
-	return p, block, err
+	r.s.readers.Done()
 }
 
-// label returns the label of a block; ok is false where it cannot be believed.
-func (r *reader) label(sh shelf, seq uint32) (l label, ok bool) {
-	key := sh.labelKey(seq)
-	err := r.get(key, func(v []byte) error {
-		l, ok = parseLabel(key, v)
-		return nil
-	})
-	return l, ok && err == nil
-}
-
-// get gives the value of key to f, which must not call back to the user of the
-// package.
-func (r *reader) get(key []byte, f func([]byte) error) error {
-	return fence(func() error {
-		item, err := r.txn.Get(key)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return errLost
-		}
-		if err != nil {
-			return translate(err)
-		}
-		return item.Value(f)
-	})
+func (r *reader) find(sh shelf, seq int64, what error) {
+	r.bad = append(r.bad, Problem{sh.kind, sh.day, sh.epoch, seq, what})
 }
 
 // Block returns one block. The error wraps ErrMissing when there is none of that
 // number, and ErrDamaged when it cannot be read.
 func (s *Store) Block(kind Kind, day session.Day, epoch uint64, seq uint32) (Sealed, error) {
-	r, err := s.reader()
+	sh := shelf{kind, day, epoch}
+	r, err := s.reader(func(x shelf, _, _ int64) bool { return x == sh })
 	if err != nil {
 		return nil, fmt.Errorf("read block: %w", err)
 	}
 	defer r.close()
-	sh := shelf{kind, day, epoch}
-	if seq >= r.books[sh].next {
+	at := slices.IndexFunc(r.list, func(l located) bool { return l.seq == seq })
+	if at < 0 {
 		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, ErrMissing)
 	}
-	_, block, err := r.read(sh, seq, func(int64, int64) bool { return true })
+	l := &r.list[at]
+	if l.lost {
+		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, errLost)
+	}
+	_, block, err := s.shelves.read(l.in, &l.entry, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, err)
 	}
 	return block, nil
 }
 
-// Days returns the days that have blocks of kind.
+// Days returns the days that have blocks of kind, merged or not.
 func (s *Store) Days(kind Kind) []session.Day {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var days []session.Day
-	for sh := range s.books {
-		if sh.kind == kind {
-			days = append(days, sh.day)
+	for _, d := range s.databases() {
+		for sh := range d.books {
+			if sh.kind.Of() == kind {
+				days = append(days, sh.day)
+			}
 		}
 	}
 	slices.Sort(days)

@@ -207,7 +207,7 @@ func roomAgain(w *writer, other filler) error {
 // flushed waits until Badger has written out what it had begun to.
 func flushed(s *Store) error {
 	for {
-		logs, err := filepath.Glob(filepath.Join(s.blocks(), "*.mem"))
+		logs, err := filepath.Glob(filepath.Join(s.fresh.dir, "*.mem"))
 		if err != nil || len(logs) == 1 {
 			return err
 		}
@@ -253,7 +253,7 @@ func step2(w *writer, other filler, dir string) error {
 // unlockBadger gives the files of dir a new inode, so that a lock on the old
 // one does not count.
 func unlockBadger(dir string) error {
-	blocks := filepath.Join(dir, "blocks")
+	blocks := filepath.Join(dir, "fresh", "1")
 	if err := os.Rename(blocks, blocks+".old"); err != nil {
 		return err
 	}
@@ -295,7 +295,7 @@ func fillAgain() error {
 	if got := s.NextSeq(KindSessions, aDay, epoch); got != want {
 		return fmt.Errorf("%d blocks after the full disk, want %d", got, want)
 	}
-	bad, err := s.Check(context.Background())
+	bad, err := s.Check(context.Background(), nil)
 	if err != nil || len(bad) > 0 {
 		return fmt.Errorf("check: %v %w", bad, err)
 	}

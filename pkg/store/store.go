@@ -8,11 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/measure"
@@ -37,7 +37,7 @@ var (
 	ErrBlock    = errors.New("not a block to be stored")
 )
 
-const versionText = "edgelog store 1\n"
+const versionText = "edgelog store 2\n"
 
 // Options of a store. A zero field means its default.
 type Options struct {
@@ -82,19 +82,23 @@ type Store struct {
 	dir  string
 	o    Options
 	lock *os.File
-	db   *badger.DB
 
-	mu     sync.Mutex // one writer; also guards all below
-	guard  guard
-	books  map[shelf]book
-	keys   map[keyName]bool
-	names  *os.File        // blocks/ itself
-	synced time.Time       // when it was changed, as of its last fsync
-	mapped string          // its path, as /proc/self/maps has it
-	tables map[string]bool // Badger's, that are mapped; whether they were given back (outOfMemory)
-	failed error           // why nothing is written any more
-	last   error           // for Health
-	closed bool
+	shelves shelves // what is open for reading
+
+	mu      sync.Mutex // one writer; also guards all below
+	guard   guard
+	fresh   *database   // takes what is put
+	waiting []*database // fresh ones that are to be merged, the oldest first
+	runs    []*database
+	broken  []Problem // runs of which it is not known what is in them
+	aside   int       // fresh databases that lie in damaged/
+	number  uint64    // of the newest fresh database
+	next    map[shelf]uint32
+	keys    map[keyName]bool
+	synced  time.Time // when the directory of the fresh database was changed, as of its last fsync
+	failed  error     // why nothing is written any more
+	last    error     // for Health
+	closed  bool
 
 	seenMu sync.Mutex // guards what Health says while mu is held for long
 	seen   Health     // what it said last
@@ -105,9 +109,9 @@ type Store struct {
 }
 
 // Open opens the store in dir. The error wraps ErrMissing, ErrNotStore,
-// ErrNewer, ErrInUse, ErrReadOnly, ErrNoSpace or ErrDamaged, and then nothing
-// has been changed, except that Badger may have begun to put itself right when
-// it is ErrDamaged.
+// ErrNewer, ErrInUse, ErrReadOnly or ErrNoSpace, and then nothing has been
+// changed. What is damaged does not keep the store shut: Check and Health tell,
+// and all the rest answers.
 func Open(dir string, o Options) (*Store, error) {
 	o = o.filled()
 	fresh, err := inspect(dir, o.Create)
@@ -125,17 +129,11 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		commit: measure.New(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-		dir:    dir, o: o, lock: lock, books: map[shelf]book{}, keys: map[keyName]bool{},
+		dir:    dir, o: o, lock: lock, next: map[shelf]uint32{}, keys: map[keyName]bool{}, shelves: shelves{log: o.Log},
 		guard: guard{dir: dir, stop: o.MinFree, low: o.LowFree, ballast: o.Ballast, log: o.Log},
 	}
 	if err := s.open(fresh); err != nil {
-		if s.db != nil {
-			err = errors.Join(err, s.db.Close())
-		}
-		if s.names != nil {
-			err = errors.Join(err, s.names.Close())
-		}
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, s.closeAll(), lock.Close())
 	}
 	return s, nil
 }
@@ -158,7 +156,7 @@ func inspect(dir string, create bool) (fresh bool, err error) {
 	}
 	for _, e := range entries {
 		// Left by a start that was broken off before VERSION was written.
-		if n := e.Name(); n != "keys" && n != "blocks" && n != "VERSION.new" {
+		if n := e.Name(); n != "keys" && n != "fresh" && n != daysDir && n != "VERSION.new" {
 			return false, fmt.Errorf("open store %q: %w: there is no VERSION in it, but %q is; give an empty directory", dir, ErrNotStore, n)
 		}
 	}
@@ -173,8 +171,8 @@ func checkVersion(dir, text string) error {
 		return nil
 	}
 	var n int
-	if _, err := fmt.Sscanf(text, "edgelog store %d\n", &n); err == nil && n > 1 {
-		return fmt.Errorf("open store %q: %w: format %d, this version reads 1; upgrade edgelog", dir, ErrNewer, n)
+	if _, err := fmt.Sscanf(text, "edgelog store %d\n", &n); err == nil && n > 2 {
+		return fmt.Errorf("open store %q: %w: format %d, this version reads 2; upgrade edgelog", dir, ErrNewer, n)
 	}
 	return fmt.Errorf("open store %q: %w: VERSION does not say %q", dir, ErrNotStore, strings.TrimSpace(versionText))
 }
@@ -198,33 +196,20 @@ func (s *Store) open(fresh bool) error {
 	if err := s.guard.open(); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
-	if fresh {
-		if err := errors.Join(os.MkdirAll(s.keysDir(), 0o700), os.MkdirAll(s.blocks(), 0o700)); err != nil {
+	for _, dir := range []string{s.keysDir(), s.freshDir(), filepath.Join(s.dir, daysDir)} {
+		if _, err := os.Stat(dir); !fresh && errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("open store %q: %w: %s is gone; put it back from a backup, nothing has been touched", s.dir, ErrDamaged, filepath.Base(dir))
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make store %q: %w", s.dir, translate(err))
 		}
-	} else if err := preflight(s.blocks(), s.o.Log); err != nil {
-		return fmt.Errorf("open store %q: %w", s.dir, err)
 	}
-	if err := s.readKeys(); err != nil {
-		return fmt.Errorf("open store %q: %w", s.dir, err)
+	for _, step := range []func() error{s.emptyTrash, s.readKeys, s.openDays, s.openFresh, s.countAside} {
+		if err := step(); err != nil {
+			return fmt.Errorf("open store %q: %w", s.dir, err)
+		}
 	}
-	db, err := badger.Open(badgerOptions(s.blocks(), s.o.Log))
-	if err != nil {
-		return fmt.Errorf("open store %q: %w", s.dir, translate(err))
-	}
-	s.db = db
-	if s.names, err = os.Open(s.blocks()); err != nil {
-		return fmt.Errorf("open store %q: %w", s.dir, translate(err))
-	}
-	if s.mapped, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", s.names.Fd())); err != nil {
-		return fmt.Errorf("open store %q: %w", s.dir, err)
-	}
-	if err := s.readBooks(); err != nil {
-		return fmt.Errorf("open store %q: %w", s.dir, err)
-	}
-	if err := s.syncBlocks(); err != nil {
-		return fmt.Errorf("open store %q: %w", s.dir, translate(err))
-	}
+	s.countOn()
 	if fresh {
 		if err := s.finish(); err != nil {
 			return fmt.Errorf("make store %q: %w", s.dir, translate(err))
@@ -240,7 +225,42 @@ func (s *Store) open(fresh bool) error {
 	return nil
 }
 
-func (s *Store) blocks() string { return filepath.Join(s.dir, "blocks") }
+// emptyTrash removes what was on its way out.
+func (s *Store) emptyTrash() error { return translate(os.RemoveAll(filepath.Join(s.dir, trashDir))) }
+
+// countAside counts what was set aside, now or by an earlier start.
+func (s *Store) countAside() error {
+	entries, err := os.ReadDir(filepath.Join(s.dir, damagedDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return translate(err)
+	}
+	s.aside = len(entries)
+	return nil
+}
+
+// countOn learns how far the numbers of each kind, day and epoch are taken.
+func (s *Store) countOn() {
+	for _, d := range s.databases() {
+		for sh, b := range d.books {
+			s.next[sh] = max(s.next[sh], b.next)
+		}
+		for _, m := range d.merged {
+			s.next[m.shelf] = max(s.next[m.shelf], m.next)
+		}
+		for i := range d.lost {
+			s.next[d.lost[i].shelf] = max(s.next[d.lost[i].shelf], d.lost[i].seq+1)
+		}
+	}
+}
+
+// databases returns all that hold something. s.mu is held.
+func (s *Store) databases() []*database {
+	list := slices.Concat(s.runs, s.waiting)
+	if s.fresh != nil {
+		list = append(list, s.fresh)
+	}
+	return list
+}
 
 // finish writes VERSION, after all else is there: without it there is no store.
 func (s *Store) finish() error {
@@ -251,7 +271,7 @@ func (s *Store) finish() error {
 	if err := os.Rename(tmp, filepath.Join(s.dir, "VERSION")); err != nil {
 		return err
 	}
-	for _, d := range []string{s.keysDir(), s.dir, filepath.Dir(filepath.Clean(s.dir))} {
+	for _, d := range []string{s.keysDir(), s.freshDir(), filepath.Join(s.dir, daysDir), s.dir, filepath.Dir(filepath.Clean(s.dir))} {
 		if err := syncDir(d); err != nil {
 			return err
 		}
@@ -279,44 +299,22 @@ func syncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// syncBlocks fsyncs the directory of Badger's files when a file came or went
+// syncFresh fsyncs the directory of the fresh database when a file came or went
 // since the last time: Badger fsyncs what is in a new file, not its name. Only a
 // failed fsync is an error: the directory is held open, so that a process short
 // of files or memory is none, and one that cannot be looked at is fsynced.
-func (s *Store) syncBlocks() error {
-	fi, err := s.names.Stat()
+func (s *Store) syncFresh() error {
+	fi, err := s.fresh.names.Stat()
 	if err == nil && fi.ModTime().Equal(s.synced) {
 		return nil
 	}
-	if err := s.names.Sync(); err != nil {
+	if err := s.fresh.names.Sync(); err != nil {
 		return err
 	}
 	if err == nil {
 		s.synced = fi.ModTime()
 	}
-	s.outOfMemory()
 	return nil
-}
-
-func (s *Store) readBooks() error {
-	return fence(func() error {
-		return s.db.View(func(txn *badger.Txn) error {
-			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{bookMark}, PrefetchValues: true, PrefetchSize: 100})
-			defer it.Close()
-			for it.Rewind(); it.Valid(); it.Next() {
-				v, err := it.Item().ValueCopy(nil)
-				if err != nil {
-					return translate(err)
-				}
-				sh, b, err := parseBook(it.Item().Key(), v)
-				if err != nil {
-					return fmt.Errorf("%w: %w", ErrDamaged, err)
-				}
-				s.books[sh] = b
-			}
-			return nil
-		})
-	})
 }
 
 // Close writes out what Badger holds in memory and closes the store. It is safe
@@ -344,10 +342,22 @@ func (s *Store) Close() error {
 		err = fmt.Errorf("%w: %d MiB free, %d MiB needed; nothing is lost, make room before the next start", ErrNoSpace, free>>20, closeNeed>>20)
 	}
 	if err == nil {
-		err = translate(s.db.Close())
+		err = s.closeAll()
 	}
-	if err = errors.Join(err, s.names.Close(), s.lock.Close()); err != nil {
+	if err = errors.Join(err, s.lock.Close()); err != nil {
 		return fmt.Errorf("close store %q: %w", s.dir, err)
 	}
 	return nil
+}
+
+// closeAll closes what is open. A fresh database with nothing in it goes.
+func (s *Store) closeAll() (err error) {
+	for _, d := range s.databases() {
+		empty := d == s.fresh && len(d.entries) == 0
+		err = errors.Join(err, s.shelves.retire(d, empty))
+		if empty && err == nil {
+			err = s.removeDir(d.dir)
+		}
+	}
+	return err
 }

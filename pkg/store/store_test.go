@@ -87,7 +87,7 @@ func (l *lab) check() {
 	if l.s.closed {
 		return
 	}
-	bad, err := l.s.Check(context.Background())
+	bad, err := l.s.Check(context.Background(), nil)
 	if err != nil || len(bad) > 0 {
 		l.t.Errorf("check: %v %v", bad, err)
 	}
@@ -364,7 +364,7 @@ func TestStoresThatAreNotOpened(t *testing.T) {
 		{"an empty directory", t.TempDir(), mayNot, ErrMissing},
 		{"somebody's documents", write(t, "thesis.txt", "x"), may, ErrNotStore},
 		{"a file", filepath.Join(write(t, "f", "x"), "f"), may, fs.ErrInvalid},
-		{"a newer store", write(t, "VERSION", "edgelog store 2\n"), may, ErrNewer},
+		{"a newer store", write(t, "VERSION", "edgelog store 3\n"), may, ErrNewer},
 		{"a strange VERSION", write(t, "VERSION", "7\n"), may, ErrNotStore},
 		{"a VERSION and nothing else", write(t, "VERSION", versionText), may, ErrDamaged},
 	} {
@@ -397,7 +397,7 @@ func tree(t *testing.T, dir string) (names []string) {
 
 func TestAStartThatWasBrokenOffIsGoneOnWith(t *testing.T) {
 	dir := t.TempDir()
-	for _, d := range []string{"keys", "blocks"} {
+	for _, d := range []string{"keys", "fresh"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -431,7 +431,7 @@ func TestNothingIsDoneAfterClose(t *testing.T) {
 	if err := l.s.Scan(context.Background(), KindSessions, 0, 1, nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("scan: %v", err)
 	}
-	if _, err := l.s.Check(context.Background()); !errors.Is(err, ErrClosed) {
+	if _, err := l.s.Check(context.Background(), nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("check: %v", err)
 	}
 	if h := l.s.Health(); h.State != StateStopped {
@@ -442,13 +442,13 @@ func TestNothingIsDoneAfterClose(t *testing.T) {
 func TestAfterAFailedFsyncNothingIsWrittenAndTheStateDoesNotSpeakOfSpace(t *testing.T) {
 	l := newLab(t, t.TempDir(), testOptions())
 	l.put(KindSessions, aDay, "x")
-	good := l.s.names
-	l.s.names, l.s.synced = os.NewFile(^uintptr(0)>>1, "gone"), time.Time{}
+	good := l.s.fresh.names
+	l.s.fresh.names, l.s.synced = os.NewFile(^uintptr(0)>>1, "gone"), time.Time{}
 	b := l.seal(l.place(KindSessions, aDay), []byte("y"))
 	if err := l.s.Put(b); err == nil {
 		t.Fatal("a directory that cannot be synced was taken for synced")
 	}
-	l.s.names = good
+	l.s.fresh.names = good
 	if err := l.s.Put(b); !errors.Is(err, ErrFailed) || strings.Contains(err.Error(), "check") {
 		t.Errorf("put: %v", err)
 	}
