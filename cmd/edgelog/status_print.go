@@ -206,6 +206,9 @@ func printStore(w io.Writer, s *recorder.Status) {
 	}
 	fmt.Fprintf(w, "store      %s; %s of %s; disk %s, %s free, stops below %s\n", state,
 		plural(st.Blocks, "block"), bytesText(st.Bytes), st.State, bytesText(uint64(max(st.Free, 0))), bytesText(uint64(st.Stop)))
+	if bad := damage(st); bad != "" {
+		fmt.Fprintf(w, "           DAMAGED: %s; all else answers; see \"edgelog verify\"\n", bad)
+	}
 	n := &s.Sessions
 	last := ""
 	if !n.Last.IsZero() {
@@ -213,6 +216,24 @@ func printStore(w io.Writer, s *recorder.Status) {
 	}
 	fmt.Fprintf(w, "sessions   %d stored since start, %d with a subscriber, in %s of %s%s%s\n", n.Stored, n.Named,
 		plural(n.Blocks, "block"), bytesText(n.Bytes), last, unless(n.Returned == 0, fmt.Sprintf("; %d given back to the table to be tried again", n.Returned)))
+}
+
+// damage says what of the store cannot be read, "" when nothing is known to be
+// damaged.
+func damage(st *recorder.StoreStatus) string {
+	var out []string
+	for _, d := range []struct {
+		n    int
+		what string
+	}{
+		{st.SetAside, "database that could not be opened, set aside"}, {st.Broken, "run without a list of its contents"},
+		{st.Lost, "block that could not be read"},
+	} {
+		if d.n > 0 {
+			out = append(out, fmt.Sprintf("%d x %s", d.n, d.what))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 func attached(a *probe.AttachStatus) string {

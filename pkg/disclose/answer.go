@@ -44,6 +44,9 @@ type Summary struct {
 	BindingBlocks int `json:"binding_blocks"`
 	Failed        int `json:"failed_blocks"` // blocks that could not be opened or read: the answer may lack what they hold
 
+	// Limited says that there were more sessions than an answer holds.
+	Limited bool `json:"limited,omitempty"`
+
 	// RegisterImported is when the newest import of subscribers was made that says
 	// something about the window; "" when there is none.
 	RegisterImported string `json:"register_imported,omitempty"`
@@ -92,6 +95,9 @@ func (s *Summary) about(found string) []string {
 	if s.Failed > 0 {
 		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s could not be opened with this identity or read; what they hold is not in this answer", count(s.Failed, "block")))
 	}
+	if s.Limited {
+		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d sessions that an answer holds; ask for a shorter window, or with a port", MostHits))
+	}
 	if s.Unstored {
 		lines = append(lines, "INCOMPLETE: the newest records could not be stored yet; ask again when \"edgelog status\" shows the store well")
 	}
@@ -99,7 +105,7 @@ func (s *Summary) about(found string) []string {
 }
 
 // Complete reports whether the answer holds all that was recorded for it.
-func (s *Summary) Complete() bool { return s.Failed == 0 && !s.Unstored }
+func (s *Summary) Complete() bool { return s.Failed == 0 && !s.Unstored && !s.Limited }
 
 func (s *Summary) clock() string {
 	if s.ClockErrorMicro < 0 {

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/edgelog/edgelog/pkg/block"
-	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -28,30 +27,6 @@ var (
 
 // base is the address of the agent; the client knows which socket it means.
 const base = "http://agent"
-
-// Ask puts a query for sessions to the agent, opens what it sends with the
-// identities, joins, and tells the agent the outcome. Only when the agent has
-// that in the ledger is the answer returned. The client must reach the control
-// socket whatever host is asked for.
-//
-// Errors: ErrAgent with the agent's own words, ErrWrongIdentity, ErrNothingCan,
-// ErrCut, or that of the connection.
-func Ask(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities) (*Answer, error) {
-	a := &Answer{}
-	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) (err error) {
-		if err := r.judge(); err != nil {
-			return err
-		}
-		a.Hits = r.match.Hits()
-		a.Names, err = r.namesOf(ctx, a.moments())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.Summary = r.sum
-	return a, nil
-}
 
 // conduct is one reading: question, work on what is sent, outcome. The work may
 // ask for more.
@@ -134,7 +109,8 @@ type reader struct {
 	foreign int // keys that the identities do not open
 
 	plain    []byte
-	rows     []session.Session
+	rows     []block.Query // what each block of sessions is asked
+	matched  []session.Session
 	decoder  *block.Decoder
 	pick     block.Pick // the bindings that are wanted
 	bindings []session.Binding
@@ -143,8 +119,7 @@ type reader struct {
 	clock    block.Clock         // the worst of the blocks that bindings were taken from
 	wanted   func(*session.Session, block.Clock)
 	register func(day int32, epoch uint64, plain []byte) // takes what is opened of registers
-	match    *Matcher
-	far      bool // a block was recorded with both ends of its sessions
+	far      bool                                        // a block was recorded with both ends of its sessions
 	sum      Summary
 
 	providers []string // that the blocks name
@@ -158,7 +133,7 @@ type keyName struct {
 func newReader(q *Query, ids *vault.Identities) *reader {
 	r := &reader{
 		q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder(),
-		pick: block.Pick{All: q.Ask == ""}, late: map[int]session.Day{}, clock: block.Clock{Synchronised: true},
+		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, clock: block.Clock{Synchronised: true},
 	}
 	r.sum.From, r.sum.To = window(q)
 	r.sum.ClockErrorMicro = -1
@@ -276,7 +251,7 @@ func (r *reader) bindingBlock(sealed []byte) {
 	if !r.again {
 		r.sum.BindingBlocks++
 	}
-	for i := before; i < len(r.bindings) && p.Kind == kindLate; i++ {
+	for i := before; i < len(r.bindings) && (p.Kind == kindLate || p.Kind == kindLateMerged); i++ {
 		r.late[i] = session.Day(p.Day)
 	}
 	if len(r.bindings) > before {
@@ -285,15 +260,15 @@ func (r *reader) bindingBlock(sealed []byte) {
 	}
 }
 
-// kindLate is the number under which the store files bindings that came late.
-const kindLate = 5
+// Numbers under which the store files bindings that came late.
+const (
+	kindLate       = 5
+	kindLateMerged = 9
+)
 
 func (r *reader) sessionBlock(sealed []byte) error {
 	if r.wanted == nil {
-		if len(r.keys) == 0 && r.foreign > 0 {
-			return ErrWrongIdentity // nothing of the rest could be opened either
-		}
-		r.matcher()
+		return errFrame // nobody asked for it
 	}
 	_, b, err := r.openBlock(sealed)
 	if err != nil {
@@ -315,9 +290,11 @@ func (r *reader) sessionBlock(sealed []byte) error {
 	if !ok {
 		return nil
 	}
-	r.rows = s.Match(r.rows[:0], r.q.rows())
-	for i := range r.rows {
-		r.wanted(&r.rows[i], s.Header.Clock)
+	for _, q := range r.rows {
+		r.matched = s.Match(r.matched[:0], q)
+		for i := range r.matched {
+			r.wanted(&r.matched[i], s.Header.Clock)
+		}
 	}
 	return nil
 }
@@ -329,15 +306,6 @@ func (r *reader) registerBlock(sealed []byte) {
 		r.sum.RegisterFailed++
 	case r.register != nil:
 		r.register(p.Day, p.Epoch, b)
-	}
-}
-
-// matcher is made when all bindings are there.
-func (r *reader) matcher() {
-	m := NewMatcher(r.q, identity.NewReader(r.bindings, r.begin.trust()), r.q.BindingsSince().Start().UnixNano())
-	r.match, r.wanted = m, func(s *session.Session, c block.Clock) {
-		m.SetClock(c)
-		m.Add(s)
 	}
 }
 
@@ -359,24 +327,6 @@ func (r *reader) note(h *block.Header) {
 		s.Profiles = append(s.Profiles, p)
 		slices.Sort(s.Profiles)
 	}
-}
-
-// judge says, at the good end of a stream of sessions, whether it can be an
-// answer.
-func (r *reader) judge() error {
-	if r.match == nil {
-		r.matcher()
-	}
-	if r.sum.SessionBlocks == 0 && r.sum.Failed == 0 {
-		r.far = r.begin.Profile == session.ProfileSession.String()
-		r.sum.Profiles = []string{r.begin.Profile}
-	}
-	if r.q.Remote.IsValid() && !r.far && r.sum.Failed == 0 {
-		return fmt.Errorf("%w: profile %q records no remote address; ask with --address or --subscriber",
-			ErrNothingCan, strings.Join(r.sum.Profiles, `" and "`))
-	}
-	r.sum.Records = len(r.match.hits)
-	return nil
 }
 
 // outcome is what the ledger is told.

@@ -216,7 +216,8 @@ func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) 
 	return rd, nil
 }
 
-// stream sends everything sealed that can hold an answer.
+// stream sends what is known of the recording and the wrapped keys; the reader
+// asks for blocks as it needs them.
 func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Query) error {
 	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
 	if err := g.o.Flush(ctx); err != nil {
@@ -232,13 +233,6 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 	since, today := q.BindingsSince(), session.DayOf(g.o.Now().UnixNano())
 	if err := g.o.Shelf.Keys(ctx, since, today+1, rd.send(fw, frameKey)); err != nil {
 		return fmt.Errorf("read wrapped keys: %w", err)
-	}
-	if q.Ask == "" {
-		for _, what := range []string{moreBindings, moreSessions} {
-			if err := g.more(ctx, fw, rd, what); err != nil {
-				return err
-			}
-		}
 	}
 	return fw.writeJSON(frameEnd, fw.end)
 }

@@ -113,28 +113,3 @@ type proof struct {
 	session.Session
 	clock block.Clock
 }
-
-// sessionsOf reads the sessions of the question's address and port. One that
-// was written twice counts once.
-func (r *reader) sessionsOf(ctx context.Context) ([]proof, error) {
-	found := map[session.ID]proof{}
-	m := Matcher{query: r.q}
-	r.wanted = func(s *session.Session, c block.Clock) {
-		if !m.inWindow(s) || !m.endpointMatches(s) || r.q.Proto != 0 && s.Proto != r.q.Proto {
-			return
-		}
-		id := s.ID()
-		if old, ok := found[id]; !ok || s.Supersedes(&old.Session) {
-			found[id] = proof{*s, c}
-		}
-	}
-	if err := r.more(ctx, moreSessions); err != nil {
-		return nil, err
-	}
-	out := make([]proof, 0, len(found))
-	for _, p := range found {
-		out = append(out, p)
-	}
-	slices.SortFunc(out, func(a, b proof) int { return compareSessions(&a.Session, &b.Session) })
-	return out, nil
-}

@@ -96,6 +96,7 @@ type Recorder struct {
 	evidence  *evidence
 	sessions  *writer
 	access    *accessWriter
+	merger    *merger
 	upkeep    upkeep
 	registrar registrar
 	cover     *coverage
@@ -245,6 +246,9 @@ func (r *Recorder) openLedger() error {
 	r.onClose(l.Close)
 	r.ledger = l
 	r.evidence = &evidence{ledger: l, now: r.o.Now, log: r.log}
+	r.merger = &merger{
+		store: r.store, seal: r.vault, keys: r.vault, gateway: c.Gateway, max: c.Store.BlockSessions, now: r.o.Now, log: r.log, evidence: r.evidence,
+	}
 	if n := len(l.Repaired()); n > 0 {
 		r.log.Warn("an unfinished ledger entry of an earlier run was removed", "files", n)
 	}

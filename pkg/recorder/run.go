@@ -137,6 +137,7 @@ func (r *Recorder) record(ctx context.Context) error {
 			r.cover.step(false)
 			r.evidence.step()
 			r.look()
+			err2 = errors.Join(err2, r.merger.step())
 		})
 		r.publish()
 		if err := errors.Join(err, err2, r.evidence.broken()); final(err) {
@@ -205,6 +206,7 @@ func (r *Recorder) finish() error {
 		}
 	}
 	r.cover.stop(drained)
+	err = errors.Join(err, r.merger.finish())
 	r.publish()
 	if err != nil {
 		return fmt.Errorf("stop: %w; what was not stored stays in the kernel's table for the next start", err)

@@ -40,6 +40,7 @@ func (r *Recorder) look() {
 		}
 	}
 	h := r.store.Tend()
+	r.merger.low = h.State != store.StateOK
 	if h.State == r.upkeep.state {
 		return
 	}

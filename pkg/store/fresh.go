@@ -15,13 +15,10 @@ import (
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
-// A fresh database is ripe, to be merged, with so much in it. Its log is the
-// only place where a block is until then: with less than memTable in it Badger
-// writes no table.
-const (
-	ripeRows  = 512 << 10
-	ripeBytes = memTable * 3 / 4
-)
+// fullBytes is when a fresh database is full: its log is the only place where a
+// block is until it is merged, and with less than memTable in it Badger writes
+// no table.
+const fullBytes = memTable * 3 / 4
 
 // mergedMark is the file in a fresh database that names the days whose runs
 // stand for it: it must be removed, not read.
@@ -182,27 +179,32 @@ func (s *Store) begin() (*database, error) {
 	return d, nil
 }
 
-// ripe reports whether d is to be merged at now.
-func (d *database) ripe(now time.Time, age time.Duration) bool {
+// Ripe says when a fresh database is to be merged, beside when it is full (12
+// MiB). Zero is at once.
+type Ripe struct {
+	Records uint64        // with so many
+	Age     time.Duration // or when its first block is as old as this
+}
+
+func (d *database) ripe(now time.Time, when Ripe) bool {
 	var rows, size uint64
 	for _, b := range d.books {
 		rows += b.rows
 		size += b.bytes
 	}
-	return rows >= ripeRows || size >= ripeBytes || len(d.entries) > 0 && now.Sub(d.since) >= age
+	return len(d.entries) > 0 && (rows >= when.Records || size >= fullBytes || now.Sub(d.since) >= when.Age)
 }
 
-// Turn begins a new fresh database when the present one is ripe: when it holds
-// 524,288 records or 12 MiB, or its first block is as old as age. It returns how
-// many wait to be merged. With an age of 0 whatever there is is ripe.
-func (s *Store) Turn(age time.Duration) (waiting int, err error) {
+// Turn begins a new fresh database when the present one is ripe, or full. It
+// returns how many wait to be merged.
+func (s *Store) Turn(when Ripe) (waiting int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed || !s.fresh.ripe(s.o.Now(), when) || len(s.waiting) >= mostWaiting {
+		return len(s.waiting), nil
+	}
 	if err := s.writable(0); err != nil {
 		return len(s.waiting), fmt.Errorf("begin a fresh database: %w", err)
-	}
-	if len(s.fresh.entries) == 0 || !s.fresh.ripe(s.o.Now(), age) || len(s.waiting) >= mostWaiting {
-		return len(s.waiting), nil
 	}
 	s.began(s.o.Now())
 	defer s.began(time.Time{})

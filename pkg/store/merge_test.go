@@ -31,7 +31,7 @@ func (l *lab) merge(join func(plain []string) string) []Run {
 // beginMerge does everything up to Commit.
 func (l *lab) beginMerge(join func(plain []string) string) *Merge {
 	l.t.Helper()
-	if _, err := l.s.Turn(0); err != nil {
+	if _, err := l.s.Turn(Ripe{}); err != nil {
 		l.t.Fatal(err)
 	}
 	m, err := l.s.Merge()
@@ -131,7 +131,7 @@ func TestAMergeThatLosesABlockIsRefused(t *testing.T) {
 	l := newLab(t, t.TempDir(), testOptions())
 	a, b := l.put(KindSessions, aDay, "a"), l.put(KindSessions, aDay, "b")
 	c := l.put(KindBindings, aDay, "c")
-	if _, err := l.s.Turn(0); err != nil {
+	if _, err := l.s.Turn(Ripe{}); err != nil {
 		t.Fatal(err)
 	}
 	for what, puts := range map[string][]Sealed{
@@ -303,7 +303,7 @@ func TestFreshDatabasesAreTurnedWhenTheyAreRipe(t *testing.T) {
 	l := newLab(t, t.TempDir(), o)
 	turn := func(want int) {
 		t.Helper()
-		if n, err := l.s.Turn(time.Hour); n != want || err != nil {
+		if n, err := l.s.Turn(Ripe{Records: 1000, Age: time.Hour}); n != want || err != nil {
 			t.Errorf("%d wait, %v; want %d", n, err, want)
 		}
 	}
@@ -314,14 +314,14 @@ func TestFreshDatabasesAreTurnedWhenTheyAreRipe(t *testing.T) {
 	now = now.Add(1)
 	turn(1)
 	p := l.place(KindSessions, aDay)
-	p.Count = ripeRows
+	p.Count = 999
 	if err := l.s.Put(l.seal(p, []byte("many"))); err != nil {
 		t.Fatal(err)
 	}
 	turn(2)
 	for range 2 * mostWaiting {
 		l.put(KindSessions, aDay, "x")
-		if _, err := l.s.Turn(0); err != nil {
+		if _, err := l.s.Turn(Ripe{}); err != nil {
 			t.Fatal(err)
 		}
 	}
