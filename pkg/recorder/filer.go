@@ -13,7 +13,7 @@ import (
 
 // Sealer seals a block; vault.Vault is one.
 type Sealer interface {
-	Seal(dst []byte, p vault.Place, plaintext []byte) ([]byte, error)
+	Seal(dst []byte, p vault.Place, frames ...[]byte) ([]byte, error)
 }
 
 // Keeper makes sealed blocks durable, all of them or none, and numbers them;

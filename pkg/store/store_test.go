@@ -253,6 +253,16 @@ func TestScanStopsWhenItIsTold(t *testing.T) {
 	}
 }
 
+// aPart leaves out no frame, and yet is no whole block.
+func aPart(t *testing.T, b Sealed) Sealed {
+	t.Helper()
+	part, err := vault.Part(nil, b, func(int) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return part
+}
+
 func TestBlocksThatAreRefused(t *testing.T) {
 	l := newLab(t, t.TempDir(), testOptions())
 	l.put(KindSessions, aDay, "there")
@@ -270,6 +280,7 @@ func TestBlocksThatAreRefused(t *testing.T) {
 		want   error
 	}{
 		"the same number again":    {[]Sealed{l.seal(next(func(p *vault.Place) { p.Seq = 0 }), nil)}, ErrTurn},
+		"a part of a block":        {[]Sealed{aPart(t, l.seal(next(func(*vault.Place) {}), nil))}, ErrBlock},
 		"a gap":                    {[]Sealed{l.seal(next(func(p *vault.Place) { p.Seq++ }), nil)}, ErrTurn},
 		"two with one number":      {[]Sealed{l.seal(next(func(*vault.Place) {}), nil), l.seal(next(func(*vault.Place) {}), nil)}, ErrTurn},
 		"a kind that is not known": {[]Sealed{l.seal(next(func(p *vault.Place) { p.Kind = 9 }), nil)}, ErrBlock},
@@ -277,7 +288,7 @@ func TestBlocksThatAreRefused(t *testing.T) {
 		"no block at all":          {[]Sealed{[]byte("EDGS?")}, ErrBlock},
 		"a block cut short":        {[]Sealed{l.seal(next(func(*vault.Place) {}), nil)[:60]}, ErrBlock},
 		"a key that was not saved": {[]Sealed{foreign.seal(other, nil)}, ErrNoKey},
-		"one that is too large":    {[]Sealed{l.seal(next(func(p *vault.Place) { p.Gateway = string(make([]byte, 255)) }), append(big, 0))}, ErrTooLarge},
+		"one that is too large":    {[]Sealed{l.seal(next(func(p *vault.Place) { p.Gateway = string(make([]byte, 255)) }), make([]byte, MaxSealed))}, ErrTooLarge},
 		"nothing":                  {nil, nil},
 	} {
 		if err := l.s.Put(c.blocks...); !errors.Is(err, c.want) {

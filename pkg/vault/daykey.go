@@ -2,10 +2,10 @@ package vault
 
 import (
 	"bytes"
-	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 )
 
 // ErrWrongKey means that a block belongs to another day or epoch than the key.
@@ -33,10 +33,12 @@ func putPayload(b []byte, n name, key []byte) {
 	copy(b[17:], key)
 }
 
-// DayKey opens the blocks of one day and epoch.
+// DayKey opens the blocks of one day and epoch. It is safe for use by several
+// goroutines.
 type DayKey struct {
-	of   name
-	aead cipher.AEAD
+	of  name
+	key *secret
+	own bool // the secret is the vault's
 }
 
 // OpenKey unwraps a data key. The error wraps ErrWrongIdentity, ErrDamaged or
@@ -55,14 +57,22 @@ func OpenKey(wrapped []byte, ids *Identities) (*DayKey, error) {
 	case len(b) != payloadSize:
 		return nil, fmt.Errorf("open wrapped data key: %w: %d bytes inside instead of %d", ErrDamaged, len(b), payloadSize)
 	}
-	aead, err := newAEAD(b[17:])
-	if err != nil {
-		return nil, err
+	k := &DayKey{
+		of:  name{int32(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])},
+		key: newSecret(keySize),
 	}
-	return &DayKey{
-		of:   name{int32(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])},
-		aead: aead,
-	}, nil
+	copy(k.key.b, b[17:])
+	// Who drops a key without closing it leaves nothing behind for long.
+	runtime.AddCleanup(k, (*secret).wipe, k.key)
+	return k, nil
+}
+
+// Close overwrites the key, after which nothing is opened with it; a key that
+// Vault.Own gave is its vault's to close. It is safe to call twice.
+func (k *DayKey) Close() {
+	if !k.own {
+		k.key.wipe()
+	}
 }
 
 // Day returns the UTC day of the key, counted from 1970-01-01.
@@ -70,25 +80,6 @@ func (k *DayKey) Day() int32 { return k.of.day }
 
 // Epoch returns the epoch of the key.
 func (k *DayKey) Epoch() uint64 { return k.of.epoch }
-
-// Open appends the plaintext of sealed to dst and returns it with its place,
-// which is now proven. The error wraps ErrTruncated, ErrNewer, ErrWrongKey or
-// ErrDamaged; dst is then returned as it was.
-func (k *DayKey) Open(dst, sealed []byte) (Place, []byte, error) {
-	p, n, err := parsePlace(sealed)
-	if err != nil {
-		return Place{}, dst, err
-	}
-	if (name{p.Day, p.Epoch}) != k.of {
-		return Place{}, dst, fmt.Errorf("open block of day %d epoch %d with the key of day %d epoch %d: %w",
-			p.Day, p.Epoch, k.of.day, k.of.epoch, ErrWrongKey)
-	}
-	out, err := k.aead.Open(dst, nil, sealed[n:], sealed[:n])
-	if err != nil {
-		return Place{}, dst, fmt.Errorf("open block %d of kind %d, day %d, epoch %d: %w", p.Seq, p.Kind, p.Day, p.Epoch, ErrDamaged)
-	}
-	return p, out, nil
-}
 
 // IsSealedKey reports whether b begins like a wrapped data key. It needs no
 // private key and proves no more than that.

@@ -145,25 +145,6 @@ func TestSealedEntriesAreForTheirReadersOnly(t *testing.T) {
 	}
 }
 
-func FuzzParsePlace(f *testing.F) {
-	kp, _ := pair(f)
-	v := newVault(f, &memory{}, kp.Recipient)
-	good := seal(f, v, aPlace(), "x")
-	f.Add(good)
-	f.Add(good[:fixedPlace])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p, n, err := parsePlace(b)
-		if err != nil {
-			return
-		}
-		size := len(b) - n - nonceSize - tagSize
-		again, err := p.append(nil, size)
-		if err != nil || !bytes.Equal(again, b[:n]) {
-			t.Fatalf("place %+v is not canonical: %v", p, err)
-		}
-	})
-}
-
 func FuzzIdentities(f *testing.F) {
 	kp, _ := pair(f)
 	f.Add(kp.File())

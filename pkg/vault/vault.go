@@ -1,8 +1,6 @@
 package vault
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -23,7 +21,9 @@ var (
 	ErrClosed           = errors.New("vault is closed")
 )
 
-// maxSeals bounds the random nonces under one key: NIST SP 800-38D §8.3.
+// maxSeals bounds the blocks of one day and epoch. Each has a key of its own as
+// long as no other one has both its header and its random salt of 128 bits: the
+// chance that two of 2^32 salts are the same is 2^-65.
 const maxSeals = 1 << 32
 
 // Options of a Vault.
@@ -55,7 +55,7 @@ type name struct {
 }
 
 type sealer struct {
-	aead  cipher.AEAD
+	key   *secret
 	seals uint64
 }
 
@@ -76,27 +76,37 @@ func New(recipients []string, o Options) (*Vault, error) {
 	return &Vault{recipients: r, saver: o.Keys, keys: map[name]*sealer{}, gone: map[name]bool{}}, nil
 }
 
-// Seal appends to dst the place p and plaintext sealed under the key of p.Day
-// and p.Epoch. The first call for a day and epoch makes the key and saves its
-// wrapped form before it returns; if that fails, nothing is sealed and the next
-// call tries again with another key.
-func (v *Vault) Seal(dst []byte, p Place, plaintext []byte) ([]byte, error) {
-	aead, err := v.take(name{p.Day, p.Epoch})
-	if err != nil {
-		return dst, fmt.Errorf("seal block of day %d epoch %d: %w", p.Day, p.Epoch, err)
-	}
+// Seal appends to dst the place p and the frames, sealed under a key derived
+// from that of p.Day and p.Epoch. The first call for a day and epoch makes the
+// key and saves its wrapped form before it returns; if that fails, nothing is
+// sealed and the next call tries again with another key. A block has 1 to
+// MaxFrames frames; one may be empty. The error wraps ErrPlace, ErrForgotten,
+// ErrExhausted, ErrClosed or the KeySaver's; dst is then returned as it was.
+func (v *Vault) Seal(dst []byte, p Place, frames ...[]byte) ([]byte, error) {
+	var salt [saltSize]byte
+	_, _ = rand.Read(salt[:]) // never fails: without randomness it ends the process
 	start := len(dst)
-	out, err := p.append(dst, len(plaintext))
+	out, err := p.append(dst, salt, frames)
 	if err != nil {
 		return dst, fmt.Errorf("seal block: %w", err)
 	}
-	end := len(out)
-	// Seal prepends its nonce and may move out; the associated data stays readable in the old array.
-	return aead.Seal(out, nil, plaintext, out[start:end:end]), nil
+	key, err := v.take(name{p.Day, p.Epoch})
+	if err != nil {
+		return dst, fmt.Errorf("seal block of day %d epoch %d: %w", p.Day, p.Epoch, err)
+	}
+	aead, err := blockAEAD(key, salt[:], out[start:])
+	if err != nil {
+		return dst, fmt.Errorf("seal block of day %d epoch %d: %w", p.Day, p.Epoch, err)
+	}
+	for i, f := range frames {
+		nonce := nonceOf(i)
+		out = aead.Seal(out, nonce[:], f, nil)
+	}
+	return out, nil
 }
 
-// take returns the cipher of n for one more block.
-func (v *Vault) take(n name) (cipher.AEAD, error) {
+// take returns the key of n for one more block.
+func (v *Vault) take(n name) (*secret, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
@@ -107,64 +117,67 @@ func (v *Vault) take(n name) (cipher.AEAD, error) {
 		if v.gone[n] {
 			return nil, ErrForgotten
 		}
-		aead, err := v.makeKey(n)
+		key, err := v.makeKey(n)
 		if err != nil {
 			return nil, err
 		}
-		s = &sealer{aead: aead}
+		s = &sealer{key: key}
 		v.keys[n] = s
 	}
 	if s.seals >= maxSeals {
 		return nil, ErrExhausted
 	}
 	s.seals++
-	return s.aead, nil
+	return s.key, nil
 }
 
-// makeKey makes the key of n, has its wrapped form saved, and returns its
-// cipher. The key's bytes do not outlive the call.
-func (v *Vault) makeKey(n name) (cipher.AEAD, error) {
-	m := newSecret(keySize)
-	defer m.wipe()
-	if _, err := rand.Read(m.b); err != nil {
-		return nil, fmt.Errorf("make data key: %w", err)
-	}
-	aead, err := newAEAD(m.b)
-	if err != nil {
+// makeKey makes the key of n and has its wrapped form saved.
+func (v *Vault) makeKey(n name) (*secret, error) {
+	key := newSecret(keySize)
+	_, _ = rand.Read(key.b) // never fails: without randomness it ends the process
+	if err := v.saveKey(n, key.b); err != nil {
+		key.wipe()
 		return nil, err
 	}
+	return key, nil
+}
+
+func (v *Vault) saveKey(n name, key []byte) error {
 	payload := newSecret(payloadSize)
 	defer payload.wipe()
-	putPayload(payload.b, n, m.b)
+	putPayload(payload.b, n, key)
 	wrapped, err := v.recipients.SealTo(payload.b)
 	if err != nil {
-		return nil, fmt.Errorf("wrap data key: %w", err)
+		return fmt.Errorf("wrap data key: %w", err)
 	}
 	if err := v.saver.SaveKey(n.day, n.epoch, wrapped); err != nil {
-		return nil, fmt.Errorf("save wrapped data key: %w", err)
+		return fmt.Errorf("save wrapped data key: %w", err)
 	}
-	return aead, nil
+	return nil
 }
 
-func newAEAD(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("set up cipher: %w", err)
+// Own returns the key of a day and epoch that this vault made itself and still
+// holds, so that blocks which are not given up yet can be merged. Once
+// the vault has forgotten the day or is closed, its Block gives ErrForgotten.
+func (v *Vault) Own(day int32, epoch uint64) (*DayKey, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n := name{day, epoch}
+	s := v.keys[n]
+	if s == nil {
+		return nil, false
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, fmt.Errorf("set up cipher: %w", err)
-	}
-	return aead, nil
+	return &DayKey{of: n, key: s.key, own: true}, true
 }
 
-// Forget gives up every key of day. Blocks of that day can be sealed again only
+// Forget overwrites every key of day. Blocks of that day can be sealed again only
 // under another epoch.
 func (v *Vault) Forget(day int32) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for n := range v.keys {
+	for n, s := range v.keys {
 		if n.day == day {
+			s.key.wipe()
 			v.gone[n] = true
 			delete(v.keys, n)
 		}
@@ -186,11 +199,14 @@ func (v *Vault) Days() []int32 {
 	return out
 }
 
-// Close gives up every key. It is safe to call twice.
+// Close overwrites every key. It is safe to call twice.
 func (v *Vault) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.closed = true
+	for _, s := range v.keys {
+		s.key.wipe()
+	}
 	clear(v.keys)
 	return nil
 }

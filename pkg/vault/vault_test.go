@@ -149,6 +149,10 @@ func TestEveryBitOfASealedBlockCounts(t *testing.T) {
 	if _, _, err := k.Open(nil, bad); !errors.Is(err, ErrNewer) {
 		t.Fatalf("newer version: %v", err)
 	}
+	bad[4] = version - 1
+	if _, _, err := k.Open(nil, bad); !errors.Is(err, ErrOlder) {
+		t.Fatalf("older version: %v", err)
+	}
 	if _, plain, err := k.Open(nil, sealed); err != nil || string(plain) != "some sessions of one minute" {
 		t.Fatalf("the unharmed block: %v", err)
 	}
@@ -255,11 +259,13 @@ func TestTheSameTextIsNeverSealedAlike(t *testing.T) {
 	seen := map[string]bool{}
 	n := fixedPlace + len(aPlace().Gateway)
 	for range 1000 {
-		nonce := string(seal(t, v, aPlace(), "same")[n : n+nonceSize])
-		if seen[nonce] {
-			t.Fatal("a nonce came twice")
+		sealed := seal(t, v, aPlace(), "same")
+		for what, b := range map[string][]byte{"salt": sealed[n : n+saltSize], "ciphertext": sealed[n+saltSize+lengthSize:]} {
+			if seen[string(b)] {
+				t.Fatalf("a %s came twice", what)
+			}
+			seen[string(b)] = true
 		}
-		seen[nonce] = true
 	}
 	v.keys[name{aPlace().Day, aPlace().Epoch}].seals = maxSeals
 	if _, err := v.Seal(nil, aPlace(), nil); !errors.Is(err, ErrExhausted) {
@@ -282,9 +288,17 @@ func TestPlacesThatCannotBe(t *testing.T) {
 	}
 	p := Place{Gateway: strings.Repeat("g", 255), Kind: 255, Day: math.MinInt32, Epoch: math.MaxUint64,
 		Seq: math.MaxUint32, From: math.MinInt64, To: math.MaxInt64, Count: math.MaxUint32}
-	b := seal(t, v, p, "abc")
-	if len(b) != MaxOverhead+3 {
-		t.Errorf("overhead is %d, said %d", len(b)-3, MaxOverhead)
+	if _, err := v.Seal(nil, aPlace()); !errors.Is(err, ErrPlace) {
+		t.Errorf("no frames: %v", err)
+	}
+	frames := make([][]byte, MaxFrames+1)
+	if _, err := v.Seal(nil, aPlace(), frames...); !errors.Is(err, ErrPlace) {
+		t.Errorf("too many frames: %v", err)
+	}
+	frames[MaxFrames-1] = []byte("abc")
+	b, err := v.Seal(nil, p, frames[:MaxFrames]...)
+	if err != nil || len(b) != MaxOverhead+3 {
+		t.Errorf("overhead is %d, said %d; %v", len(b)-3, MaxOverhead, err)
 	}
 	if got, err := ParsePlace(b); err != nil || got != p {
 		t.Errorf("%+v, %v", got, err)
