@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"filippo.io/age/plugin"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
@@ -92,7 +93,7 @@ func askAgent(c *cli.Context, ask func(*http.Client, *vault.Identities) error) e
 	if err := keepMemory(); err != nil {
 		return fail(err)
 	}
-	ids, err := vault.OpenIdentities(c.String("identity"), askPassphrase)
+	ids, err := vault.OpenIdentitiesWith(c.String("identity"), askPassphrase, tokenUI(c))
 	if err != nil {
 		return identityError(c.String("identity"), err)
 	}
@@ -229,11 +230,17 @@ func identityError(path string, err error) error {
 	f := fail(fmt.Errorf("--identity: %w", err))
 	switch {
 	case errors.Is(err, vault.ErrIdentityFile):
-		return f.hint("it must hold a line AGE-SECRET-KEY-1…, as \"edgelog init\" or age-keygen writes it")
+		return f.hint("it must hold a line AGE-SECRET-KEY-1…, as \"edgelog init\" or age-keygen writes it, or AGE-PLUGIN-… of a hardware token")
 	case errors.Is(err, os.ErrNotExist):
 		return f.hint("name the file that holds a custodian's private key")
 	}
 	return f
+}
+
+// tokenUI is how an age plugin, as of a hardware token, asks on the terminal.
+func tokenUI(c *cli.Context) *plugin.ClientUI {
+	say := func(format string, v ...any) { fmt.Fprintf(c.App.ErrWriter, format+"\n", v...) } //nolint:errcheck // a terminal that is gone reads nothing
+	return plugin.NewTerminalUI(say, say)
 }
 
 // askPassphrase asks on the terminal, without echo.

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 func init() {
@@ -204,4 +206,14 @@ func TestWhatBadgerSaysIsTranslated(t *testing.T) {
 	}) {
 		t.Errorf("%v", got)
 	}
+}
+
+// aPart leaves out no frame, and yet is no whole block.
+func aPart(t *testing.T, b Sealed) Sealed {
+	t.Helper()
+	part, err := vault.Part(nil, b, func(int) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return part
 }

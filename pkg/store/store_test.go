@@ -253,16 +253,6 @@ func TestScanStopsWhenItIsTold(t *testing.T) {
 	}
 }
 
-// aPart leaves out no frame, and yet is no whole block.
-func aPart(t *testing.T, b Sealed) Sealed {
-	t.Helper()
-	part, err := vault.Part(nil, b, func(int) bool { return true })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return part
-}
-
 func TestBlocksThatAreRefused(t *testing.T) {
 	l := newLab(t, t.TempDir(), testOptions())
 	l.put(KindSessions, aDay, "there")

@@ -11,6 +11,7 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+	"filippo.io/age/plugin"
 )
 
 // Errors of age keys.
@@ -30,8 +31,10 @@ type Recipients struct {
 	names []string
 }
 
-// ParseRecipients reads age public keys; a key given twice counts once. The
-// error wraps ErrRecipient or ErrSecretInPlace and never repeats a private key.
+// ParseRecipients reads age public keys; a key given twice counts once. For one
+// of a plugin (age1yubikey1…) age-plugin-NAME is run, now and for each key that
+// is wrapped. The error wraps ErrRecipient, ErrPlugin or ErrSecretInPlace and
+// never repeats a private key.
 func ParseRecipients(keys []string) (*Recipients, error) {
 	r := &Recipients{}
 	seen := map[string]bool{}
@@ -62,7 +65,10 @@ func ParseRecipients(keys []string) (*Recipients, error) {
 
 func parseRecipient(k string) (age.Recipient, error) {
 	list, err := age.ParseRecipients(strings.NewReader(k))
-	if err != nil || len(list) != 1 {
+	switch {
+	case err != nil:
+		return parsePluginRecipient(k)
+	case len(list) != 1:
 		return nil, ErrRecipient
 	}
 	return list[0], nil
@@ -103,12 +109,15 @@ func SealTo(recipients []string, plaintext []byte) ([]byte, error) {
 type Identities struct{ list []age.Identity }
 
 // OpenSealed returns the plaintext of what SealTo made. The error wraps
-// ErrWrongIdentity, or ErrDamaged when not one byte may be trusted.
+// ErrWrongIdentity or ErrPlugin, or ErrDamaged when not one byte may be trusted.
 func OpenSealed(sealed []byte, ids *Identities) ([]byte, error) {
 	r, err := age.Decrypt(bytes.NewReader(sealed), ids.list...)
 	var none *age.NoIdentityMatchError
 	if errors.As(err, &none) {
 		return nil, fmt.Errorf("open sealed data: %w", ErrWrongIdentity)
+	}
+	if errors.Is(err, ErrPlugin) {
+		return nil, fmt.Errorf("open sealed data: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open sealed data: %w: %w", ErrDamaged, err)
@@ -121,8 +130,11 @@ func OpenSealed(sealed []byte, ids *Identities) ([]byte, error) {
 }
 
 // ParseIdentities reads a file of age private keys as age-keygen writes it. The
-// error wraps ErrIdentityFile and never repeats what it read.
-func ParseIdentities(r io.Reader) (*Identities, error) {
+// error wraps ErrIdentityFile, or ErrPlugin for a key that lies with a plugin,
+// and never repeats what it read.
+func ParseIdentities(r io.Reader) (*Identities, error) { return parseIdentities(r, nil) }
+
+func parseIdentities(r io.Reader, ui *plugin.ClientUI) (*Identities, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxIdentityFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("read identities: %w", err)
@@ -131,9 +143,9 @@ func ParseIdentities(r io.Reader) (*Identities, error) {
 	if len(b) > maxIdentityFile {
 		return nil, fmt.Errorf("read identities: %w: longer than %d bytes", ErrIdentityFile, maxIdentityFile)
 	}
-	list, err := age.ParseIdentities(bytes.NewReader(b))
+	list, err := parseIdentityLines(b, ui)
 	if err != nil {
-		return nil, fmt.Errorf("read identities: %w: no line in it is a whole AGE-SECRET-KEY-1…", ErrIdentityFile)
+		return nil, fmt.Errorf("read identities: %w", err)
 	}
 	return &Identities{list: list}, nil
 }
@@ -141,8 +153,16 @@ func ParseIdentities(r io.Reader) (*Identities, error) {
 // OpenIdentities reads an age identity file, plain or protected with a
 // passphrase (age -p, binary or armored). passphrase is asked only for the
 // latter; nil means that there is nobody to ask. The error wraps the file
-// system's, ErrIdentityFile or ErrPassphrase.
+// system's, ErrIdentityFile, ErrPassphrase, or ErrPlugin for a key that lies
+// with a plugin: OpenIdentitiesWith takes those.
 func OpenIdentities(path string, passphrase func() (string, error)) (*Identities, error) {
+	return OpenIdentitiesWith(path, passphrase, nil)
+}
+
+// OpenIdentitiesWith is OpenIdentities for files that may name keys of age
+// plugins too, lines AGE-PLUGIN-…. ui is how a plugin asks for a PIN or a touch
+// whenever it opens something (plugin.NewTerminalUI, for one).
+func OpenIdentitiesWith(path string, passphrase func() (string, error), ui *plugin.ClientUI) (*Identities, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open identity file: %w", err)
@@ -157,20 +177,20 @@ func OpenIdentities(path string, passphrase func() (string, error)) (*Identities
 	case string(head) == armor.Header:
 		src = armor.NewReader(r)
 	default:
-		ids, err := ParseIdentities(r)
+		ids, err := parseIdentities(r, ui)
 		if err != nil {
 			return nil, fmt.Errorf("identity file %q: %w", path, err)
 		}
 		return ids, nil
 	}
-	ids, err := openProtected(src, passphrase)
+	ids, err := openProtected(src, passphrase, ui)
 	if err != nil {
 		return nil, fmt.Errorf("identity file %q: %w", path, err)
 	}
 	return ids, nil
 }
 
-func openProtected(src io.Reader, passphrase func() (string, error)) (*Identities, error) {
+func openProtected(src io.Reader, passphrase func() (string, error), ui *plugin.ClientUI) (*Identities, error) {
 	if passphrase == nil {
 		return nil, fmt.Errorf("%w: it is protected and there is nobody to ask for the passphrase", ErrPassphrase)
 	}
@@ -190,7 +210,7 @@ func openProtected(src io.Reader, passphrase func() (string, error)) (*Identitie
 	case err != nil:
 		return nil, fmt.Errorf("%w: it is not an identity file protected with a passphrase", ErrIdentityFile)
 	}
-	return ParseIdentities(plain)
+	return parseIdentities(plain, ui)
 }
 
 // KeyPair is a fresh age key pair, X25519.
