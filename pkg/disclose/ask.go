@@ -118,6 +118,7 @@ type reader struct {
 	again    bool                // binding blocks that were read before are read for other rows: they count once
 	clock    block.Clock         // the worst of the blocks that bindings were taken from
 	wanted   func(*session.Session, block.Clock)
+	heads    []blockName                                 // of blocks that may hold an answer, of which only the head has been read
 	register func(day int32, epoch uint64, plain []byte) // takes what is opened of registers
 	far      bool                                        // a block was recorded with both ends of its sessions
 	sum      Summary
@@ -265,39 +266,6 @@ const (
 	kindLate       = 5
 	kindLateMerged = 9
 )
-
-func (r *reader) sessionBlock(sealed []byte) error {
-	if r.wanted == nil {
-		return errFrame // nobody asked for it
-	}
-	_, b, err := r.openBlock(sealed)
-	if err != nil {
-		r.sum.Failed++
-		return nil
-	}
-	var s *block.Sessions
-	ok := true
-	if a := r.q.Address; a.IsValid() {
-		s, ok, err = r.decoder.SessionsWith(b, a)
-	} else {
-		s, err = r.decoder.Sessions(b)
-	}
-	if err != nil {
-		r.sum.Failed++
-		return nil
-	}
-	r.note(&s.Header)
-	if !ok {
-		return nil
-	}
-	for _, q := range r.rows {
-		r.matched = s.Match(r.matched[:0], q)
-		for i := range r.matched {
-			r.wanted(&r.matched[i], s.Header.Clock)
-		}
-	}
-	return nil
-}
 
 func (r *reader) registerBlock(sealed []byte) {
 	p, b, err := r.openBlock(sealed)

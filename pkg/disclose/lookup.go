@@ -166,7 +166,7 @@ func (r *reader) sessionsOf(ctx context.Context) ([]proof, error) {
 			found[id] = proof{*s, c}
 		}
 	}
-	if err := r.more(ctx, moreSessions); err != nil {
+	if err := r.sessions(ctx); err != nil {
 		return nil, err
 	}
 	out := make([]proof, 0, len(found))

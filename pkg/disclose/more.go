@@ -38,7 +38,7 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 	case moreBindings:
 		damaged, err = g.o.Shelf.Bindings(ctx, q.From, q.To, rd.send(fw, frameBindings))
 	case moreSessions:
-		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, rd.send(fw, frameSessions))
+		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, headFrames, rd.send(fw, frameSessions))
 	case moreRegisters:
 		damaged, err = g.registers(ctx, fw, rd)
 	}
@@ -82,6 +82,69 @@ func (g *Gate) More(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.reply(w, r, func(fw *frameWriter) error { return g.more(r.Context(), fw, rd, what) })
+}
+
+// headFrames is how many frames of a block of sessions tell whether it may hold
+// an answer: header and directory, zone, filter (pkg/block/FORMAT.md).
+const headFrames = 3
+
+// blockName names a block of sessions.
+type blockName struct {
+	Kind  uint8       `json:"kind"`
+	Day   session.Day `json:"day"`
+	Epoch uint64      `json:"epoch"`
+	Seq   uint32      `json:"seq"`
+}
+
+// mostNames is how many blocks are asked for at once.
+const mostNames = 500
+
+// Blocks answers POST /v1/lookup/{id}/blocks: names of blocks as JSON in, frames
+// out. Only blocks of the reading's window are sent.
+func (g *Gate) Blocks(w http.ResponseWriter, r *http.Request) {
+	rd := g.peek(r.PathValue("id"))
+	var names []blockName
+	if err := decode(w, r, &names); err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	switch {
+	case rd == nil:
+		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
+		return
+	case len(names) > mostNames:
+		refuse(w, http.StatusBadRequest, fmt.Errorf("%w: %d blocks at once, at most %d", ErrQuery, len(names), mostNames))
+		return
+	}
+	g.reply(w, r, func(fw *frameWriter) error {
+		for _, n := range names {
+			if err := g.block(r.Context(), fw, rd, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// block sends one block, if any part of it lies in the window of the reading.
+func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockName) error {
+	b, err := g.o.Shelf.Block(ctx, n.Kind, n.Day, n.Epoch, n.Seq)
+	if errors.Is(err, fs.ErrNotExist) {
+		fw.end.Damaged++
+		return nil
+	}
+	var p vault.Place
+	if err == nil {
+		p, err = vault.ParsePlace(b)
+	}
+	if err != nil {
+		return fmt.Errorf("read a block of sessions: %w", err)
+	}
+	if from, to := rd.query.From/1e6-1, rd.query.To/1e6+1; p.From > to || p.To < from {
+		fw.end.Damaged++ // it is none of those that were offered
+		return nil
+	}
+	return rd.send(fw, frameSessions)(b)
 }
 
 // Page answers GET /v1/lookup/{id}/register/{day}/{epoch}/{page}: one block of

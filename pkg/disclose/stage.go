@@ -31,6 +31,11 @@ func (r *reader) fetch(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	return r.take(body)
+}
+
+// take reads the frames that the agent answers with, to their end.
+func (r *reader) take(body io.ReadCloser) error {
 	defer body.Close() //nolint:errcheck // only read
 	f := newFrameReader(body)
 	for {

@@ -231,7 +231,6 @@ var notShown = map[string]string{
 	"sums[].right":                             "edgelog_balanced tells of all sums",
 	"sums[].moving":                            "edgelog_balanced tells of all sums",
 	"store.counted":                            "edgelog_store_records is the same, and edgelog_balanced compares",
-	"store.merge.last":                         "a time",
 	"store.at_start":                           "edgelog_balanced compares",
 	"bindings.book.handed_over":                "edgelog_binding_records_changed_total is the same",
 	"radius.radsec.connections[].received":     "a connection comes and goes; edgelog_radsec_client_requests_total counts for its client",

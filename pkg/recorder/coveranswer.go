@@ -3,12 +3,14 @@ package recorder
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
 )
 
 // CoverageStatus says what is recorded now, and what was in the last 24 hours.
@@ -40,6 +42,11 @@ func (r *Recorder) Coverage(from, to time.Time, uplink string) (*session.Coverag
 		return nil, err
 	}
 	report.Gateway = r.Config().Gateway
+	for _, h := range r.store.Harm(from.UnixMilli(), to.UnixMilli()-1) {
+		if h.Sessions {
+			report.Damaged = append(report.Damaged, h.What+span(&h))
+		}
+	}
 	return report, nil
 }
 
@@ -147,6 +154,14 @@ func (c *coverage) show() {
 // status returns what was shown last; nil before anything is known. It does not
 // wait for a disk. It must not be changed.
 func (c *coverage) status() *CoverageStatus { return c.shown.Load() }
+
+// span says which times are concerned.
+func span(h *store.Harm) string {
+	if h.From == math.MinInt64 {
+		return "; what it held is missing"
+	}
+	return fmt.Sprintf("; what it held of %s … %s is missing", session.FormatTime(h.From*1e6), session.FormatTime(h.To*1e6))
+}
 
 // coverageHandler answers GET /v1/coverage?from=T&to=T[&uplink=NAME], times in
 // RFC 3339, with a session.CoverageReport. It names no person.

@@ -31,10 +31,11 @@ type filer struct {
 	vault   Sealer
 	store   Keeper
 
-	epoch uint64 // this start of the agent
-	enc   *block.Encoder
-	plain []byte
-	again uint64 // records that are on the disk already and will be stored once more: the rest of their load failed
+	epoch  uint64 // this start of the agent
+	enc    *block.Encoder
+	plain  []byte
+	frames [][]byte // of plain
+	again  uint64   // records that are on the disk already and will be stored once more: the rest of their load failed
 }
 
 func newFiler(gateway string, v Sealer, k Keeper) *filer {
@@ -126,10 +127,15 @@ func (l *load) seal(kind store.Kind, day session.Day, from, to int64, count int)
 	if !ok {
 		seq = l.f.store.NextSeq(kind, day, l.f.epoch)
 	}
+	frames, err := block.Frames(l.f.frames[:0], l.f.plain)
+	if err != nil {
+		return nil, err
+	}
+	l.f.frames = frames
 	sealed, err := l.f.vault.Seal(nil, vault.Place{
 		Gateway: l.f.gateway, Kind: uint8(kind), Day: int32(day), Epoch: l.f.epoch, Seq: seq,
 		From: floorMilli(from), To: floorMilli(to), Count: uint32(count),
-	}, l.f.plain)
+	}, frames...)
 	if err != nil {
 		return nil, err
 	}

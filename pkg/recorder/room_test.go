@@ -283,7 +283,7 @@ func (r *room) read() (sessions []session.Session, bindings []session.Binding, h
 			r.t.Fatal(err)
 		}
 	}
-	_, err := r.Shelf().Sessions(ctx, 0, evening.AddDate(1, 0, 0).UnixNano(), func(sealed []byte) error {
+	_, err := r.Shelf().Sessions(ctx, 0, evening.AddDate(1, 0, 0).UnixNano(), vault.MaxFrames, func(sealed []byte) error {
 		p, err := vault.ParsePlace(sealed)
 		check(err)
 		h, list, err := block.DecodeSessions(unseal(sealed))

@@ -122,7 +122,7 @@ func TestARunRecordsAnswersAndStopsInGoodOrder(t *testing.T) {
 	for _, e := range r.entries() {
 		kinds = append(kinds, string(e.Kind))
 	}
-	if d := cmp.Diff([]string{"start", "stop"}, kinds); d != "" {
+	if d := cmp.Diff([]string{"start", "stored", "stop"}, kinds); d != "" {
 		t.Error(d)
 	}
 	e := r.entries()[0].Fields

@@ -101,12 +101,26 @@ func (s Shelf) Page(_ context.Context, day session.Day, epoch uint64, page uint3
 	return b, err
 }
 
-// Sessions calls fn with each sealed block of sessions that holds a time
-// from ≤ t < to, ns. A damaged block is passed over and counted.
-func (s Shelf) Sessions(ctx context.Context, from, to int64, fn func(sealed []byte) error) (damaged int, err error) {
-	return passOver(s.store.Scan(ctx, store.KindSessions, floorMilli(from), floorMilli(to-1), func(_ vault.Place, b store.Sealed) error {
+// Sessions calls fn with the head of each sealed block of sessions that holds a
+// time from ≤ t < to, ns: its first frames, or all of a small one. A damaged
+// block is passed over and counted.
+func (s Shelf) Sessions(ctx context.Context, from, to int64, frames int, fn func(head []byte) error) (damaged int, err error) {
+	return passOver(s.store.Heads(ctx, store.KindSessions, floorMilli(from), floorMilli(to-1), frames, func(_ vault.Place, b []byte) error {
 		return fn(b)
 	}))
+}
+
+// Block returns one sealed block of sessions. The error wraps fs.ErrNotExist when
+// it is not there, or damaged.
+func (s Shelf) Block(_ context.Context, kind uint8, day session.Day, epoch uint64, seq uint32) (sealed []byte, err error) {
+	if store.Kind(kind).Of() != store.KindSessions {
+		return nil, fmt.Errorf("%w: kind %d is not one of sessions", fs.ErrNotExist, kind)
+	}
+	b, err := s.store.Block(store.Kind(kind), day, epoch, seq)
+	if errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrDamaged) {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return b, err
 }
 
 // passOver turns the error about blocks that were left out into their number.

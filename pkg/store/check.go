@@ -113,7 +113,7 @@ func (r *reader) checkBlocks(ctx context.Context, progress func(done, all int64)
 			r.find(l.shelf, int64(l.seq), fmt.Errorf("%w when it was to be merged", errLost))
 			continue
 		}
-		p, b, err := r.s.shelves.read(l.in, &l.entry, buf)
+		p, b, err := r.s.shelves.read(l.in, &l.entry, buf, whole)
 		switch {
 		case errors.Is(err, errGone):
 		case err != nil:

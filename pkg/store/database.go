@@ -173,9 +173,17 @@ func openRun(dir string, log *slog.Logger) (*badger.DB, error) {
 	return db, err
 }
 
+// cut makes of a block what is to be read of it, in dst where there is room. It
+// gets the block where it is mapped, and reads no more from the disk than it
+// looks at.
+type cut func(dst, sealed []byte) ([]byte, error)
+
+// whole is a cut that leaves nothing out.
+func whole(dst, sealed []byte) ([]byte, error) { return append(dst, sealed...), nil }
+
 // read returns a block, in buf where there is room. The error wraps errGone or
 // ErrDamaged.
-func (s *shelves) read(d *database, e *entry, buf []byte) (p vault.Place, b Sealed, err error) {
+func (s *shelves) read(d *database, e *entry, buf []byte, c cut) (p vault.Place, b Sealed, err error) {
 	err = s.with(d, func(db *badger.DB) error {
 		return get(db, e.shelf.blockKey(e.seq), func(v []byte) error {
 			if p, err = vault.ParsePlace(v); err != nil {
@@ -184,8 +192,8 @@ func (s *shelves) read(d *database, e *entry, buf []byte) (p vault.Place, b Seal
 			if shelfOf(p) != e.shelf || p.Seq != e.seq {
 				return fmt.Errorf("%w: it says that it is block %d of %s", ErrDamaged, p.Seq, shelfOf(p))
 			}
-			b = append(buf[:0], v...)
-			return nil
+			b, err = c(buf[:0], v)
+			return err
 		})
 	})
 	return p, b, err

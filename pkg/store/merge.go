@@ -79,7 +79,7 @@ func (m *Merge) Blocks(ctx context.Context, fn func(vault.Place, Sealed) error) 
 			return fmt.Errorf("merge: %w", err)
 		}
 		e := &m.entries[i]
-		p, b, err := m.s.shelves.read(m.from, e, buf)
+		p, b, err := m.s.shelves.read(m.from, e, buf, whole)
 		if err != nil {
 			m.s.o.Log.Error("a block cannot be read and is lost", "block", e.seq, "of", e.shelf.String(), "error", err)
 			m.lost = append(m.lost, *e)

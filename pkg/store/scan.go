@@ -12,7 +12,8 @@ import (
 )
 
 // Scan calls fn with every block of kind whose time range meets [fromMs, toMs],
-// unix milliseconds, both included, merged or not, by day, epoch and number.
+// unix milliseconds, both included, merged or not, by day and epoch, and in the
+// order in which they were put as far as merging leaves it.
 // Blocks are filed under the day on which their sessions ended, so those of
 // later days are looked at too. The block is valid only during the call. It sees
 // what was there when it began; Put goes on meanwhile.
@@ -24,8 +25,27 @@ func (s *Store) Scan(ctx context.Context, kind Kind, fromMs, toMs int64, fn func
 	return s.ScanDays(ctx, kind, 0, lastDay, fromMs, toMs, fn)
 }
 
+// Heads is Scan, but of a block with more than a few KiB only the first frames
+// are read and delivered, as a part of it (vault.Part).
+func (s *Store) Heads(ctx context.Context, kind Kind, fromMs, toMs int64, frames int, fn func(vault.Place, []byte) error) error {
+	head := func(dst, sealed []byte) ([]byte, error) {
+		if len(sealed) <= smallBlock {
+			return append(dst, sealed...), nil
+		}
+		return vault.Part(dst, sealed, func(i int) bool { return i < frames })
+	}
+	return s.scan(ctx, kind, 0, lastDay, fromMs, toMs, head, func(p vault.Place, b Sealed) error { return fn(p, b) })
+}
+
+// smallBlock is up to which size, in bytes, a head saves nothing.
+const smallBlock = 8 << 10
+
 // ScanDays is Scan of the blocks that are filed under the days first to last.
 func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, fn func(vault.Place, Sealed) error) error {
+	return s.scan(ctx, kind, first, last, fromMs, toMs, whole, fn)
+}
+
+func (s *Store) scan(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, c cut, fn func(vault.Place, Sealed) error) error {
 	r, err := s.reader(func(sh shelf, from, to int64) bool {
 		return sh.kind.Of() == kind && sh.day >= first && sh.day <= last && from <= toMs && to >= fromMs
 	})
@@ -43,7 +63,7 @@ func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day
 			r.find(l.shelf, int64(l.seq), errLost)
 			continue
 		}
-		p, block, err := s.shelves.read(l.in, &l.entry, buf)
+		p, block, err := s.shelves.read(l.in, &l.entry, buf, c)
 		switch {
 		case errors.Is(err, errGone) && l.in.run: // its time was over
 			continue
@@ -66,7 +86,7 @@ func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day
 // merged meanwhile stays open for it.
 type reader struct {
 	s    *Store
-	list []located // sorted
+	list []located // what was put first comes first, within a day and epoch
 	held []*database
 	bad  []Problem
 }
@@ -111,7 +131,8 @@ func (s *Store) reader(want func(sh shelf, from, to int64) bool) (*reader, error
 		}
 	}
 	slices.SortStableFunc(r.list, func(a, b located) int {
-		return cmp.Or(cmp.Compare(a.shelf.day, b.shelf.day), a.compare(&b.entry))
+		return cmp.Or(cmp.Compare(a.shelf.day, b.shelf.day), cmp.Compare(a.shelf.epoch, b.shelf.epoch),
+			cmp.Compare(a.in.number, b.in.number), a.compare(&b.entry))
 	})
 	return r, nil
 }
@@ -148,7 +169,7 @@ func (s *Store) Block(kind Kind, day session.Day, epoch uint64, seq uint32) (Sea
 	if l.lost {
 		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, errLost)
 	}
-	_, block, err := s.shelves.read(l.in, &l.entry, nil)
+	_, block, err := s.shelves.read(l.in, &l.entry, nil, whole)
 	if err != nil {
 		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, err)
 	}

@@ -183,11 +183,11 @@ func othersFill(w *writer, other filler) error {
 
 func roomAgain(w *writer, other filler) error {
 	before := w.s.NextSeq(KindSessions, aDay, w.epoch)
-	if err := other.leave(150 * mib); err != nil {
+	if err := other.leave(170 * mib); err != nil {
 		return err
 	}
 	if n, err := w.put(3); err != nil {
-		return fmt.Errorf("with 150 MiB free, %d blocks, then %w", n, err)
+		return fmt.Errorf("with 170 MiB free, %d blocks, then %w", n, err)
 	}
 	if err := expect(w.s, StateLow, 0); err != nil {
 		return err
