@@ -27,6 +27,10 @@ type Problem struct {
 // Error says where and what.
 func (p Problem) Error() string {
 	switch {
+	case p.Kind.held() && p.Seq < 0:
+		return fmt.Sprintf("hold %d: %v", p.Epoch, p.What)
+	case p.Kind.held():
+		return fmt.Sprintf("block %d of hold %d: %v", p.Seq, p.Epoch, p.What)
 	case p.Kind == 0:
 		return fmt.Sprintf("wrapped key of day %s, epoch %d: %v", p.Day, p.Epoch, p.What)
 	case p.Seq < 0:
@@ -76,6 +80,10 @@ func (s *Store) Check(ctx context.Context, progress func(done, all int64)) ([]Pr
 		if err != nil && !errors.Is(err, errGone) {
 			r.bad = append(r.bad, Problem{Seq: -1, What: fmt.Errorf("%s: %w", d, err)})
 		}
+	}
+	bad, err := s.checkHolds(ctx)
+	if r.bad = append(r.bad, bad...); err != nil {
+		return r.bad, fmt.Errorf("check store: %w", err)
 	}
 	return r.bad, nil
 }

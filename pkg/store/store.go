@@ -92,13 +92,17 @@ type Store struct {
 	runs    []*database
 	broken  []Problem // runs of which it is not known what is in them
 	aside   int       // fresh databases that lie in damaged/
-	number  uint64    // of the newest fresh database
-	next    map[shelf]uint32
-	keys    map[keyName]bool
-	synced  time.Time // when the directory of the fresh database was changed, as of its last fsync
-	failed  error     // why nothing is written any more
-	last    error     // for Health
-	closed  bool
+
+	holds    map[uint64]*Hold
+	badHolds []Problem // of which it is not known what is in them
+
+	number uint64 // of the newest fresh database
+	next   map[shelf]uint32
+	keys   map[keyName]bool
+	synced time.Time // when the directory of the fresh database was changed, as of its last fsync
+	failed error     // why nothing is written any more
+	last   error     // for Health
+	closed bool
 
 	seenMu sync.Mutex // guards what Health says while mu is held for long
 	seen   Health     // what it said last
@@ -129,7 +133,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		commit: measure.New(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-		dir:    dir, o: o, lock: lock, next: map[shelf]uint32{}, keys: map[keyName]bool{}, shelves: shelves{log: o.Log},
+		dir:    dir, o: o, lock: lock, next: map[shelf]uint32{}, keys: map[keyName]bool{}, holds: map[uint64]*Hold{}, shelves: shelves{log: o.Log},
 		guard: guard{dir: dir, stop: o.MinFree, low: o.LowFree, ballast: o.Ballast, log: o.Log},
 	}
 	if err := s.open(fresh); err != nil {
@@ -204,7 +208,7 @@ func (s *Store) open(fresh bool) error {
 			return fmt.Errorf("make store %q: %w", s.dir, translate(err))
 		}
 	}
-	for _, step := range []func() error{s.emptyTrash, s.readKeys, s.openDays, s.openFresh, s.countAside} {
+	for _, step := range []func() error{s.emptyTrash, s.readKeys, s.openDays, s.openFresh, s.openHolds, s.countAside} {
 		if err := step(); err != nil {
 			return fmt.Errorf("open store %q: %w", s.dir, err)
 		}
