@@ -300,22 +300,15 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		r.sum.Failed++
 		return nil
 	}
-	var s *block.Sessions
-	ok := true
-	if a := r.q.Address; a.IsValid() {
-		s, ok, err = r.decoder.SessionsWith(b, a)
-	} else {
-		s, err = r.decoder.Sessions(b)
+	s, err := r.decoder.Look(block.Whole(b))
+	if err == nil {
+		r.rows, err = s.Match(r.rows[:0], r.q.rows())
 	}
 	if err != nil {
 		r.sum.Failed++
 		return nil
 	}
 	r.note(&s.Header)
-	if !ok {
-		return nil
-	}
-	r.rows = s.Match(r.rows[:0], r.q.rows())
 	for i := range r.rows {
 		r.wanted(&r.rows[i], s.Header.Clock)
 	}
