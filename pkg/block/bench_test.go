@@ -43,7 +43,7 @@ func BenchmarkMatch(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if len(s.Match(nil, q)) == 0 {
+		if len(match(b, s, q)) == 0 {
 			b.Fatal("not found")
 		}
 	}
@@ -56,4 +56,50 @@ func processorTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkMerge makes 524,288 sessions of the mix, written as time went by in
+// blocks of 2,400, into sorted blocks, and prints their size.
+func BenchmarkMerge(b *testing.B) {
+	const rows = 1 << 19
+	in := newMix(7, rows, 27*8*time.Second).sessions()
+	var fresh [][]byte
+	for at := 0; at < rows; at += 2400 {
+		fresh = append(fresh, encode(b, in[at:min(at+2400, rows)]))
+	}
+	freshBytes := 0
+	for _, x := range fresh {
+		freshBytes += len(x)
+	}
+	size, blocks := 0, 0
+	columns := map[byte]int{}
+	var frames [][]byte
+	for b.Loop() {
+		m := NewMerger(MergeOptions{})
+		for _, x := range fresh {
+			if err := m.Add(x); err != nil {
+				b.Fatal(err)
+			}
+		}
+		size, blocks = 0, 0
+		clear(columns)
+		if err := m.Blocks(func(_ Header, plain []byte) (err error) {
+			size += len(plain)
+			blocks++
+			frames, err = Frames(frames[:0], plain)
+			for i, f := range frames[1:] {
+				columns[sessionColumns[i]] += len(f)
+			}
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(size)/rows, "B/session")
+	b.ReportMetric(float64(freshBytes)/rows, "fresh-B/session")
+	b.ReportMetric(float64(blocks), "blocks")
+	b.ReportMetric(float64(b.N)*rows/b.Elapsed().Seconds(), "sessions/s")
+	for _, id := range sessionColumns {
+		b.Logf("column %d: %.3f bytes a session", id, float64(columns[id])/rows)
+	}
 }

@@ -25,6 +25,7 @@ func seed(f *testing.F, pattern string) {
 func FuzzSessions(f *testing.F) {
 	seed(f, "testdata/golden/v1-sessions-edge.block")
 	seed(f, "testdata/golden/v1-sessions-nat.block")
+	seed(f, "testdata/golden/v1-head-*.block")
 	small, err := EncodeSessions(nil, aHeader(), newMix(1, 5, time.Second).sessions())
 	if err != nil {
 		f.Fatal(err)
@@ -45,6 +46,35 @@ func FuzzSessions(f *testing.F) {
 		}
 		if sum(s) != sum(s2) {
 			t.Fatal("came back changed")
+		}
+	})
+}
+
+// FuzzMatch asks any bytes for an address; what the head rules out must not be
+// found when everything is unpacked first, and nothing else may differ either.
+func FuzzMatch(f *testing.F) {
+	seed(f, "testdata/golden/v1-head-*.block")
+	whole, lazy := NewDecoder(), NewDecoder()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all, err := whole.Sessions(b)
+		if err != nil {
+			if s, err := lazy.Look(Whole(b)); err == nil {
+				_, _ = s.Match(nil, Query{Address: Exactly(v4(7).Netip()), To: 1 << 62}) // must not panic
+			}
+			return
+		}
+		rows := all.Append(nil)
+		for _, q := range []Query{{Address: Exactly(v4(7).Netip())}, {Address: Exactly(v4(7).Netip()), Port: 4000}, {Remote: Exactly(rows[0].Responder.Netip())}} {
+			q.From, q.To = all.MinStart*1e6, all.MaxEnd*1e6
+			s, err := lazy.Look(Whole(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, errAll := all.Match(nil, q)
+			got, err := s.Match(nil, q)
+			if err != nil || errAll != nil || sum(got) != sum(want) {
+				t.Fatalf("%+v: %d and %d found, %v, %v", q, len(got), len(want), err, errAll)
+			}
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/FastFilter/xorfilter"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -19,6 +20,7 @@ const (
 // A packer appends streams to out. Its buffers are used again and again.
 type packer struct {
 	zstd  *zstd.Encoder
+	fuse  xorfilter.BinaryFuseBuilder
 	out   []byte
 	bytes []byte
 	frame []byte

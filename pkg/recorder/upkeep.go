@@ -15,8 +15,8 @@ const lookEvery = 5 * time.Second
 // goroutine that stores does it.
 type upkeep struct {
 	next  time.Duration // of the time that passed, whatever the clock is set to
-	state store.State // of the disk when it was looked at last; "" before that
-	since time.Time   // when it was first seen in that state
+	state store.State   // of the disk when it was looked at last; "" before that
+	since time.Time     // when it was first seen in that state
 	pace  pace
 	heap  heap
 }
