@@ -154,6 +154,18 @@ func (p *packer) scaled(v []uint64) {
 	p.stream(buf)
 }
 
+// checkTexts reports whether a reader would take so much text in one column.
+func checkTexts(list []string) error {
+	total := 0
+	for _, s := range list {
+		total += len(s)
+	}
+	if total > maxTexts {
+		return fmt.Errorf("%w: %d bytes of different texts, at most %d", ErrTooBig, total, maxTexts)
+	}
+	return nil
+}
+
 // texts appends strings: their lengths, then all their bytes as one stream.
 func (p *packer) texts(list []string, lens []uint64) []uint64 {
 	lens = lens[:0]
