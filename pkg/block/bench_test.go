@@ -1,9 +1,12 @@
 package block
 
 import (
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
 )
 
 const benchRows = 1 << 16
@@ -48,6 +51,46 @@ func BenchmarkMatch(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*benchRows/b.Elapsed().Seconds(), "sessions/s")
+}
+
+// BenchmarkAsk asks a block of the mix in the ways that users ask, from its
+// head on, and counts how many of its bytes are opened.
+func BenchmarkAsk(b *testing.B) {
+	in := newMix(7, benchRows, 27*time.Second).sessions()
+	plain := encode(b, in)
+	addr, port, _ := in[0].LocalEnd()
+	for _, c := range []struct {
+		what string
+		q    Query
+	}{
+		{"not in the head", Query{Remote: netip.MustParsePrefix("5.6.7.8/32")}},
+		{"an address that is not there", Query{Address: netip.MustParsePrefix("82.0.0.250/32")}},
+		{"address, port and time", Query{Address: Exactly(addr.Netip()), Port: port}},
+		{"another port", Query{Address: Exactly(addr.Netip()), Port: 1}},
+	} {
+		c.q.From, c.q.To = in[0].Start, in[0].End
+		b.Run(c.what, func(b *testing.B) {
+			d := NewDecoder()
+			frames, err := Frames(nil, plain)
+			if err != nil {
+				b.Fatal(err)
+			}
+			opened := 0
+			var out []session.Session
+			for b.Loop() {
+				opened = 0
+				s, err := d.Look(func(i int) ([]byte, error) { opened += len(frames[i]); return frames[i], nil })
+				if err == nil {
+					out, err = s.Match(out[:0], c.q)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(opened)/float64(len(plain)), "opened")
+			b.ReportMetric(float64(len(out)), "found")
+		})
+	}
 }
 
 // processorTime is what this process has used of the processors; on a busy

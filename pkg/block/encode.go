@@ -76,6 +76,7 @@ type Encoder struct {
 	ranks    []uint32
 	codes    []byte
 	names    dictionary[string] // of a column of a block of bindings
+	err      error              // of such a column
 	list     []string
 	book     []far
 	farOrder []uint32 // the fars, sorted
@@ -149,6 +150,9 @@ func (e *Encoder) Sessions(dst []byte, h Header, s []session.Session) ([]byte, e
 // write appends a block of the rows in e.t.
 func (e *Encoder) write(dst []byte, h *Header) ([]byte, error) {
 	h.Kind = KindSessions
+	if err := checkTexts(e.t.names.values); err != nil {
+		return dst, fmt.Errorf("encode %d sessions: %w", h.Count, err)
+	}
 	e.sort(h.MinStart)
 	e.rankFars()
 	columns := sessionColumns[:]

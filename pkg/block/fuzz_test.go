@@ -102,3 +102,48 @@ func FuzzBindings(f *testing.F) {
 		sameBindings(t, list, list2)
 	})
 }
+
+// FuzzHead reads any bytes as zone and filters, which must not panic however
+// they are asked, and finds again what it wrote itself.
+func FuzzHead(f *testing.F) {
+	p := newPacker()
+	var z zone
+	z.add(v4wide(7))
+	z.add(v4wide(9))
+	z.add(wide{1, 2})
+	p.zone(&z)
+	keys := make([]uint64, 300)
+	for i := range keys {
+		keys[i] = scatter(uint64(i))
+	}
+	p.filter(keys)
+	f.Add(p.out)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		u := &unpacker{in: b}
+		var z, again zone
+		var set filter
+		u.zone(&z, MaxRows)
+		u.filter(&set)
+		if u.err != nil {
+			return
+		}
+		for i := range uint64(100) {
+			set.mayHold(scatter(i))
+		}
+		for _, r := range []reach{z.v4, z.v6} {
+			here := span{mask: wide{^uint64(0), ^uint64(0)}, is: r.low, is4: r.low.is4()}
+			if r.n > 0 && !z.mayHold(&here) {
+				t.Fatalf("%+v does not hold its own end", z)
+			}
+		}
+		p := packer{}
+		p.zone(&z)
+		u = &unpacker{in: p.out}
+		u.zone(&again, MaxRows)
+		if u.err != nil || again != z {
+			t.Fatalf("%+v came back as %+v, %v", z, again, u.err)
+		}
+	})
+}
+
+func v4wide(a uint32) wide { return widen(v4(a)) }

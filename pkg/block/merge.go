@@ -2,6 +2,7 @@ package block
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -182,15 +183,19 @@ func (m *Merger) sessions(g *group, yield func(Header, []byte) error) error {
 	return nil
 }
 
-// emit encodes rows 0..n, in halves where they take more than MaxBytes.
+// emit encodes rows 0..n, in halves where they take more than MaxBytes or
+// than fits into one block.
 func (m *Merger) emit(h Header, n int, encode func(h *Header, from, to int) error, yield func(Header, []byte) error) error {
 	var part func(from, to int) error
 	part = func(from, to int) error {
 		out := h
-		if err := encode(&out, from, to); err != nil {
+		err := encode(&out, from, to)
+		half := (to - from) / 2
+		large := errors.Is(err, ErrTooBig) || m.o.MaxBytes > 0 && len(m.plain) > m.o.MaxBytes
+		if err != nil && (!large || half == 0) {
 			return fmt.Errorf("merge %d rows of %s: %w", to-from, h.Kind, err)
 		}
-		if half := (to - from) / 2; m.o.MaxBytes > 0 && len(m.plain) > m.o.MaxBytes && half > 0 {
+		if large && half > 0 {
 			if err := part(from, from+half); err != nil {
 				return err
 			}

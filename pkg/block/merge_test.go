@@ -183,6 +183,25 @@ func TestMergedBlocksAreNotLargerThanTheyMay(t *testing.T) {
 	}
 }
 
+func TestMergedBlocksCanBeReadHoweverLongTheirTexts(t *testing.T) {
+	in := wordy(maxTexts/MaxText + 100)
+	m := NewMerger(MergeOptions{})
+	for part := range slices.Chunk(in, 500) {
+		add(t, m, aHeader(), part)
+	}
+	headers, out := merged(t, m)
+	if len(headers) != 2 || sum(out) != sum(in) {
+		t.Errorf("%d sessions of %d in %d blocks", len(out), len(in), len(headers))
+	}
+	bindings := make([]session.Binding, len(in))
+	for i := range bindings {
+		bindings[i] = session.Binding{From: int64(i), To: int64(i + 1), Line: in[i].Subscriber}
+	}
+	if b, err := EncodeBindings(nil, aHeader(), bindings); !errors.Is(err, ErrTooBig) || b != nil {
+		t.Errorf("too much text in a block of bindings: %v", err)
+	}
+}
+
 func TestMergedBindingsAreAllThere(t *testing.T) {
 	in := newMix(3, 2000, time.Hour).bindings()
 	m := NewMerger(MergeOptions{MaxRows: 300})

@@ -28,7 +28,7 @@ type packer struct {
 
 func newPacker() packer {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true), zstd.WithAllLitEntropyCompression(true))
 	if err != nil {
 		panic(fmt.Sprintf("zstd refuses constant options: %v", err)) // a programmer's mistake, found by any test
 	}
@@ -152,6 +152,18 @@ func (p *packer) scaled(v []uint64) {
 	}
 	p.bytes = buf
 	p.stream(buf)
+}
+
+// checkTexts reports whether a reader would take so much text in one column.
+func checkTexts(list []string) error {
+	total := 0
+	for _, s := range list {
+		total += len(s)
+	}
+	if total > maxTexts {
+		return fmt.Errorf("%w: %d bytes of different texts, at most %d", ErrTooBig, total, maxTexts)
+	}
+	return nil
 }
 
 // texts appends strings: their lengths, then all their bytes as one stream.
