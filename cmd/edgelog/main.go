@@ -45,6 +45,7 @@ func commands() []*cli.Command {
 		agentCommand(),
 		statusCommand(),
 		coverageCommand(),
+		expireCommand(),
 		doctorCommand(),
 		accountingCommand(),
 		subscribersCommand(),

@@ -206,6 +206,13 @@ func printStore(w io.Writer, s *recorder.Status) {
 	}
 	fmt.Fprintf(w, "store      %s; %s of %s; disk %s, %s free, stops below %s\n", state,
 		plural(st.Blocks, "block"), bytesText(st.Bytes), st.State, bytesText(uint64(max(st.Free, 0))), bytesText(uint64(st.Stop)))
+	if st.Oldest != "" {
+		fmt.Fprintf(w, "kept       from %s on, each day for %d days%s\n", st.Oldest, st.Expiry.RetentionDays,
+			unless(st.Expiry.Last == "", "; destroyed last: "+st.Expiry.Last))
+	}
+	if x := &st.Expiry; x.Text != "" {
+		fmt.Fprintf(w, "           %s NOT DESTROYED: %s\n", plural(uint64(max(x.Due, 0)), "day"), x.Text)
+	}
 	if bad := damage(st); bad != "" {
 		fmt.Fprintf(w, "           DAMAGED: %s; all else answers; see \"edgelog verify\"\n", bad)
 	}

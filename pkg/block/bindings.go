@@ -89,7 +89,7 @@ func (e *Encoder) Bindings(dst []byte, h Header, b []session.Binding) ([]byte, e
 		return dst, err
 	}
 	at := len(out)
-	e.p.out = out
+	e.p.out, e.err = out, nil
 	unit := unitOf(b)
 	for i, write := range [...]func(){
 		func() { e.prefixes(rows) },
@@ -110,6 +110,9 @@ func (e *Encoder) Bindings(dst []byte, h Header, b []session.Binding) ([]byte, e
 		at = e.close(len(dst), &h, len(columns), bindColumns+i, at)
 	}
 	out, e.p.out = e.p.out, nil
+	if e.err != nil {
+		return dst, fmt.Errorf("encode %d bindings: %w", len(b), e.err)
+	}
 	return out, nil
 }
 
@@ -237,6 +240,7 @@ func (e *Encoder) text(rows []bindingRow, b []session.Binding, of func(*session.
 		}
 		return uint64(n) + 1
 	})
+	e.err = cmp.Or(e.err, checkTexts(e.names.values))
 	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.names.values)))
 	e.lens = e.p.texts(e.names.values, e.lens)
 }

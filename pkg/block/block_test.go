@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"math"
 	"net/netip"
@@ -139,6 +140,16 @@ func TestAnySessionsComeBack(t *testing.T) {
 	})
 }
 
+// wordy makes n sessions, each of another subscriber with the longest of names.
+func wordy(n int) []session.Session {
+	out := make([]session.Session, n)
+	for i := range out {
+		out[i] = session.Session{Start: int64(i) * 1e6, End: int64(i) * 1e6, Initiator: v4(uint32(i)), Local: session.SideInitiator,
+			Subscriber: fmt.Sprintf("%0*d", MaxText, i)}
+	}
+	return out
+}
+
 func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	one := newMix(1, 1, time.Minute).sessions()[0]
 	long, early := one, one
@@ -156,6 +167,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		"too many rows":   {aHeader(), make([]session.Session, MaxRows+1), ErrTooBig},
 		"long subscriber": {aHeader(), []session.Session{long}, ErrTooBig},
 		"no such time":    {aHeader(), []session.Session{early}, ErrTooBig},
+		"too much text":   {aHeader(), wordy(maxTexts/MaxText + 1), ErrTooBig},
 		"long provider":   {longName, []session.Session{one}, nil},
 		"bad gateway":     {badName, []session.Session{one}, nil},
 	} {

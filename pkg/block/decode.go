@@ -22,9 +22,14 @@ type Decoder struct {
 // NewDecoder returns a Decoder.
 func NewDecoder() *Decoder { return &Decoder{u: newUnpacker()} }
 
-// Sessions is an unpacked block of sessions, sorted by local address and start.
+// Sessions is a block of sessions, sorted by local address and start. Its
+// columns are unpacked when they are needed.
 type Sessions struct {
-	Header
+	Head
+	dir   directory
+	frame Frame
+	d     *Decoder
+	there uint32 // which columns are unpacked
 
 	locals    []wide
 	firsts    []int // row at which each of locals begins, and the number of rows
@@ -43,6 +48,8 @@ type Sessions struct {
 	inside     []uint32 // 0 for none, or 1 + entry of insides; empty when no row has one
 	insidePort []uint16 // less localPort
 	insides    []wide
+
+	found []place // rows that a question has not ruled out yet
 }
 
 var decoders = sync.Pool{New: func() any { return NewDecoder() }}
@@ -60,35 +67,92 @@ func DecodeSessions(b []byte) (Header, []session.Session, error) {
 	return s.Header, s.Append(make([]session.Session, 0, s.Len())), nil
 }
 
-// Sessions unpacks a block. The result is valid until the next call.
+// Sessions unpacks a whole block. The result is valid until the next call.
 func (d *Decoder) Sessions(b []byte) (*Sessions, error) {
-	h, cols, err := readColumns(b, KindSessions)
+	s, err := d.Look(Whole(b))
 	if err != nil {
 		return nil, err
 	}
-	d.u.err = nil
+	return s, s.need(everything...)
+}
+
+// Look reads no more of a block of sessions than its Head, so that MayMatch can
+// be asked; Match opens more as it needs it. The result is valid until the next
+// call, and uses frame until then. The error wraps ErrDamaged, ErrNewer, ErrKind
+// or that of frame.
+func (d *Decoder) Look(frame Frame) (*Sessions, error) {
 	s := &d.sessions
-	s.Header = h
-	for _, c := range [...]struct {
-		id   int
-		what string
-		read func(*Sessions)
-	}{
-		{colLocal, "local address", d.local}, {colStart, "start", d.starts}, {colDuration, "duration", d.durations},
-		{colLocalPort, "local port", d.localPorts}, {colFarBook, "remote book", d.farBook}, {colFar, "remote side", d.far},
-		{colShape, "shape", d.shape}, {colReuse, "reuse", d.reuse}, {colSubscriber, "subscriber", d.subscriber},
-	} {
-		d.u.begin(cols[c.id], c.what)
-		c.read(s)
-		d.u.end(c.what)
-		if d.u.err != nil {
-			return nil, fmt.Errorf("read block of sessions, %s: %w", c.what, d.u.err)
-		}
+	b, err := frame(0)
+	if err != nil {
+		return nil, fmt.Errorf("read block of sessions: %w", err)
 	}
-	if err := d.inside(s, cols[colInside], cols[colInsidePort]); err != nil {
+	h, err := s.dir.read(b, KindSessions)
+	if err != nil {
+		return nil, err
+	}
+	s.frame, s.d, s.there = frame, d, 0
+	s.Header, s.known, s.loose = h, false, true
+	s.remotes.some, s.subscribers.some = false, false
+	s.inside, s.insides, s.insidePort = s.inside[:0], s.insides[:0], s.insidePort[:0]
+	if err := s.need(colZone, colFilter); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// sessionReaders has what unpacks each column.
+var sessionReaders = [...]struct {
+	what string
+	read func(*Decoder, *Sessions)
+	may  bool // be missing
+}{
+	colLocal: {"local address", (*Decoder).local, false}, colStart: {"start", (*Decoder).starts, false},
+	colDuration: {"duration", (*Decoder).durations, false}, colLocalPort: {"local port", (*Decoder).localPorts, false},
+	colFarBook: {"remote book", (*Decoder).farBook, false}, colFar: {"remote side", (*Decoder).far, false},
+	colShape: {"shape", (*Decoder).shape, false}, colReuse: {"reuse", (*Decoder).reuse, false},
+	colSubscriber: {"subscriber", (*Decoder).subscriber, false},
+	colInside:     {"inside", (*Decoder).inside, true}, colInsidePort: {"inside port", (*Decoder).insidePort, true},
+	colZone: {"zone", (*Decoder).zone, true}, colFilter: {"filter", (*Decoder).filters, true},
+}
+
+// everything is all columns of a block, each behind those that it needs.
+var everything = []byte{colLocal, colStart, colDuration, colLocalPort, colFarBook, colFar, colShape, colReuse, colSubscriber, colInside, colInsidePort}
+
+func (s *Sessions) has(column byte) bool { return s.dir.frame[column] != 0 }
+
+// need unpacks columns, in this order, that are not yet. Start and subscriber
+// need local, duration needs start, far needs the book, and the inside port the
+// inside address.
+func (s *Sessions) need(columns ...byte) error {
+	for _, c := range columns {
+		if s.there>>c&1 != 0 {
+			continue
+		}
+		r := &sessionReaders[c]
+		s.d.u.err = nil
+		if !s.has(c) {
+			if !r.may || c == colInside && s.has(colInsidePort) || c == colInsidePort && s.has(colInside) {
+				return fmt.Errorf("read block of sessions: %w: column %s is missing", ErrDamaged, r.what)
+			}
+			s.there |= 1 << c
+			continue
+		}
+		b, err := s.frame(int(s.dir.frame[c]))
+		if err != nil {
+			return fmt.Errorf("read block of sessions, %s: %w", r.what, err)
+		}
+		if len(b) != int(s.dir.size[c]) {
+			return fmt.Errorf("read block of sessions, %s: %w: %d bytes instead of %d", r.what, ErrDamaged, len(b), s.dir.size[c])
+		}
+		s.d.u.begin(b, r.what)
+		r.read(s.d, s)
+		s.d.u.end(r.what)
+		if err := s.d.u.err; err != nil {
+			return fmt.Errorf("read block of sessions, %s: %w", r.what, err)
+		}
+		s.there |= 1 << c
+	}
+	return nil
 }
 
 func (d *Decoder) local(s *Sessions) {
@@ -102,6 +166,9 @@ func (d *Decoder) local(s *Sessions) {
 	}
 	if d.u.err == nil && s.firsts[n] != s.Count {
 		d.u.fail("%d rows of addresses instead of %d", s.firsts[n], s.Count)
+	}
+	if s.known && d.u.err == nil && !s.zoneLocal.is(s.locals) {
+		d.u.fail("the zone is not that of the addresses")
 	}
 }
 
@@ -276,7 +343,8 @@ func (d *Decoder) subscriber(s *Sessions) {
 // Len returns the number of sessions.
 func (s *Sessions) Len() int { return s.Count }
 
-// Append appends all sessions to dst.
+// Append appends all sessions of a block that Decoder.Sessions has unpacked to
+// dst.
 func (s *Sessions) Append(dst []session.Session) []session.Session {
 	for run := range s.locals {
 		for i := s.firsts[run]; i < s.firsts[run+1]; i++ {

@@ -23,9 +23,13 @@ const (
 	// Only where a row has an inside end.
 	colInside     = 10 // the end user's own address behind a translation
 	colInsidePort = 11
+
+	// In front of all others: what a question looks at first.
+	colZone   = 12 // how far the local addresses reach
+	colFilter = 13 // which remote addresses and subscribers there may be
 )
 
-var sessionColumns = [...]byte{colLocal, colStart, colDuration, colLocalPort, colFar, colFarBook, colShape, colReuse, colSubscriber, colInside, colInsidePort}
+var sessionColumns = [...]byte{colZone, colFilter, colLocal, colStart, colDuration, colLocalPort, colFar, colFarBook, colShape, colReuse, colSubscriber, colInside, colInsidePort}
 
 const insideColumns = 2 // of them, the last ones
 
@@ -54,32 +58,36 @@ func (x shape) put(s *session.Session) {
 type Encoder struct {
 	p packer
 
-	rows   []row
-	locals numbers
-	fars   numbers
-	shapes numbers
+	t      table
 	held   []holder // of locals
-	keys   []key    // of the rows, sorted
-	order  sorter
+	placer placer
 
-	// Columns, in the order of keys.
+	// Columns, in the order of the placer's keys.
 	col struct {
 		delta, duration, port, reuse []uint64
-		far, shape, inside           []uint32
+		far, shape, holder           []uint32
 	}
 
-	counts  []uint32
-	nums    []uint64
-	lens    []uint64
-	wides   []wide
-	ranks   []uint32
-	codes   []byte
-	holders []uint64
-	names   dictionary[string]
-	book    []far
-	hot     int
-	heap    []uint64
-	places  []uint32
+	order    sorter
+	counts   []uint32
+	nums     []uint64
+	lens     []uint64
+	wides    []wide
+	ranks    []uint32
+	codes    []byte
+	names    dictionary[string] // of a column of a block of bindings
+	err      error              // of such a column
+	list     []string
+	book     []far
+	farOrder []uint32 // the fars, sorted
+	farRanks []uint32 // the entry of the book of each
+	hot      int
+	heap     []uint64
+	places   []uint32
+
+	filterKeys []uint64
+	parts      [4][]uint32
+	nameOf     []uint32
 }
 
 // NewEncoder returns an Encoder.
@@ -132,29 +140,40 @@ func (e *Encoder) Sessions(dst []byte, h Header, s []session.Session) ([]byte, e
 	if err := checkRows(len(s)); err != nil {
 		return dst, fmt.Errorf("encode %d sessions: %w", len(s), err)
 	}
-	h.Kind, h.Count = KindSessions, len(s)
+	h.Count = len(s)
 	if err := e.read(&h, s); err != nil {
 		return dst, fmt.Errorf("encode %d sessions: %w", len(s), err)
 	}
+	return e.write(dst, &h)
+}
+
+// write appends a block of the rows in e.t.
+func (e *Encoder) write(dst []byte, h *Header) ([]byte, error) {
+	h.Kind = KindSessions
+	if err := checkTexts(e.t.names.values); err != nil {
+		return dst, fmt.Errorf("encode %d sessions: %w", h.Count, err)
+	}
 	e.sort(h.MinStart)
+	e.rankFars()
 	columns := sessionColumns[:]
-	if !hasInside(s) {
+	if len(e.t.insides.values) == 0 {
 		columns = columns[:len(columns)-insideColumns]
 	}
-	out, err := e.begin(dst, &h, columns)
+	out, err := e.begin(dst, h, columns)
 	if err != nil {
 		return dst, err
 	}
 	at := len(out)
 	e.p.out = out
 	write := [...]func(){
+		e.zone, e.filters,
 		e.local, func() { e.p.planes(e.col.delta) }, func() { e.p.scaled(e.col.duration) }, func() { e.p.planes(e.col.port) },
-		e.far, e.farBook, e.shape, func() { e.p.planes(e.col.reuse) }, func() { e.subscriber(s) },
-		func() { e.inside(s) }, func() { e.insidePort(s) },
+		e.far, e.farBook, e.shape, func() { e.p.planes(e.col.reuse) }, e.subscriber,
+		e.inside, e.insidePort,
 	}
 	for i := range columns {
 		write[i]()
-		at = e.close(len(dst), &h, len(columns), i, at)
+		at = e.close(len(dst), h, len(columns), i, at)
 	}
 	out, e.p.out = e.p.out, nil
 	return out, nil
@@ -200,20 +219,20 @@ func orient(s *session.Session) (local, remote *session.Addr, localPort, remoteP
 }
 
 func (e *Encoder) local() {
-	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.wides)))
-	e.lens = e.p.addrs(e.wides, e.lens)
-	e.p.planes(e.nums)
+	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.placer.wides)))
+	e.lens = e.p.addrs(e.placer.wides, e.lens)
+	e.p.planes(e.placer.runs)
 }
 
 // shape writes what sorts of session there are, in the order in which they
 // first come, and of which sort each row is.
 func (e *Encoder) shape() {
 	e.nums = e.nums[:0]
-	e.ranks = grow(e.ranks, len(e.shapes.values))
+	e.ranks = grow(e.ranks, len(e.t.shapes.values))
 	clear(e.ranks)
 	for i, x := range e.col.shape {
 		if e.ranks[x] == 0 {
-			e.nums = append(e.nums, e.shapes.values[x].hi)
+			e.nums = append(e.nums, e.t.shapes.values[x].hi)
 			e.ranks[x] = uint32(len(e.nums)) // number + 1
 		}
 		e.col.shape[i] = e.ranks[x] - 1

@@ -3,8 +3,6 @@ package block
 import (
 	"encoding/binary"
 	"slices"
-
-	"github.com/edgelog/edgelog/pkg/session"
 )
 
 // maxHot is how many entries of the far book have a code of one byte. They are
@@ -18,11 +16,11 @@ const (
 // far writes which remote side each row has. Entries 0..hot-1 of the book are
 // the busiest, busiest first; the others follow sorted.
 func (e *Encoder) far() {
-	hot := uint32(e.rankFars())
+	hot := uint32(e.hot)
 	e.codes = grow(e.codes, len(e.col.far))
 	cold := e.nums[:0]
 	for i, c := range e.col.far {
-		rank := e.ranks[c]
+		rank := e.farRanks[c]
 		if rank < hot {
 			e.codes[i] = byte(rank)
 			continue
@@ -35,35 +33,36 @@ func (e *Encoder) far() {
 	e.p.planes(cold)
 }
 
-// rankFars puts the values of e.fars into e.book, sets e.ranks to the place of
-// each, and returns how many are hot.
-func (e *Encoder) rankFars() int {
-	order := e.order.sort(e.fars.values)
+// rankFars puts the values of the table's fars into e.book, e.hot of them first,
+// sets e.farRanks to the place of each, and e.farOrder to their order.
+func (e *Encoder) rankFars() {
+	e.farOrder = e.order.sort(e.t.fars.values)
+	order := e.farOrder
 	n := len(order)
 	e.counts = grow(e.counts, n)
 	clear(e.counts)
 	for _, c := range e.col.far {
 		e.counts[c]++
 	}
-	e.ranks = grow(e.ranks, n)
-	clear(e.ranks)
+	ranks := grow(e.farRanks, n)
+	e.farRanks = ranks
+	clear(ranks)
 	e.book = e.book[:0]
 	for _, place := range e.busiest(order) {
 		c := order[place]
-		e.book = append(e.book, e.fars.values[c])
-		e.ranks[c] = uint32(len(e.book)) // + 1, to tell them from the others
+		e.book = append(e.book, e.t.fars.values[c])
+		ranks[c] = uint32(len(e.book)) // + 1, to tell them from the others
 	}
 	e.hot = len(e.book)
 	for _, c := range order {
-		if e.ranks[c] == 0 {
-			e.book = append(e.book, e.fars.values[c])
-			e.ranks[c] = uint32(len(e.book))
+		if ranks[c] == 0 {
+			e.book = append(e.book, e.t.fars.values[c])
+			ranks[c] = uint32(len(e.book))
 		}
 	}
-	for c := range e.ranks {
-		e.ranks[c]--
+	for c := range ranks {
+		ranks[c]--
 	}
-	return e.hot
 }
 
 // busiest returns the places in order of the maxHot entries that most rows
@@ -148,38 +147,40 @@ func (e *Encoder) farBook() {
 // in which they first come, so that a new one needs no number. Most addresses
 // have one subscriber through the whole block: each address gets one code; the
 // rows of an address with codeVaries get one each, in a second list.
-func (e *Encoder) subscriber(s []session.Session) {
-	e.names.reset()
-	varying := e.lens[:0]
-	code := func(name string) uint64 {
-		known := len(e.names.values)
-		n := e.names.number(name)
-		if int(n) == known {
-			return codeNew
+func (e *Encoder) subscriber() {
+	known := grow(e.ranks, len(e.t.names.values)) // the code of each name; codeNew as long as it has not come
+	e.ranks = known
+	clear(known)
+	clear(e.list) // lets go of strings
+	names, varying := e.list[:0], e.lens[:0]
+	code := func(holder uint32) uint64 {
+		if c := known[holder]; c != codeNew {
+			return uint64(c)
 		}
-		return uint64(n) + codeFirst
+		known[holder] = uint32(len(names)) + codeFirst
+		names = append(names, e.t.names.values[holder])
+		return codeNew
 	}
+	e.nums = grow(e.nums, len(e.placer.runs))
 	at := 0
-	for i, l := range e.holders { // each number gives way to a code
-		who := &e.held[l]
-		if !who.varies {
-			e.holders[i] = code(who.subscriber)
-			for at < len(e.keys) && uint64(e.keys[at].local) == l {
-				at++
-			}
+	for i, n := range e.placer.runs {
+		run := e.col.holder[at : at+int(n)]
+		at += len(run)
+		if !slices.ContainsFunc(run, func(h uint32) bool { return h != run[0] }) {
+			e.nums[i] = code(run[0])
 			continue
 		}
-		e.holders[i] = codeVaries
-		for ; at < len(e.keys) && uint64(e.keys[at].local) == l; at++ {
-			varying = append(varying, code(s[e.keys[at].index].Subscriber))
+		e.nums[i] = codeVaries
+		for _, h := range run {
+			varying = append(varying, code(h))
 		}
 	}
-	e.lens = varying
-	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(e.names.values)))
+	e.list, e.lens = names, varying
+	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(names)))
 	e.p.out = binary.AppendUvarint(e.p.out, uint64(len(varying)))
-	e.p.planes(e.holders)
+	e.p.planes(e.nums)
 	e.p.planes(varying)
-	e.lens = e.p.texts(e.names.values, varying)
+	e.lens = e.p.texts(names, varying)
 }
 
 // Codes of the subscriber column.

@@ -4,21 +4,45 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
 // row is a session on its way into the block: all that the columns need of it,
-// so that each session is looked at once. local, far and shape are numbers in
-// the order in which the sessions came.
+// so that each session is looked at once. far, local, shape, holder and inside
+// are numbers of the table that the row is in.
 type row struct {
-	start    int64  // milliseconds
-	duration uint64 // milliseconds; an end before the start wraps, and wraps back
-	far      uint32
-	local    uint32
-	shape    uint32
-	port     uint16
-	reuse    uint8
+	start      int64  // milliseconds
+	duration   uint64 // milliseconds; an end before the start wraps, and wraps back
+	far        uint32
+	local      uint32
+	shape      uint32
+	holder     uint32 // of names
+	inside     uint32 // 0 for none, or 1 + of insides
+	port       uint16
+	insidePort uint16
+	reuse      uint8
+}
+
+// table is rows with what they point to: each list in the order in which its
+// values first came.
+type table struct {
+	rows    []row
+	locals  numbers
+	fars    numbers
+	shapes  numbers
+	insides numbers
+	names   dictionary[string]
+}
+
+func (t *table) reset() {
+	t.rows = t.rows[:0]
+	t.locals.reset()
+	t.fars.reset()
+	t.shapes.reset()
+	t.insides.reset()
+	t.names.reset()
 }
 
 // key is what rows are sorted by.
@@ -28,20 +52,19 @@ type key struct {
 	local uint32
 }
 
-// holder is who held a local address.
+// holder is who held a local address last.
 type holder struct {
-	subscriber string // of the first row that came
-	varies     bool   // of another row it is another
+	name   string
+	number uint32 // of names
 }
 
 // read makes a row of each session, and the times of h.
 func (e *Encoder) read(h *Header, s []session.Session) error {
-	e.rows = grow(e.rows, len(s))
-	e.locals.reset()
-	e.fars.reset()
-	e.shapes.reset()
+	t := &e.t
+	t.reset()
 	clear(e.held) // lets go of strings
 	e.held = e.held[:0]
+	t.rows = grow(t.rows, len(s))
 	h.MinStart, h.MaxEnd = MaxMilli, -MaxMilli
 	for i := range s {
 		x := &s[i]
@@ -54,75 +77,153 @@ func (e *Encoder) read(h *Header, s []session.Session) error {
 		}
 		h.MinStart, h.MaxEnd = min(h.MinStart, start), max(h.MaxEnd, end)
 		local, remote, port, service := orient(x)
-		n := e.locals.number(far{wide: widen(*local)})
-		if int(n) == len(e.held) {
-			e.held = append(e.held, holder{subscriber: x.Subscriber})
-		} else if who := &e.held[n]; !who.varies && x.Subscriber != who.subscriber {
-			who.varies = true
+		r := &t.rows[i]
+		*r = row{
+			start: start, duration: uint64(end - start), local: t.locals.number(far{wide: widen(*local)}), port: port, reuse: x.Reuse,
+			far:   t.fars.number(far{widen(*remote), uint64(service)<<8 | uint64(x.Proto)}),
+			shape: t.shapes.number(far{wide: wide{hi: uint64(shapeOf(x))}}),
 		}
-		e.rows[i] = row{
-			start: start, duration: uint64(end - start), local: n, port: port, reuse: x.Reuse,
-			far:   e.fars.number(far{widen(*remote), uint64(service)<<8 | uint64(x.Proto)}),
-			shape: e.shapes.number(far{wide: wide{hi: uint64(shapeOf(x))}}),
+		r.holder = e.holder(r.local, x.Subscriber)
+		if x.Inside != (session.Addr{}) {
+			r.inside, r.insidePort = 1+t.insides.number(far{wide: widen(x.Inside)}), x.InsidePort
 		}
 	}
 	return nil
 }
 
+// holder numbers the name of who held a local address: mostly the one who held
+// it at the row before.
+func (e *Encoder) holder(local uint32, name string) uint32 {
+	if int(local) == len(e.held) {
+		e.held = append(e.held, holder{name, e.t.names.number(name)})
+	}
+	who := &e.held[local]
+	if who.name != name {
+		*who = holder{name, e.t.names.number(name)}
+	}
+	return who.number
+}
+
+// take makes the rows that keys name, of a larger table, the encoder's own.
+func (e *Encoder) take(h *Header, from *table, keys []key) {
+	t := &e.t
+	t.reset()
+	t.rows = grow(t.rows, len(keys))
+	h.Count, h.MinStart, h.MaxEnd = len(keys), MaxMilli, -MaxMilli
+	local, remote := newPart(&e.parts[0], &from.locals, &t.locals), newPart(&e.parts[1], &from.fars, &t.fars)
+	shape, inside := newPart(&e.parts[2], &from.shapes, &t.shapes), newPart(&e.parts[3], &from.insides, &t.insides)
+	e.nameOf = grow(e.nameOf, len(from.names.values))
+	clear(e.nameOf)
+	for i, k := range keys {
+		r := from.rows[k.index]
+		r.local, r.far, r.shape = local.number(r.local), remote.number(r.far), shape.number(r.shape)
+		if r.inside > 0 {
+			r.inside = 1 + inside.number(r.inside-1)
+		}
+		if n := &e.nameOf[r.holder]; *n == 0 {
+			t.names.values = append(t.names.values, from.names.values[r.holder])
+			*n = uint32(len(t.names.values))
+		}
+		r.holder = e.nameOf[r.holder] - 1
+		t.rows[i] = r
+		h.MinStart, h.MaxEnd = min(h.MinStart, r.start), max(h.MaxEnd, r.start+int64(r.duration))
+	}
+}
+
+// part numbers anew those values of a list that come.
+type part struct {
+	from, to *numbers
+	known    []uint32 // new number + 1 of each; 0: none yet
+}
+
+func newPart(known *[]uint32, from, to *numbers) part {
+	*known = grow(*known, len(from.values))
+	clear(*known)
+	return part{from, to, *known}
+}
+
+func (p part) number(n uint32) uint32 {
+	if p.known[n] == 0 {
+		p.to.values = append(p.to.values, p.from.values[n])
+		p.known[n] = uint32(len(p.to.values))
+	}
+	return p.known[n] - 1
+}
+
+// number is dictionary.number for a text that shares its memory with others,
+// which are not to be kept for its sake.
+func (t *table) name(s string) uint32 {
+	if n, ok := t.names.index[s]; ok {
+		return n
+	}
+	return t.names.number(strings.Clone(s))
+}
+
 // sort fills the columns with the rows by local address and start; e.wides are
-// the addresses in that order, e.nums how many rows each has, and e.holders is
-// left with the number of each.
+// the addresses in that order, and e.runs how many rows each has.
 func (e *Encoder) sort(first int64) {
-	byAddr := e.order.sort(e.locals.values)
-	e.place(byAddr)
-	n := len(e.rows)
+	e.placer.place(&e.t)
+	n := len(e.t.rows)
 	c := &e.col
 	c.delta, c.duration, c.port, c.reuse = grow(c.delta, n), grow(c.duration, n), grow(c.port, n), grow(c.reuse, n)
-	c.far, c.shape = grow(c.far, n), grow(c.shape, n)
+	c.far, c.shape, c.holder = grow(c.far, n), grow(c.shape, n), grow(c.holder, n)
 	last, local := first, uint32(0)
-	for i, k := range e.keys {
+	for i, k := range e.placer.keys {
 		if i == 0 || k.local != local {
 			last, local = first, k.local
 		}
-		r := &e.rows[k.index]
+		r := &e.t.rows[k.index]
 		c.delta[i] = uint64(k.start - last)
 		c.duration[i] = r.duration
 		c.port[i] = uint64(r.port)
 		c.reuse[i] = uint64(r.reuse)
 		c.far[i] = r.far
 		c.shape[i] = r.shape
+		c.holder[i] = r.holder
 		last = k.start
 	}
 }
 
-// place sorts the rows into e.keys by counting, then each address by start.
-func (e *Encoder) place(byAddr []uint32) {
+// placer sorts the rows of a table by local address and start.
+type placer struct {
+	order  sorter
+	counts []uint32
+	keys   []key    // of the rows, sorted
+	wides  []wide   // the local addresses, sorted
+	runs   []uint64 // how many rows each of them has
+}
+
+// place sorts the rows into p.keys by counting, then each address by start.
+func (p *placer) place(t *table) {
+	byAddr := p.order.sort(t.locals.values)
 	n := len(byAddr)
-	count := grow(e.counts, 2*n)
-	e.counts = count
+	count := grow(p.counts, 2*n)
+	p.counts = count
 	clear(count)
-	for i := range e.rows {
-		count[e.rows[i].local]++
+	for i := range t.rows {
+		count[t.rows[i].local]++
 	}
 	next := count[n:] // where the next row of an address goes
 	sum := uint32(0)
-	e.wides, e.nums, e.holders = grow(e.wides, n), grow(e.nums, n), grow(e.holders, n)
+	p.wides, p.runs = grow(p.wides, n), grow(p.runs, n)
 	for i, l := range byAddr {
 		next[l] = sum
 		sum += count[l]
-		e.wides[i] = e.locals.values[l].wide
-		e.nums[i] = uint64(count[l])
-		e.holders[i] = uint64(l)
+		p.wides[i] = t.locals.values[l].wide
+		p.runs[i] = uint64(count[l])
 	}
-	e.keys = grow(e.keys, len(e.rows))
-	for i := range e.rows {
-		r := &e.rows[i]
-		e.keys[next[r.local]] = key{r.start, uint32(i), r.local}
+	if cap(p.keys) < len(t.rows) {
+		p.keys = make([]key, len(t.rows)) // no more: of a merge they are many
+	}
+	p.keys = p.keys[:len(t.rows)]
+	for i := range t.rows {
+		r := &t.rows[i]
+		p.keys[next[r.local]] = key{r.start, uint32(i), r.local}
 		next[r.local]++
 	}
 	for _, l := range byAddr {
 		if count[l] > 1 {
-			byStart(e.keys[next[l]-count[l] : next[l]])
+			byStart(p.keys[next[l]-count[l] : next[l]])
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/FastFilter/xorfilter"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -19,6 +20,7 @@ const (
 // A packer appends streams to out. Its buffers are used again and again.
 type packer struct {
 	zstd  *zstd.Encoder
+	fuse  xorfilter.BinaryFuseBuilder
 	out   []byte
 	bytes []byte
 	frame []byte
@@ -26,7 +28,7 @@ type packer struct {
 
 func newPacker() packer {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true), zstd.WithAllLitEntropyCompression(true))
 	if err != nil {
 		panic(fmt.Sprintf("zstd refuses constant options: %v", err)) // a programmer's mistake, found by any test
 	}
@@ -150,6 +152,18 @@ func (p *packer) scaled(v []uint64) {
 	}
 	p.bytes = buf
 	p.stream(buf)
+}
+
+// checkTexts reports whether a reader would take so much text in one column.
+func checkTexts(list []string) error {
+	total := 0
+	for _, s := range list {
+		total += len(s)
+	}
+	if total > maxTexts {
+		return fmt.Errorf("%w: %d bytes of different texts, at most %d", ErrTooBig, total, maxTexts)
+	}
+	return nil
 }
 
 // texts appends strings: their lengths, then all their bytes as one stream.

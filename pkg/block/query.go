@@ -2,6 +2,7 @@ package block
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -72,9 +73,7 @@ type asked struct {
 	holder                int    // entry of names, -1 for any
 }
 
-// Match appends the sessions that q asks for to dst. Where it is not known
-// which side is the end user's, either side may be either.
-func (s *Sessions) Match(dst []session.Session, q Query) []session.Session {
+func askedOf(q *Query) asked {
 	a := asked{
 		window: window{milli(q.From), milli(q.To)},
 		local:  spanOf(q.Address), remote: spanOf(q.Remote), holder: -1,
@@ -85,26 +84,108 @@ func (s *Sessions) Match(dst []session.Session, q Query) []session.Session {
 	if !a.remote.any {
 		a.remotePort = q.RemotePort
 	}
-	if s.MinStart > a.to || s.MaxEnd < a.from {
-		return dst
+	return a
+}
+
+// place is a row and its local address.
+type place struct{ run, row uint32 }
+
+// Match appends the sessions that q asks for to dst. Where it is not known
+// which side is the end user's, either side may be either. It opens no more
+// columns than it must to see that there is nothing. The error is that of
+// Look; it cannot be one after Decoder.Sessions. dst is then returned as it was.
+func (s *Sessions) Match(dst []session.Session, q Query) ([]session.Session, error) {
+	if !s.MayMatch(q) {
+		return dst, nil
 	}
-	if q.Subscriber != "" {
-		if a.holder = find(s.names, q.Subscriber); a.holder < 0 {
-			return dst
+	a := askedOf(&q)
+	s.found = s.found[:0]
+	for _, narrow := range [...]func(*asked, Query) (bool, error){s.byLocal, s.bySubscriber, s.byBook, s.byTime, s.byPort} {
+		if some, err := narrow(&a, q); !some || err != nil {
+			return dst, err
 		}
 	}
+	if err := s.need(everything...); err != nil {
+		return dst, err
+	}
+	for _, p := range s.found {
+		addr, i := s.locals[p.run], int(p.row)
+		if s.matches(&a, addr, a.local.holds(addr), i) {
+			dst = append(dst, s.at(int(p.run), i))
+		}
+	}
+	return dst, nil
+}
+
+// onlyLocal reports whether the address asked for can be a row's local one only.
+func (s *Sessions) onlyLocal(a *asked) bool { return !a.local.any && !s.loose && len(s.insides) == 0 }
+
+// byLocal says whether one of the addresses is asked for.
+func (s *Sessions) byLocal(a *asked, _ Query) (bool, error) {
+	if err := s.need(colLocal); err != nil || a.local.any || s.loose || slices.ContainsFunc(s.locals, a.local.holds) {
+		return true, err
+	}
+	err := s.need(colInside)
+	return slices.ContainsFunc(s.insides, a.local.holds), err
+}
+
+func (s *Sessions) bySubscriber(a *asked, q Query) (bool, error) {
+	if q.Subscriber == "" {
+		return true, nil
+	}
+	if err := s.need(colSubscriber); err != nil {
+		return false, err
+	}
+	a.holder = slices.Index(s.names, q.Subscriber)
+	return a.holder >= 0, nil
+}
+
+// byBook says whether one of the remote addresses is asked for.
+func (s *Sessions) byBook(a *asked, _ Query) (bool, error) {
+	if a.remote.any || s.loose {
+		return true, nil
+	}
+	err := s.need(colFarBook)
+	return slices.ContainsFunc(s.book, func(f far) bool {
+		return a.remote.holds(f.wide) && (a.remotePort == 0 || uint16(f.service>>8) == a.remotePort)
+	}), err
+}
+
+// byTime finds the rows in the window, of the addresses that are asked for.
+func (s *Sessions) byTime(a *asked, _ Query) (bool, error) {
+	if err := s.need(colInside, colStart); err != nil {
+		return false, err
+	}
+	only := s.onlyLocal(a)
 	for run, addr := range s.locals {
-		here := a.local.holds(addr)
-		for i := s.firsts[run]; i < s.firsts[run+1]; i++ {
-			if s.start[i] > a.to {
-				break // starts ascend within an address
-			}
-			if s.end[i] >= a.from && s.matches(&a, addr, here, i) {
-				dst = append(dst, s.at(run, i))
+		if only && !a.local.holds(addr) {
+			continue
+		}
+		for i := s.firsts[run]; i < s.firsts[run+1] && s.start[i] <= a.to; i++ { // starts ascend within an address
+			if a.holder < 0 || s.holder[i] == uint32(a.holder) {
+				s.found = append(s.found, place{uint32(run), uint32(i)})
 			}
 		}
 	}
-	return dst
+	if len(s.found) == 0 {
+		return false, nil
+	}
+	if err := s.need(colDuration); err != nil {
+		return false, err
+	}
+	s.found = slices.DeleteFunc(s.found, func(p place) bool { return s.end[p.row] < a.from })
+	return len(s.found) > 0, nil
+}
+
+func (s *Sessions) byPort(a *asked, _ Query) (bool, error) {
+	if a.localPort == 0 || !s.onlyLocal(a) {
+		return true, nil
+	}
+	if err := s.need(colLocalPort); err != nil {
+		return false, err
+	}
+	s.found = slices.DeleteFunc(s.found, func(p place) bool { return s.localPort[p.row] != a.localPort })
+	return len(s.found) > 0, nil
 }
 
 // matches looks at everything but the time.
@@ -134,13 +215,4 @@ func (a *asked) farSide(flags session.Flags, w wide, port uint16) bool {
 		return true
 	}
 	return flags&session.LocalOnly == 0 && a.remote.holds(w) && (a.remotePort == 0 || port == a.remotePort)
-}
-
-func find(list []string, s string) int {
-	for i, x := range list {
-		if x == s {
-			return i
-		}
-	}
-	return -1
 }

@@ -96,6 +96,7 @@ type Store struct {
 	Ballast       uint64        // bytes kept aside, given back when the disk is full; 0: none
 	BlockSessions int           // most sessions in one block
 	Flush         time.Duration // longest time that a finished session waits for its block
+	RetentionDays int           // whole UTC days after that of a session's end that it is kept
 }
 
 // Agent configures the agent's life.
@@ -135,7 +136,7 @@ func Default() Config {
 		NAT:        DefaultNAT(),
 		DHCP:       defaultDHCP(),
 		Custodians: Custodians{Minimum: 1},
-		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second},
+		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second, RetentionDays: 365},
 		Agent:      Agent{OnStop: Keep},
 		RADIUS:     RADIUS{RadSec: RadSec{Connections: 256, Idle: time.Hour}},
 	}
@@ -250,6 +251,7 @@ func (c *Config) readRest(t *table) {
 	st.size("ballast", &c.Store.Ballast, 0)
 	st.integer("block_sessions", &c.Store.BlockSessions, 64, 1<<17)
 	st.duration("flush", &c.Store.Flush, 10*time.Millisecond, time.Hour)
+	st.integer("retention_days", &c.Store.RetentionDays, 1, 3660)
 	st.done()
 
 	ag := t.sub("agent")

@@ -76,7 +76,7 @@ var problemTests = []struct{ name, old, new, want string }{
 	{"a misspelt section", `[store]`, "[stor]", `line 22: stor is not a known key; did you mean "store"?`},
 	{"a misspelt key in a section", `min_free`, "minfree", `line 23: store.minfree is not a known key; did you mean "min_free"?`},
 	{"a misspelt key in the second uplink", `attach = "tcx"`, `atach = "tcx"`, `line 12: uplink[2].atach is not a known key; did you mean "attach"?`},
-	{"an unknown key that is like none", `min_free = "2GiB"`, `colour = "red"`, `line 23: store.colour is not a known key; known here: min_free, ballast, block_sessions, flush`},
+	{"an unknown key that is like none", `min_free = "2GiB"`, `colour = "red"`, `line 23: store.colour is not a known key; known here: min_free, ballast, block_sessions, flush, retention_days`},
 	{"a key in the wrong case", `gateway =`, `Gateway =`, `line 1: Gateway is not a known key; did you mean "gateway"?`},
 	{"metrics that other machines could read", `[store]`, "[metrics]\nlisten = \"192.0.2.7:9477\"\n[store]",
 		`line 23: metrics.listen "192.0.2.7:9477" can be reached from other machines; listen on "127.0.0.1:9477", or say expose = true if anybody who reaches it may know how much is recorded and missed`},

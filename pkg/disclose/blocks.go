@@ -23,16 +23,14 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		return nil
 	}
 	name := blockName{b.Place.Kind, session.Day(b.Place.Day), b.Place.Epoch, b.Place.Seq}
-	frame := func(i int) ([]byte, error) { return b.Frame(nil, i) }
-	asked := slices.Contains(r.heads, name)
-	if !asked {
-		h, err := r.decoder.Head(frame)
-		if err != nil {
-			r.sum.Failed++
-			return nil
-		}
-		r.note(&h.Header)
-		if !slices.ContainsFunc(r.rows, h.MayMatch) {
+	of, err := r.decoder.Look(func(i int) ([]byte, error) { return b.Frame(nil, i) })
+	if err != nil {
+		r.sum.Failed++
+		return nil
+	}
+	if !slices.Contains(r.heads, name) { // else its head has been read
+		r.note(&of.Header)
+		if !slices.ContainsFunc(r.rows, of.MayMatch) {
 			return nil
 		}
 		if _, err := vault.ParsePlace(sealed); errors.Is(err, vault.ErrPart) {
@@ -40,8 +38,14 @@ func (r *reader) sessionBlock(sealed []byte) error {
 			return nil
 		}
 	}
-	if err := r.sessionRows(frame); err != nil {
-		r.sum.Failed++
+	for _, q := range r.rows {
+		if r.matched, err = of.Match(r.matched[:0], q); err != nil {
+			r.sum.Failed++
+			return nil
+		}
+		for i := range r.matched {
+			r.wanted(&r.matched[i], of.Header.Clock)
+		}
 	}
 	return nil
 }
@@ -57,23 +61,6 @@ func (r *reader) open(sealed []byte) (*vault.Block, error) {
 		return nil, ErrWrongIdentity
 	}
 	return k.Block(sealed)
-}
-
-// sessionRows gives the rows that are asked for to whoever wants them.
-func (r *reader) sessionRows(frame func(int) ([]byte, error)) error {
-	s, err := r.decoder.SessionsFrom(frame)
-	if err != nil {
-		return err
-	}
-	for _, q := range r.rows {
-		if r.matched, err = s.Find(r.matched[:0], q); err != nil {
-			return err
-		}
-		for i := range r.matched {
-			r.wanted(&r.matched[i], s.Header.Clock)
-		}
-	}
-	return nil
 }
 
 // sessions reads the heads of all blocks of sessions in the window, and then the

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
@@ -39,121 +37,6 @@ func testIdentity(t testing.TB) identityPair {
 		t.Fatal(err)
 	}
 	return identityPair{pair, ids}
-}
-
-// shelf holds really sealed blocks in memory, and counts what it handed out.
-type shelf struct {
-	t       *testing.T
-	vault   *vault.Vault
-	profile session.Profile
-	wrapped [][]byte
-	binding [][]byte
-	session [][]byte
-
-	directories [][]byte
-	pages       map[uint64][][]byte
-
-	seq      uint32
-	handed   int
-	bytes    int // of what was handed out
-	failWith error
-}
-
-func (s *shelf) SaveKey(_ int32, _ uint64, wrapped []byte) error {
-	s.wrapped = append(s.wrapped, wrapped)
-	return nil
-}
-
-func (s *shelf) seal(kind block.Kind, plain []byte, err error) []byte {
-	s.t.Helper()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.seq++
-	frames, err := block.Frames(nil, plain)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	h, err := block.ReadHeader(plain)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	sealed, err := s.vault.Seal(nil, vault.Place{Gateway: "gw1", Kind: uint8(kind), Day: int32(session.DayOf(at(0))), Epoch: 1, Seq: s.seq, Count: 1,
-		From: h.MinStart, To: h.MaxEnd}, frames...)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return sealed
-}
-
-func (s *shelf) header() block.Header {
-	return block.Header{Profile: s.profile, Gateway: "gw1", Provider: "Net", Clock: block.Clock{Synchronised: true, MaxErrorMicros: 900}}
-}
-
-func (s *shelf) addSessions(list ...session.Session) {
-	plain, err := block.EncodeSessions(nil, s.header(), list)
-	s.session = append(s.session, s.seal(block.KindSessions, plain, err))
-}
-
-func (s *shelf) addBindings(list ...session.Binding) {
-	plain, err := block.EncodeBindings(nil, s.header(), list)
-	s.binding = append(s.binding, s.seal(block.KindBindings, plain, err))
-}
-
-func (s *shelf) each(list [][]byte, fn func([]byte) error) error {
-	for _, b := range list {
-		s.handed++
-		s.bytes += len(b)
-		if err := fn(b); err != nil {
-			return err
-		}
-	}
-	return s.failWith
-}
-
-func (s *shelf) Keys(_ context.Context, _, _ session.Day, fn func([]byte) error) error {
-	return s.each(s.wrapped, fn)
-}
-
-func (s *shelf) Bindings(_ context.Context, _, _ int64, fn func([]byte) error) (int, error) {
-	return 0, s.each(s.binding, fn)
-}
-
-// Sessions hands out the heads of every other block, and all of the others.
-func (s *shelf) Sessions(_ context.Context, _, _ int64, frames int, fn func([]byte) error) (int, error) {
-	n := 0
-	return 0, s.each(s.session, func(b []byte) error {
-		if n++; n%2 == 0 {
-			head, err := vault.Part(nil, b, func(i int) bool { return i < frames })
-			if err != nil {
-				return err
-			}
-			s.bytes += len(head) - len(b)
-			return fn(head)
-		}
-		return fn(b)
-	})
-}
-
-func (s *shelf) Block(_ context.Context, _ uint8, _ session.Day, _ uint64, seq uint32) ([]byte, error) {
-	for _, b := range s.session {
-		if p, err := vault.ParsePlace(b); err == nil && p.Seq == seq {
-			s.bytes += len(b)
-			return b, nil
-		}
-	}
-	return nil, fs.ErrNotExist
-}
-
-func (s *shelf) Registers(_ context.Context, _ int64, fn func([]byte) error) (int, error) {
-	return 0, s.each(s.directories, fn)
-}
-
-func (s *shelf) Page(_ context.Context, _ session.Day, epoch uint64, page uint32) ([]byte, error) {
-	if list := s.pages[epoch]; int(page) < len(list) {
-		return list[page], nil
-	}
-	return nil, fs.ErrNotExist
 }
 
 // gateRoom is a gate on a real unix socket with a real ledger.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -38,7 +39,7 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 	case moreBindings:
 		damaged, err = g.o.Shelf.Bindings(ctx, q.From, q.To, rd.send(fw, frameBindings))
 	case moreSessions:
-		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, headFrames, rd.send(fw, frameSessions))
+		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, block.Heads, rd.send(fw, frameSessions))
 	case moreRegisters:
 		damaged, err = g.registers(ctx, fw, rd)
 	}
@@ -83,10 +84,6 @@ func (g *Gate) More(w http.ResponseWriter, r *http.Request) {
 	}
 	g.reply(w, r, func(fw *frameWriter) error { return g.more(r.Context(), fw, rd, what) })
 }
-
-// headFrames is how many frames of a block of sessions tell whether it may hold
-// an answer: header and directory, zone, filter (pkg/block/FORMAT.md).
-const headFrames = 3
 
 // blockName names a block of sessions.
 type blockName struct {

@@ -152,3 +152,34 @@ func parseCheckpoint(msg []byte, v note.Verifier) (Checkpoint, error) {
 	c.Root = h
 	return c, nil
 }
+
+// Statement returns text as a signed note of this ledger (C2SP signed-note),
+// under the key of its checkpoints. The text gets a first line that says what it
+// is, which no checkpoint has.
+func (l *Ledger) Statement(what, text string) ([]byte, error) {
+	b, err := note.Sign(&note.Note{Text: statementHead(what) + text}, l.signer.sign)
+	if err != nil {
+		return nil, fmt.Errorf("sign statement: %w", err)
+	}
+	return b, nil
+}
+
+func statementHead(what string) string { return "edgelog statement: " + what + "\n\n" }
+
+// OpenStatement checks a statement with a ledger's public key (VerifierKey), and
+// returns its text. The error wraps ErrSignature.
+func OpenStatement(what string, statement []byte, verifierKey string) (text string, err error) {
+	v, err := note.NewVerifier(verifierKey)
+	if err != nil {
+		return "", fmt.Errorf("read public key of a ledger: %w", err)
+	}
+	n, err := note.Open(statement, note.VerifierList(v))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	text, ok := strings.CutPrefix(n.Text, statementHead(what))
+	if !ok {
+		return "", fmt.Errorf("%w: it is signed, but is no statement of %q", ErrSignature, what)
+	}
+	return text, nil
+}

@@ -31,7 +31,8 @@ var (
 	// ErrSeal: the payload could not be sealed, or there is nothing to seal it with.
 	ErrSeal = errors.New("payload could not be sealed")
 	// ErrRange: the indexes asked for are not in the ledger.
-	ErrRange = errors.New("no such entries")
+	ErrSignature = errors.New("statement is not signed by this ledger")
+	ErrRange     = errors.New("no such entries")
 	// ErrClosed: the ledger was closed.
 	ErrClosed = errors.New("ledger is closed")
 )

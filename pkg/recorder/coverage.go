@@ -28,6 +28,8 @@ type CoverKeeper interface {
 	Lines(from, to int64) (lines []session.Timeline, damaged []string, err error)
 	Hash(from, to int64) ([]byte, error)
 	Tidy() error
+	Days() []session.Day
+	Destroy(day session.Day) error
 }
 
 // coverage finds out, about each second, what was recorded of each uplink. It

@@ -226,7 +226,7 @@ func (t *taking) take(p vault.Place, sealed store.Sealed) error {
 		return fmt.Errorf("open block %d to merge it: %w", p.Seq, err)
 	}
 	if t.rows == nil {
-		t.rows = block.NewMerger()
+		t.rows = block.NewMerger(block.MergeOptions{MaxRows: t.max, MaxBytes: store.MaxPlaintext})
 	}
 	if err := t.rows.Add(t.plain); err != nil {
 		return fmt.Errorf("read block %d to merge it: %w", p.Seq, err)
@@ -243,7 +243,7 @@ func (t *taking) close() error {
 	}
 	defer func() { t.rows = nil }()
 	kind, _ := t.at.kind.Merged()
-	err := t.rows.Blocks(t.max, store.MaxPlaintext, func(h block.Header, plain []byte) error {
+	err := t.rows.Blocks(func(h block.Header, plain []byte) error {
 		defer clear(plain)
 		frames, err := block.Frames(nil, plain)
 		if err != nil {
@@ -259,6 +259,6 @@ func (t *taking) close() error {
 		t.count.Into++
 		return t.to.Put(sealed)
 	})
-	t.count.Twice += uint64(t.rows.Twice())
+	t.count.Twice += uint64(t.rows.Duplicates())
 	return err
 }

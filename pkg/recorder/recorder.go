@@ -34,6 +34,12 @@ type Options struct {
 
 	Now func() time.Time // nil: time.Now
 
+	// Elapsed is the time that passed since some moment, whatever the clock is set
+	// to; nil: by the monotonic clock.
+	Elapsed func() time.Duration
+	// Synchronised reports whether the clock is; nil: what the kernel says.
+	Synchronised func() bool
+
 	// Hangup asks for the configuration to be read again, by Load; nil: never.
 	Hangup <-chan os.Signal
 	Load   func() (*config.Config, error)
@@ -58,6 +64,13 @@ func (o Options) withDefaults() Options {
 	d := DefaultOptions()
 	if o.Logger == nil {
 		o.Logger = d.Logger
+	}
+	if o.Elapsed == nil {
+		begin := time.Now()
+		o.Elapsed = func() time.Duration { return time.Since(begin) }
+	}
+	if o.Synchronised == nil {
+		o.Synchronised = clockSynchronised
 	}
 	if o.Now == nil {
 		o.Now = d.Now
@@ -97,6 +110,7 @@ type Recorder struct {
 	sessions  *writer
 	access    *accessWriter
 	merger    *merger
+	expiry    *expiry
 	upkeep    upkeep
 	registrar registrar
 	cover     *coverage
@@ -129,6 +143,7 @@ type counts struct {
 	again      uint64 // of them, see filer
 	register   RegisterStatus
 	lately     Lately
+	expiry     ExpiryStatus
 	storeErr   error
 	since      time.Time
 }
@@ -153,7 +168,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 // open is the order of a start.
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
-		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
+		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openExpiry, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
 		r.openStatic, r.openRegister, r.openRules, r.openNAT, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
@@ -280,6 +295,8 @@ func (r *Recorder) openBook() error {
 func (r *Recorder) openControl() error {
 	r.Handle("GET /v1/status", r.statusHandler)
 	r.Handle("POST "+PathImport, r.importHandler)
+	r.Handle("GET "+PathExpiry, r.expiryHandler)
+	r.Handle("POST "+PathExpiry, r.expiryHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err

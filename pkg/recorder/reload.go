@@ -29,14 +29,20 @@ func fixed(c *config.Config) map[string]any {
 		"radius.listen": c.RADIUS.Listen, "radius.radsec.listen": c.RADIUS.RadSec.Listen,
 		"radius":      [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber},
 		"dhcp.listen": c.DHCP.Listen, "dhcp.subscriber": c.DHCP.Subscriber, "dhcp.join_by_mac": c.DHCP.JoinByMAC,
-		"custodians": c.Custodians, "identity": c.Identity, "store": c.Store, "metrics": c.Metrics,
+		"custodians": c.Custodians, "identity": c.Identity, "store": withoutRetention(c.Store), "metrics": c.Metrics,
 		"nat": withoutExporters(c.NAT),
 	}
 }
 
+func withoutRetention(s config.Store) config.Store {
+	s.RetentionDays = 0
+	return s
+}
+
 // Reload puts into force what can be put into force while recording goes on:
 // border, uplinks, RADIUS clients, their secrets and certificates and the tables
-// of accounting, DHCP servers, the static table, translators that may send, on_stop. The error says
+// of accounting, DHCP servers, the static table, translators that may send, the time of
+// retention, on_stop. The error says
 // what could not be applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
@@ -84,6 +90,8 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 	apply("static", len(c.Static)+len(old.Static) > 0 || c.StaticFile != "" || old.StaticFile != "", // a file may have changed
 		func() error { return r.setStatic(c) },
 		func() { next.Static, next.StaticFile = c.Static, c.StaticFile })
+	apply("store.retention_days", old.Store.RetentionDays != c.Store.RetentionDays, func() error { return nil },
+		func() { next.Store.RetentionDays = c.Store.RetentionDays })
 	apply("agent", old.Agent != c.Agent, func() error { return nil }, func() { next.Agent = c.Agent })
 	next.Hash = c.Hash
 	r.conf.Store(&next)

@@ -140,6 +140,20 @@ func (t *table) Status() probe.Status {
 type testClock struct {
 	mu  sync.Mutex
 	now time.Time
+	set time.Duration // by how much it was set, which is no time that passed
+}
+
+// jump sets the clock, without that time passes.
+func (c *testClock) jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now, c.set = c.now.Add(d), c.set+d
+}
+
+func (c *testClock) elapsed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now.Sub(evening) - c.set
 }
 
 func (c *testClock) Now() time.Time {
@@ -220,6 +234,7 @@ func (r *room) options() Options {
 	r.t.Helper()
 	o := DefaultOptions()
 	o.Config, o.Version, o.Now = r.config(r.text), "test", r.clock.Now
+	o.Elapsed, o.Synchronised = r.clock.elapsed, func() bool { return r.table.clock.Synchronised }
 	o.OpenSource = func(probe.Options) (Source, error) { return r.table, nil }
 	return o
 }

@@ -291,7 +291,7 @@ func (r *Recorder) publish() {
 	c := counts{
 		sessions: r.sessions.count, access: r.access.count, since: r.upkeep.since,
 		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again, register: r.registrar.status,
-		lately: r.upkeep.pace.lately,
+		lately: r.upkeep.pace.lately, expiry: r.expiry.status,
 	}
 	c.sessions.waiting = uint64(r.sessions.batch.Len())
 	for _, a := range []*alarm{&r.sessions.alarm, &r.access.alarm} {

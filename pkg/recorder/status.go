@@ -73,10 +73,11 @@ type StoreStatus struct {
 	Oldest string    `json:"oldest,omitempty"` // day that has blocks, YYYY-MM-DD
 	Newest string    `json:"newest,omitempty"`
 
-	Merge    MergeStatus `json:"merge"`
-	Broken   int         `json:"broken_runs,omitempty"`     // of which it is not known what is in them
-	SetAside int         `json:"databases_aside,omitempty"` // that could not be opened
-	Lost     int         `json:"lost_blocks,omitempty"`     // that could not be read when they were to be merged
+	Merge    MergeStatus  `json:"merge"`
+	Expiry   ExpiryStatus `json:"expiry"`
+	Broken   int          `json:"broken_runs,omitempty"`     // of which it is not known what is in them
+	SetAside int          `json:"databases_aside,omitempty"` // that could not be opened
+	Lost     int          `json:"lost_blocks,omitempty"`     // that could not be read when they were to be merged
 
 	Commit measure.Reading `json:"commit_s"` // seconds that each write took until it was durable
 
@@ -192,7 +193,7 @@ func (r *Recorder) storeStatus(seen counts) StoreStatus {
 		OK: seen.storeErr == nil && h.State != store.StateStopped && h.State != store.StateFailed, State: string(h.State), Free: h.Free, Stop: int64(r.Config().Store.MinFree),
 		Blocks: h.Blocks, Bytes: h.Bytes, Rows: h.Rows, Keys: h.Keys, Commit: h.Commit,
 		Counted: seen.rows, AtStart: r.rowsAtStart, Again: seen.again,
-		Merge: r.merger.status(), Broken: h.Broken, SetAside: h.SetAside, Lost: h.Lost,
+		Merge: r.merger.status(), Expiry: seen.expiry, Broken: h.Broken, SetAside: h.SetAside, Lost: h.Lost,
 	}
 	if h.Blocks > 0 {
 		s.Oldest, s.Newest = h.Oldest.String(), h.Newest.String()

@@ -14,9 +14,9 @@ const lookEvery = 5 * time.Second
 // upkeep is what must be done now and then although nothing is stored. The
 // goroutine that stores does it.
 type upkeep struct {
-	next  time.Time
-	state store.State // of the disk when it was looked at last; "" before that
-	since time.Time   // when it was first seen in that state
+	next  time.Duration // of the time that passed, whatever the clock is set to
+	state store.State   // of the disk when it was looked at last; "" before that
+	since time.Time     // when it was first seen in that state
 	pace  pace
 	heap  heap
 }
@@ -24,11 +24,11 @@ type upkeep struct {
 // look gives up the data keys of days that are over, and reports a change of
 // the free space, which lets the store take its ballast again when there is room.
 func (r *Recorder) look() {
-	now := r.o.Now()
-	if now.Before(r.upkeep.next) {
+	at, now := r.o.Elapsed(), r.o.Now()
+	if at < r.upkeep.next {
 		return
 	}
-	r.upkeep.next = now.Add(lookEvery)
+	r.upkeep.next = at + lookEvery
 	r.upkeep.pace.look(r.src, now)
 	r.upkeep.heap.keep()
 	// Sessions of yesterday may still come; what is later still gets a key of
@@ -39,6 +39,7 @@ func (r *Recorder) look() {
 			r.vault.Forget(day)
 		}
 	}
+	r.expiry.tick()
 	h := r.store.Tend()
 	r.merger.low = h.State != store.StateOK
 	if h.State == r.upkeep.state {

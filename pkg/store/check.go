@@ -144,6 +144,9 @@ func (r *reader) checkNumbers(list []*database) {
 	have := map[shelf][]stretch{}
 	for _, d := range list {
 		for sh, b := range d.books {
+			if r.s.wasDestroyed(sh.day) {
+				continue
+			}
 			have[sh] = append(have[sh], stretch{sh, b.first, b.next, b.rows})
 		}
 		for _, m := range d.merged {

@@ -365,3 +365,27 @@ func (c *Coverage) Days() []session.Day {
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Keys(c.days))
 }
+
+// Destroy removes the record of a day, and what was set aside of it as damaged.
+// It is safe to call again. The day that has the mark stays until another has it.
+func (c *Coverage) Destroy(day session.Day) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.marked && day == c.home {
+		return nil
+	}
+	delete(c.days, day)
+	delete(c.hot, day)
+	delete(c.anew, day)
+	names, err := filepath.Glob(c.path(day) + "*")
+	for _, name := range names {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err == nil {
+		err = syncDir(c.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("destroy record of coverage of %s: %w", day, translate(err))
+	}
+	return nil
+}

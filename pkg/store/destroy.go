@@ -2,7 +2,26 @@ package store
 
 import (
 	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
 )
+
+// Run is what can be said of a run without opening it.
+type Run struct {
+	Day    session.Day
+	Number uint64
+	Blocks int
+	Rows   uint64
+	Bytes  uint64
+	Hash   [32]byte // SHA-256 of its list of contents
+}
 
 func runOf(c *contents) Run {
 	r := Run{Day: c.day, Number: c.number, Blocks: len(c.entries), Hash: sha256.Sum256(c.encode())}
@@ -11,4 +30,155 @@ func runOf(c *contents) Run {
 		r.Bytes += uint64(c.entries[i].size)
 	}
 	return r
+}
+
+// KeyFact names a wrapped key without repeating it.
+type KeyFact struct {
+	Epoch uint64
+	Hash  [32]byte // SHA-256 of the wrapped key
+}
+
+// DayFacts is what there is of a day.
+type DayFacts struct {
+	Day    session.Day
+	Keys   []KeyFact
+	Runs   []Run
+	Blocks int // in the runs, and those that are fresh yet
+	Rows   uint64
+	Bytes  uint64
+}
+
+// Expired returns the days whose time is over at now, of all that anything is
+// left of (Due).
+func (s *Store) Expired(now time.Time, retentionDays int) []session.Day {
+	return Due(s.Kept(), now, retentionDays)
+}
+
+// Kept returns the days that anything is left of, sorted.
+func (s *Store) Kept() []session.Day {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var days []session.Day
+	for k := range s.keys {
+		days = append(days, k.day)
+	}
+	for _, d := range s.databases() {
+		for sh := range d.books {
+			if d.run || !s.destroyed[sh.day] {
+				days = append(days, sh.day)
+			}
+		}
+	}
+	for _, p := range s.broken {
+		days = append(days, p.Day)
+	}
+	slices.Sort(days)
+	return slices.Compact(days)
+}
+
+// Day returns what there is of a day.
+func (s *Store) Day(day session.Day) (DayFacts, error) {
+	f := DayFacts{Day: day}
+	keys, err := s.WrappedKeys(day)
+	if err != nil {
+		return f, err
+	}
+	for _, k := range keys {
+		f.Keys = append(f.Keys, KeyFact{k.Epoch, sha256.Sum256(k.Wrapped)})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.databases() {
+		if d.run && d.day == day {
+			f.Runs = append(f.Runs, runOf(&contents{day: d.day, number: d.number, entries: slices.Clone(d.entries), merged: d.merged, lost: slices.Clone(d.lost)}))
+		}
+		for sh, b := range d.books {
+			if sh.day == day {
+				f.Blocks += int(b.next - b.first)
+				f.Rows += b.rows
+				f.Bytes += b.bytes
+			}
+		}
+	}
+	slices.SortFunc(f.Runs, func(a, b Run) int { return int(a.Number) - int(b.Number) })
+	return f, nil
+}
+
+// DestroyKeys removes every wrapped key of a day, durably: from then on nobody
+// can open its blocks, wherever copies of them may lie. What the file system
+// keeps of removed files is not overwritten; they are wrapped all the same. It
+// is safe to call again.
+func (s *Store) DestroyKeys(day session.Day) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("destroy keys of %s: %w", day, ErrClosed)
+	}
+	s.destroyed[day] = true
+	for k := range s.keys {
+		if k.day != day {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.keysDir(), k.file())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return s.note(fmt.Errorf("destroy keys of %s: %w", day, translate(err)))
+		}
+		delete(s.keys, k)
+	}
+	if err := syncDir(s.keysDir()); err != nil {
+		return s.note(fmt.Errorf("destroy keys of %s: %w", day, translate(err)))
+	}
+	return nil
+}
+
+// DestroyBlocks gives the space of a day back, after its keys: one rename,
+// whatever there is, then the removal of its files. Blocks of it that are fresh
+// yet are not delivered any more, and go when their database is merged. It is
+// safe to call again.
+func (s *Store) DestroyBlocks(day session.Day) error {
+	s.mu.Lock()
+	if s.closed || !s.destroyed[day] {
+		s.mu.Unlock()
+		return fmt.Errorf("destroy blocks of %s: its keys were not destroyed", day)
+	}
+	var gone []*database
+	s.runs = slices.DeleteFunc(s.runs, func(d *database) bool {
+		if d.day != day {
+			return false
+		}
+		gone = append(gone, d)
+		s.forgotten += rowsPut(d)
+		return true
+	})
+	s.broken = slices.DeleteFunc(s.broken, func(p Problem) bool { return p.Day == day })
+	s.mu.Unlock()
+	var err error
+	for _, d := range gone {
+		err = errors.Join(err, s.shelves.retire(d, false))
+	}
+	if _, none := os.Stat(s.dayDir(day)); errors.Is(none, fs.ErrNotExist) {
+		return err
+	}
+	if err = errors.Join(err, s.removeDir(s.dayDir(day))); err != nil {
+		return fmt.Errorf("destroy blocks of %s: %w", day, err)
+	}
+	return nil
+}
+
+// rowsPut returns how many records were put that a database stands for.
+func rowsPut(d *database) (n uint64) {
+	for sh, b := range d.books {
+		if sh.kind.fresh() {
+			n += b.rows
+		}
+	}
+	for _, m := range d.merged {
+		n += m.rows
+	}
+	return n
+}
+
+func (s *Store) wasDestroyed(day session.Day) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.destroyed[day]
 }

@@ -102,21 +102,15 @@ func (s *Store) health(state State, free int64, err error) Health {
 	return h
 }
 
-// Rows returns the number of records that were put and are still there, without
-// a look at the disk. One that was put twice counts twice, though merging keeps
-// it once.
-func (s *Store) Rows() (n uint64) {
+// Rows returns the number of records that were put: those that are there, and
+// those that were destroyed since the store was opened. It does not look at the
+// disk. One that was put twice counts twice, though merging keeps it once.
+func (s *Store) Rows() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	n := s.forgotten
 	for _, d := range s.databases() {
-		for sh, b := range d.books {
-			if sh.kind.fresh() {
-				n += b.rows
-			}
-		}
-		for _, m := range d.merged {
-			n += m.rows
-		}
+		n += rowsPut(d)
 	}
 	return n
 }

@@ -69,7 +69,8 @@ func (s *Store) readKeys() error {
 }
 
 // SaveKey keeps a wrapped data key, durably, before it returns; it makes Store
-// a vault.KeySaver. The error wraps ErrKeyKnown, ErrNoSpace or ErrClosed.
+// a vault.KeySaver. The error wraps ErrKeyKnown, ErrExpired, ErrNoSpace or
+// ErrClosed.
 func (s *Store) SaveKey(day int32, epoch uint64, wrapped []byte) error {
 	k := keyName{session.Day(day), epoch}
 	if k.day < 0 || k.day > lastDay {
@@ -79,6 +80,9 @@ func (s *Store) SaveKey(day int32, epoch uint64, wrapped []byte) error {
 	defer s.mu.Unlock()
 	s.began(s.o.Now())
 	defer s.began(time.Time{})
+	if s.destroyed[k.day] {
+		return fmt.Errorf("save wrapped key of day %s: %w", k.day, ErrExpired)
+	}
 	if err := s.writable(len(wrapped)); err != nil {
 		return s.note(fmt.Errorf("save wrapped key of day %s: %w", k.day, err))
 	}
@@ -116,12 +120,23 @@ func (s *Store) saveKey(k keyName, wrapped []byte) error {
 func (s *Store) NewEpoch() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := uint64(max(s.o.Now().UnixMilli(), 1))
+	return max(uint64(max(s.o.Now().UnixMilli(), 1)), s.newestEpoch()+1)
+}
+
+// NewestEpoch returns the newest start of the agent that stored something and is
+// still known, in unix milliseconds; 0 when there is none.
+func (s *Store) NewestEpoch() (e uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newestEpoch()
+}
+
+func (s *Store) newestEpoch() (e uint64) {
 	for k := range s.keys {
-		e = max(e, k.epoch+1)
+		e = max(e, k.epoch)
 	}
 	for sh := range s.next {
-		e = max(e, sh.epoch+1)
+		e = max(e, sh.epoch)
 	}
 	return e
 }

@@ -27,6 +27,8 @@ type Merge struct {
 	entries []entry // of from, sorted
 	lost    []entry // of them: could not be read
 
+	destroyed uint64 // records of days whose time was over, in from
+
 	runs   map[session.Day]*runWriter
 	next   map[shelf]uint32  // of merged kinds: the number of the next block
 	copied map[shelf]stretch // what was taken over as it is, to find what was not
@@ -49,7 +51,7 @@ func (s *Store) Merge() (*Merge, error) {
 		return nil, fmt.Errorf("merge: %w", ErrNothing)
 	}
 	m := &Merge{s: s, from: s.waiting[0], runs: map[session.Day]*runWriter{}, next: map[shelf]uint32{}, copied: map[shelf]stretch{}}
-	m.entries = slices.Clone(m.from.entries)
+	m.entries = slices.DeleteFunc(slices.Clone(m.from.entries), func(e entry) bool { return s.destroyed[e.shelf.day] })
 	sortEntries(m.entries)
 	size := 0
 	for i := range m.entries {
@@ -191,6 +193,10 @@ func (m *Merge) Commit() ([]Run, error) {
 // to lose anything else.
 func (m *Merge) account() error {
 	for sh, b := range m.from.books {
+		if !slices.ContainsFunc(m.entries, func(e entry) bool { return e.shelf == sh }) {
+			m.destroyed += b.rows
+			continue // its day's time was over
+		}
 		gone := uint32(0)
 		for i := range m.lost {
 			if m.lost[i].shelf == sh {
@@ -264,6 +270,7 @@ func (m *Merge) replace() error {
 	s.runs = append(s.runs, runs...)
 	s.waiting = slices.DeleteFunc(s.waiting, func(d *database) bool { return d == m.from })
 	maps.Copy(s.next, m.next)
+	s.forgotten += m.destroyed
 	s.mu.Unlock()
 	if err := s.shelves.retire(m.from, true); err != nil {
 		s.o.Log.Warn("a fresh database that was merged was not closed in good order", "error", err)
@@ -286,14 +293,4 @@ func (m *Merge) Abort() error {
 		err = errors.Join(err, w.drop())
 	}
 	return err
-}
-
-// Run is what can be said of a run without opening it.
-type Run struct {
-	Day    session.Day
-	Number uint64
-	Blocks int
-	Rows   uint64
-	Bytes  uint64
-	Hash   [32]byte // SHA-256 of its list of contents
 }

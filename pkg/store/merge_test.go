@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -282,7 +283,7 @@ func TestAReaderGoesOnWhileItIsMerged(t *testing.T) {
 				merged <- err
 			}()
 			for l.s.Waiting() > 0 {
-				time.Sleep(time.Millisecond)
+				runtime.Gosched()
 			}
 		}
 		return nil

@@ -120,7 +120,7 @@ func (s *Store) reader(want func(sh shelf, from, to int64) bool) (*reader, error
 			wanted = wanted || want(sh, b.from, b.to)
 		}
 		for i := 0; wanted && i < len(d.entries); i++ {
-			if e := &d.entries[i]; want(e.shelf, e.from, e.to) {
+			if e := &d.entries[i]; want(e.shelf, e.from, e.to) && !s.destroyed[e.shelf.day] {
 				r.list = append(r.list, located{*e, d, false})
 			}
 		}

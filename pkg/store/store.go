@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/measure"
+	"github.com/edgelog/edgelog/pkg/session"
 )
 
 // Errors by which callers decide. Every error of this package wraps one of
@@ -34,6 +35,7 @@ var (
 	ErrTurn     = errors.New("block is out of turn")
 	ErrNoKey    = errors.New("wrapped key of the block was not saved")
 	ErrKeyKnown = errors.New("a wrapped key of this day and epoch is there already")
+	ErrExpired  = errors.New("the time of that day is over, and it was destroyed")
 	ErrBlock    = errors.New("not a block to be stored")
 )
 
@@ -92,13 +94,15 @@ type Store struct {
 	runs    []*database
 	broken  []Problem // runs of which it is not known what is in them
 	aside   int       // fresh databases that lie in damaged/
+	number  uint64    // of the newest fresh database
+	next    map[shelf]uint32
+	keys    map[keyName]bool
 
-	holds    map[uint64]*Hold
-	badHolds []Problem // of which it is not known what is in them
+	destroyed map[session.Day]bool // days whose keys were destroyed by this process
+	forgotten uint64               // records of them
+	holds     map[uint64]*Hold
+	badHolds  []Problem // of which it is not known what is in them
 
-	number uint64 // of the newest fresh database
-	next   map[shelf]uint32
-	keys   map[keyName]bool
 	synced time.Time // when the directory of the fresh database was changed, as of its last fsync
 	failed error     // why nothing is written any more
 	last   error     // for Health
@@ -133,8 +137,9 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		commit: measure.New(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-		dir:    dir, o: o, lock: lock, next: map[shelf]uint32{}, keys: map[keyName]bool{}, holds: map[uint64]*Hold{}, shelves: shelves{log: o.Log},
-		guard: guard{dir: dir, stop: o.MinFree, low: o.LowFree, ballast: o.Ballast, log: o.Log},
+		dir:    dir, o: o, lock: lock, next: map[shelf]uint32{}, keys: map[keyName]bool{}, destroyed: map[session.Day]bool{}, holds: map[uint64]*Hold{},
+		shelves: shelves{log: o.Log},
+		guard:   guard{dir: dir, stop: o.MinFree, low: o.LowFree, ballast: o.Ballast, log: o.Log},
 	}
 	if err := s.open(fresh); err != nil {
 		return nil, errors.Join(err, s.closeAll(), lock.Close())

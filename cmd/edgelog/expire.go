@@ -1,0 +1,188 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/recorder"
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+func expireCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "expire",
+		Usage:     "show what is destroyed when, destroy at once what is due, or check a certificate",
+		UsageText: "edgelog expire [--dry-run | --certificates | --verify FILE]",
+		Description: "The agent destroys each day by itself when its time is over, within a minute; this command is for looking, and for the day on\n" +
+			"which it did not, because the clock could not be believed or the ledger could not be written. It names no person.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "destroy nothing: list what is kept, and until when"},
+			&cli.BoolFlag{Name: "clock-is-right", Usage: "although it is not synchronised, and far ahead of what happened last"},
+			&cli.BoolFlag{Name: "certificates", Usage: "list the certificates of destruction"},
+			&cli.StringFlag{Name: "verify", Usage: "check the certificate in `FILE`"},
+			&cli.StringFlag{Name: "public-key", Usage: "with --verify: the gateway's public `KEY`; the running agent's when it is not given"},
+			&cli.BoolFlag{Name: "json", Usage: "print it as JSON"},
+			configFlag(), socketFlag(),
+		},
+		Action: expire,
+	}
+}
+
+func expire(c *cli.Context) error {
+	if err := noArgs(c); err != nil {
+		return err
+	}
+	if n := slices.DeleteFunc([]bool{c.Bool("dry-run"), c.Bool("certificates"), c.String("verify") != ""}, func(b bool) bool { return !b }); len(n) > 1 {
+		return usage("give one of --dry-run, --certificates, --verify")
+	}
+	if c.String("verify") != "" {
+		return verifyCertificate(c)
+	}
+	method, form := http.MethodGet, url.Values{}
+	if !c.Bool("dry-run") && !c.Bool("certificates") {
+		method = http.MethodPost
+		if c.Bool("clock-is-right") {
+			form.Set("clock_is_right", "1")
+		}
+	}
+	e, err := askExpiry(c, method, form)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		enc := json.NewEncoder(c.App.Writer)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(e)
+	} else if c.Bool("certificates") {
+		err = listCertificates(c.App.Writer, e)
+	} else {
+		err = printExpiry(c.App.Writer, e, c.Bool("dry-run"))
+	}
+	if err == nil && e.Status.Text != "" {
+		return fail(errors.New(e.Status.Text))
+	}
+	return err
+}
+
+// askExpiry asks the agent what is kept.
+func askExpiry(c *cli.Context, method string, form url.Values) (*recorder.Expiry, error) {
+	socket, err := socketPath(c)
+	if err != nil {
+		return nil, err
+	}
+	client := agentClient(socket)
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(c.Context, method, "http://agent"+recorder.PathExpiry, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, agentError(socket, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<12))
+		return nil, fail(fmt.Errorf("the agent says: %s", strings.TrimSpace(string(text))))
+	}
+	e := new(recorder.Expiry)
+	if err := json.NewDecoder(resp.Body).Decode(e); err != nil {
+		return nil, fail(fmt.Errorf("read the agent's answer: %w", err))
+	}
+	return e, nil
+}
+
+func printExpiry(w io.Writer, e *recorder.Expiry, dry bool) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "DAY\tDESTROYED AT\tKEYS\tBLOCKS\tRECORDS\tBYTES\t")
+	due := 0
+	for _, d := range e.Days {
+		state := ""
+		if d.Due {
+			state, due = "due", due+1
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", d.Day, session.FormatTime(d.Until.UnixNano()), d.Keys, d.Blocks, d.Records, bytesText(d.Bytes), state)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%s kept for %d days after the day of its end; %d due", plural(uint64(len(e.Days)), "day"), e.RetentionDays, due)
+	switch {
+	case dry:
+		fmt.Fprintln(w, "; nothing was destroyed now")
+	case e.Status.Last != "":
+		fmt.Fprintf(w, "; destroyed last: %s, at %s\n", e.Status.Last, session.FormatTime(e.Status.At.UnixNano()))
+	default:
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+// listCertificates lists those that lie on this machine.
+func listCertificates(w io.Writer, e *recorder.Expiry) error {
+	files, err := filepath.Glob(filepath.Join(e.Certificates, "*.note"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(files)
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "DAY\tDESTROYED AT\tKEYS\tRECORDS\tFILE")
+	for _, f := range files {
+		cert, err := readCertificate(f, e.PublicKey)
+		if err != nil {
+			fmt.Fprintf(t, "\t\t\t\t%s: NOT GOOD: %v\n", f, err)
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\n", cert.Day, session.FormatTime(cert.Ended.UnixNano()), len(cert.Keys), cert.Records, f)
+	}
+	return t.Flush()
+}
+
+func readCertificate(file, key string) (*recorder.Certificate, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	text, err := ledger.OpenStatement(recorder.StatementDestroyed, b, key)
+	if err != nil {
+		return nil, err
+	}
+	cert := new(recorder.Certificate)
+	if err := json.Unmarshal([]byte(text), cert); err != nil {
+		return nil, fmt.Errorf("it is signed, but not understood: %w", err)
+	}
+	return cert, nil
+}
+
+// verifyCertificate needs no agent when the public key is given.
+func verifyCertificate(c *cli.Context) error {
+	key := c.String("public-key")
+	if key == "" {
+		e, err := askExpiry(c, http.MethodGet, url.Values{})
+		if err != nil {
+			return err
+		}
+		key = e.PublicKey
+	}
+	cert, err := readCertificate(c.String("verify"), key)
+	if err != nil {
+		return fail(fmt.Errorf("certificate %q: %w", c.String("verify"), err)).hint("give the file as the gateway wrote it, and the public key that \"edgelog expire --dry-run --json\" shows there")
+	}
+	fmt.Fprintf(c.App.Writer, "good: %s of gateway %s (%s) was destroyed between %s and %s:\n%d keys, %s of %s, %d records; ledger entry %d\n",
+		cert.Day, cert.Gateway, cert.Provider, session.FormatTime(cert.Begun.UnixNano()), session.FormatTime(cert.Ended.UnixNano()),
+		len(cert.Keys), plural(uint64(cert.Blocks), "block"), bytesText(cert.Bytes), cert.Records, cert.LedgerEntry)
+	return nil
+}

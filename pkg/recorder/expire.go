@@ -1,0 +1,309 @@
+package recorder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
+)
+
+// Certificate says what of a day was destroyed, and when. It names nobody.
+type Certificate struct {
+	Gateway       string    `json:"gateway"`
+	Provider      string    `json:"provider"`
+	Version       string    `json:"version"` // of the software
+	Day           string    `json:"day"`     // UTC, YYYY-MM-DD
+	RetentionDays int       `json:"retention_days"`
+	Begun         time.Time `json:"begun"`
+	Ended         time.Time `json:"ended"`
+	LedgerEntry   int64     `json:"ledger_entry"` // made before anything was destroyed
+
+	Keys    []DestroyedKey `json:"keys"` // without them nobody can read any copy of the blocks
+	Runs    []DestroyedRun `json:"runs"`
+	Blocks  int            `json:"blocks"`
+	Records uint64         `json:"records"`
+	Bytes   uint64         `json:"bytes"`
+}
+
+// DestroyedKey is a wrapped key that was removed.
+type DestroyedKey struct {
+	Epoch uint64 `json:"epoch"`
+	Hash  string `json:"sha256"` // of the wrapped key
+}
+
+// DestroyedRun is a database of blocks that was removed; the ledger has it from
+// when it was stored.
+type DestroyedRun struct {
+	Number uint64 `json:"run"`
+	Hash   string `json:"sha256"` // of its list of contents
+}
+
+// StatementDestroyed is what a certificate is signed as.
+const StatementDestroyed = "certificate of destruction"
+
+// ExpiryStatus says how far destruction has come.
+type ExpiryStatus struct {
+	RetentionDays int       `json:"retention_days"`
+	Last          string    `json:"last,omitempty"` // day that was destroyed last by this agent
+	At            time.Time `json:"at,omitzero"`    // when
+	Days          uint64    `json:"days"`           // destroyed by this agent
+	Due           int       `json:"due"`            // days that should have been, and are not
+	Text          string    `json:"text,omitempty"` // why not
+}
+
+// Destruction waits when the time has come further than this since the last
+// thing that is known to have happened, and the clock is not synchronised: a
+// year would be gone for ever because a battery was empty.
+const (
+	mostAbsence = 48 * time.Hour // between two runs of the agent
+	mostJump    = time.Hour      // of the clock against the time that passed
+)
+
+// lookExpired is how often it is looked whether a day's time is over.
+const lookExpired = time.Minute
+
+// expiry destroys what must not be kept any longer. The goroutine that stores
+// drives it.
+type expiry struct {
+	r       *Recorder
+	dir     string // of the certificates
+	elapsed func() time.Duration
+	synced  func() bool
+	log     *slog.Logger
+
+	next     time.Duration // elapsed then
+	believed time.Time     // the last time that was believed
+	passed   time.Duration // elapsed then
+	trusted  bool          // the operator says that the clock is right
+	status   ExpiryStatus
+}
+
+// openExpiry destroys what is due before anything is read.
+func (r *Recorder) openExpiry() error {
+	x := &expiry{r: r, dir: filepath.Join(r.Config().DataDir, "destroyed"), elapsed: r.o.Elapsed, synced: r.o.Synchronised, log: r.log}
+	if err := os.MkdirAll(x.dir, 0o700); err != nil {
+		return fmt.Errorf("make directory of certificates %q: %w", x.dir, cause(err))
+	}
+	r.expiry = x
+	var err error
+	if x.believed, err = x.lastKnown(); err != nil {
+		return err
+	}
+	x.passed = x.elapsed()
+	x.step(mostAbsence)
+	return nil
+}
+
+// lastKnown returns when the last thing happened of which there is evidence:
+// an entry of the ledger, or a start of the agent that stored something.
+func (x *expiry) lastKnown() (last time.Time, err error) {
+	if e := x.r.store.NewestEpoch(); e > 0 {
+		last = time.UnixMilli(int64(e))
+	}
+	l := x.r.ledger
+	if n := l.Size(); n > 0 {
+		entry, err := l.Entries(context.Background(), n-1, n)
+		if err != nil {
+			return last, fmt.Errorf("read the last entry of the ledger: %w", err)
+		}
+		if t := entry[0].Time; t.After(last) {
+			last = t
+		}
+	}
+	if last.IsZero() {
+		last = x.r.o.Now() // there is nothing to be destroyed either
+	}
+	return last, nil
+}
+
+// tick is step, when it is time for it.
+func (x *expiry) tick() {
+	if at := x.elapsed(); at >= x.next {
+		x.next = at + lookExpired
+		x.step(mostJump)
+	}
+}
+
+// step destroys the days whose time is over, unless the clock cannot be
+// believed.
+func (x *expiry) step(most time.Duration) {
+	now := x.r.o.Now()
+	days := x.due(now)
+	x.status.RetentionDays, x.status.Due, x.status.Text = x.r.Config().Store.RetentionDays, len(days), ""
+	if jump := now.Sub(x.believed) - (x.elapsed() - x.passed); jump > most && !x.trusted && !x.synced() {
+		if len(days) > 0 {
+			x.hold(fmt.Errorf("the clock stands %s ahead of the last thing that is known to have happened, and is not synchronised: "+
+				"nothing is destroyed; synchronise it, or say \"edgelog expire --clock-is-right\"", jump.Round(time.Second)))
+		}
+		return
+	}
+	x.believed, x.passed, x.trusted = now, x.elapsed(), false
+	for _, day := range days {
+		if err := x.destroy(day); err != nil {
+			x.hold(fmt.Errorf("destroy %s, whose time is over: %w", day, err))
+			return
+		}
+		x.status.Due--
+	}
+	x.forgetCoverage(now)
+}
+
+// forgetCoverage removes what is known of the recording on days whose time is
+// over. It names nobody, and needs no certificate.
+func (x *expiry) forgetCoverage(now time.Time) {
+	if x.r.cover == nil {
+		return // at the start; the first tick does it
+	}
+	keep := x.r.cover.keep
+	for _, day := range store.Due(keep.Days(), now, x.r.Config().Store.RetentionDays) {
+		if err := keep.Destroy(day); err != nil {
+			x.hold(err)
+			return
+		}
+	}
+}
+
+// hold says why what is due is not destroyed.
+func (x *expiry) hold(err error) {
+	if x.status.Text != err.Error() {
+		x.log.Error("what must not be kept any longer is still there", "error", err)
+		x.r.note(err)
+	}
+	x.status.Text = err.Error()
+}
+
+func (x *expiry) due(now time.Time) []session.Day {
+	return x.r.store.Expired(now, x.r.Config().Store.RetentionDays)
+}
+
+// destroy destroys one day: ledger, keys, space, certificate, ledger. Broken off
+// anywhere, it is begun again.
+func (x *expiry) destroy(day session.Day) error {
+	r := x.r
+	facts, err := r.store.Day(day)
+	if err != nil {
+		return err
+	}
+	c := x.certificate(&facts)
+	c.LedgerEntry, err = r.evidence.Append(context.Background(), ledger.Entry{Kind: ledger.Destruction, Fields: c.fields("begun")})
+	if err != nil {
+		return fmt.Errorf("the ledger cannot be written, so nothing is destroyed: %w", err)
+	}
+	r.vault.Forget(int32(day))
+	if err := r.store.DestroyKeys(day); err != nil {
+		return err
+	}
+	if err := r.store.DestroyBlocks(day); err != nil {
+		return err
+	}
+	c.Ended = r.o.Now().UTC()
+	hash, err := x.certify(c)
+	if err != nil {
+		return err
+	}
+	fields := c.fields("destroyed")
+	fields["certificate"], fields["begun_entry"] = hash, strconv.FormatInt(c.LedgerEntry, 10)
+	r.evidence.note(ledger.Destruction, fields)
+	x.status.Last, x.status.At = c.Day, c.Ended
+	x.status.Days++
+	x.log.Info("a day's time was over and it was destroyed", "day", c.Day, "keys", len(c.Keys), "records", c.Records, "bytes", c.Bytes)
+	return nil
+}
+
+func (x *expiry) certificate(f *store.DayFacts) *Certificate {
+	conf := x.r.Config()
+	c := &Certificate{
+		Gateway: conf.Gateway, Provider: conf.Provider, Version: x.r.o.Version, Day: f.Day.String(), RetentionDays: conf.Store.RetentionDays,
+		Begun: x.r.o.Now().UTC(), Keys: []DestroyedKey{}, Runs: []DestroyedRun{}, Blocks: f.Blocks, Records: f.Rows, Bytes: f.Bytes,
+	}
+	for _, k := range f.Keys {
+		c.Keys = append(c.Keys, DestroyedKey{k.Epoch, hex.EncodeToString(k.Hash[:])})
+	}
+	for _, run := range f.Runs {
+		c.Runs = append(c.Runs, DestroyedRun{run.Number, hex.EncodeToString(run.Hash[:])})
+	}
+	return c
+}
+
+// fields are what the ledger says.
+func (c *Certificate) fields(state string) map[string]string {
+	all := sha256.New()
+	for _, k := range c.Keys {
+		fmt.Fprintf(all, "key %d %s\n", k.Epoch, k.Hash)
+	}
+	for _, run := range c.Runs {
+		fmt.Fprintf(all, "run %d %s\n", run.Number, run.Hash)
+	}
+	return map[string]string{
+		"state": state, "day": c.Day, "retention_days": strconv.Itoa(c.RetentionDays), "keys": strconv.Itoa(len(c.Keys)), "runs": strconv.Itoa(len(c.Runs)),
+		"blocks": strconv.Itoa(c.Blocks), "records": itoa(c.Records), "bytes": itoa(c.Bytes), "keys_and_runs": hex.EncodeToString(all.Sum(nil)),
+	}
+}
+
+// certify signs the certificate, keeps it, and returns its hash. A certificate of
+// the same day from before, of what came late, is kept beside it.
+func (x *expiry) certify(c *Certificate) (hash string, err error) {
+	text, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("write certificate: %w", err)
+	}
+	b, err := x.r.ledger.Statement(StatementDestroyed, string(text)+"\n")
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(x.dir, c.Day+".note")
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		name = filepath.Join(x.dir, fmt.Sprintf("%s-%d.note", c.Day, n))
+	}
+	if err := writeDurably(name, b); err != nil {
+		return "", fmt.Errorf("keep certificate %q: %w", name, cause(err))
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// writeDurably writes a file that was not there, and its name.
+func writeDurably(name string, b []byte) error {
+	tmp := name + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(tmp, name)
+	}
+	if err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// clockSynchronised asks the kernel (adjtimex(2)).
+func clockSynchronised() bool {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
+}

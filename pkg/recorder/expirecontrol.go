@@ -1,0 +1,81 @@
+package recorder
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// PathExpiry is where it is asked what is due (GET), and where what is due is
+// destroyed at once (POST, with clock_is_right=1 although the clock is not
+// synchronised).
+const PathExpiry = "/v1/expiry"
+
+// Expiry says what is destroyed when. It names nobody.
+type Expiry struct {
+	Now           time.Time    `json:"now"`
+	RetentionDays int          `json:"retention_days"`
+	Days          []DayExpiry  `json:"days"` // all that are kept, the oldest first
+	Status        ExpiryStatus `json:"status"`
+	Certificates  string       `json:"certificates"` // the directory that they lie in
+	PublicKey     string       `json:"public_key"`   // that they are signed with
+}
+
+// DayExpiry is a day that is kept, and until when.
+type DayExpiry struct {
+	Day     string    `json:"day"`
+	Until   time.Time `json:"until"` // it is destroyed at this time
+	Due     bool      `json:"due"`
+	Keys    int       `json:"keys"`
+	Blocks  int       `json:"blocks"`
+	Records uint64    `json:"records"`
+	Bytes   uint64    `json:"bytes"`
+}
+
+// list says what is kept. The goroutine that stores calls it.
+func (x *expiry) list() (*Expiry, error) {
+	r := x.r
+	now, keep := r.o.Now(), r.Config().Store.RetentionDays
+	out := &Expiry{
+		Now: now.UTC(), RetentionDays: keep, Status: x.status, Certificates: x.dir, PublicKey: r.ledger.VerifierKey(), Days: []DayExpiry{},
+	}
+	due := x.due(now)
+	for _, day := range r.store.Kept() {
+		f, err := r.store.Day(day)
+		if err != nil {
+			return nil, err
+		}
+		out.Days = append(out.Days, DayExpiry{
+			Day: day.String(), Until: (day + session.Day(keep) + 1).Start(), Due: slices.Contains(due, day),
+			Keys: len(f.Keys), Blocks: f.Blocks, Records: f.Rows, Bytes: f.Bytes,
+		})
+	}
+	return out, nil
+}
+
+func (r *Recorder) expiryHandler(w http.ResponseWriter, req *http.Request) {
+	var out *Expiry
+	err := r.do(req.Context(), func() (err error) {
+		if req.Method == http.MethodPost {
+			r.expiry.trusted = req.FormValue("clock_is_right") != ""
+			r.expiry.step(mostJump)
+		}
+		out, err = r.expiry.list()
+		return err
+	})
+	if err != nil {
+		r.log.Error("it could not be said what is due", "error", err)
+		http.Error(w, fmt.Sprintf("it could not be said what is due: %v", cause(err)), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(out); err != nil {
+		r.log.Debug("what is due was not read to its end", "error", err)
+	}
+}
