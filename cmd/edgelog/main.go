@@ -52,6 +52,7 @@ func commands() []*cli.Command {
 		lookupCommand(),
 		whoCommand(),
 		accessCommand(),
+		holdCommand(),
 		replayCommand(),
 		dhcpCommand(),
 		versionCommand(),

@@ -22,6 +22,7 @@ const (
 	PathLookup  = "/v1/lookup"
 	PathOutcome = "/v1/lookup/{id}/outcome"
 	PathMore    = "/v1/lookup/{id}/{what}"                        // bindings, sessions or registers, while its outcome is not known
+	PathHold    = "/v1/lookup/{id}/hold"                          // takes what is to be held, of a reading with WantHold
 	PathBlocks  = "/v1/lookup/{id}/blocks"                        // whole blocks of sessions, by name
 	PathPage    = "/v1/lookup/{id}/register/{day}/{epoch}/{page}" // one block of a register
 )
@@ -80,6 +81,16 @@ type GateOptions struct {
 	// it is not known, and then nothing is read. Required.
 	Peer func(*http.Request) string
 
+	// Custodians returns for whom holds are sealed, and Hold keeps one under the
+	// number of its intent, durably and with an entry in the ledger; it returns what
+	// can be said of it. nil: nothing can be held.
+	Custodians func() Custodians
+	Hold       func(ctx context.Context, id uint64, key []byte, blocks [][]byte) (facts any, err error)
+
+	// All calls fn with every sealed block there is, for WantVerify; nil: it cannot
+	// be asked for.
+	All func(ctx context.Context, fn func(sealed []byte) error) (damaged int, err error)
+
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
 }
@@ -105,6 +116,7 @@ type reading struct {
 	keys  int  // that were sent, as the others
 	parts int  // blocks
 	bytes int64
+	held  bool // PathHold was used
 }
 
 // errOver is returned when a reader gave its outcome before it had everything.
@@ -225,6 +237,10 @@ func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) 
 // asks for blocks as it needs them.
 func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Query) error {
 	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
+	if q.Ask == WantHold && g.o.Custodians != nil {
+		c := g.o.Custodians()
+		b.Custodians = &c
+	}
 	if err := g.o.Flush(ctx); err != nil {
 		g.o.Logger.Warn("the newest records could not be stored before a question", "error", err)
 		b.Unstored = true
@@ -236,6 +252,9 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 		return err
 	}
 	since, today := q.BindingsSince(), session.DayOf(g.o.Now().UnixNano())
+	if q.Ask == WantVerify {
+		since = 0
+	}
 	if err := g.o.Shelf.Keys(ctx, since, today+1, rd.send(fw, frameKey)); err != nil {
 		return fmt.Errorf("read wrapped keys: %w", err)
 	}

@@ -42,6 +42,8 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, block.Heads, rd.send(fw, frameSessions))
 	case moreRegisters:
 		damaged, err = g.registers(ctx, fw, rd)
+	case moreEverything:
+		damaged, err = g.everything(ctx, fw, rd)
 	}
 	fw.end.Damaged += damaged
 	if err != nil {
@@ -78,7 +80,7 @@ func (g *Gate) More(w http.ResponseWriter, r *http.Request) {
 	case rd == nil:
 		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
 		return
-	case what != moreBindings && what != moreSessions && what != moreRegisters:
+	case what != moreBindings && what != moreSessions && what != moreRegisters && what != moreEverything:
 		refuse(w, http.StatusNotFound, errors.New("there is nothing of that name to be read"))
 		return
 	}

@@ -220,7 +220,7 @@ func (s *Store) DestroyHold(id uint64) error {
 	}
 	key := filepath.Join(dir, holdKey)
 	if fi, err := os.Stat(key); err == nil { // where the file system writes in place, the old bytes are gone too
-		if err := overwrite(key, fi.Size()); err != nil {
+		if err := wipeFile(key, fi.Size()); err != nil {
 			return fmt.Errorf("destroy hold %d: overwrite its key: %w", id, translate(err))
 		}
 	}
@@ -232,7 +232,7 @@ func (s *Store) DestroyHold(id uint64) error {
 	return nil
 }
 
-func overwrite(name string, size int64) error {
+func wipeFile(name string, size int64) error {
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {
 		return err
