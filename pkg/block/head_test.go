@@ -51,7 +51,7 @@ func TestMatchFindsWhatAPlainSearchFinds(t *testing.T) {
 	for _, c := range []struct {
 		rows            int
 		unknown, inside bool
-	}{{4000, false, false}, {4000, true, false}, {4000, false, true}, {4000, true, true}, {20, true, true}, {1, false, false}} {
+	}{{1500, false, false}, {1500, true, false}, {1500, false, true}, {1500, true, true}, {20, true, true}, {1, false, false}} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			in := oddities(newMix(3, c.rows, time.Minute).sessions(), c.unknown, c.inside)
 			other := oddities(newMix(4, 400, time.Minute).sessions(), c.unknown, c.inside)

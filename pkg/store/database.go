@@ -233,5 +233,10 @@ func (s *Store) removeDir(dir string) error {
 	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return translate(err)
 	}
+	if filepath.Dir(dir) == s.freshDir() {
+		failpoint("fresh database moved away")
+	} else {
+		failpoint("day moved away")
+	}
 	return translate(os.RemoveAll(to))
 }

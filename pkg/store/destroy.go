@@ -122,11 +122,13 @@ func (s *Store) DestroyKeys(day session.Day) error {
 		if err := os.Remove(filepath.Join(s.keysDir(), k.file())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return s.note(fmt.Errorf("destroy keys of %s: %w", day, translate(err)))
 		}
+		failpoint("key destroyed")
 		delete(s.keys, k)
 	}
 	if err := syncDir(s.keysDir()); err != nil {
 		return s.note(fmt.Errorf("destroy keys of %s: %w", day, translate(err)))
 	}
+	failpoint("keys destroyed")
 	return nil
 }
 

@@ -164,9 +164,11 @@ func (s *Store) begin() (*database, error) {
 	s.number++
 	d := &database{dir: s.freshPath(s.number), number: s.number, books: map[shelf]book{}}
 	err := os.Mkdir(d.dir, 0o700)
+	failpoint("fresh directory made")
 	if err == nil {
 		d.db, err = badger.Open(badgerOptions(d.dir, s.o.Log))
 	}
+	failpoint("fresh database made")
 	if err == nil {
 		d.names, err = os.Open(d.dir)
 	}

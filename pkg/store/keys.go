@@ -99,6 +99,7 @@ func (s *Store) saveKey(k keyName, wrapped []byte) error {
 	if err := writeFile(tmp, wrapped, os.O_TRUNC); err != nil {
 		return errors.Join(translate(err), os.Remove(tmp))
 	}
+	failpoint("key written")
 	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, name, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) { // a file system that cannot: a hard link does not replace either
 		if err = os.Link(tmp, name); err == nil {
@@ -111,6 +112,7 @@ func (s *Store) saveKey(k keyName, wrapped []byte) error {
 	if err != nil {
 		return errors.Join(translate(err), os.Remove(tmp))
 	}
+	failpoint("key named")
 	return translate(syncDir(s.keysDir()))
 }
 

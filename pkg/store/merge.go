@@ -257,11 +257,13 @@ func (m *Merge) replace() error {
 	if err := syncDir(m.from.dir); err != nil {
 		return translate(err)
 	}
+	failpoint("merge marked")
 	var runs []*database
 	for day, w := range m.runs {
 		if err := s.nameRun(day, m.from.number); err != nil {
 			return err
 		}
+		failpoint("run named")
 		d := &database{dir: s.runDir(day, m.from.number), number: m.from.number, run: true, day: day, entries: w.entries, merged: w.merged, lost: w.lost}
 		d.books, _ = books(w.entries, w.lost) // in order: Put saw to it
 		runs = append(runs, d)
@@ -272,6 +274,7 @@ func (m *Merge) replace() error {
 	maps.Copy(s.next, m.next)
 	s.forgotten += m.destroyed
 	s.mu.Unlock()
+	failpoint("merge swapped")
 	if err := s.shelves.retire(m.from, true); err != nil {
 		s.o.Log.Warn("a fresh database that was merged was not closed in good order", "error", err)
 	}

@@ -115,9 +115,11 @@ func (s *Store) commitBlocks(pages []page) error {
 			return translate(err)
 		}
 	}
+	failpoint("put begun")
 	if err := translate(txn.Commit()); err != nil {
 		return err
 	}
+	failpoint("put committed")
 	return translate(s.syncFresh())
 }
 

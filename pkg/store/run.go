@@ -217,9 +217,11 @@ func (w *runWriter) finish() error {
 	if err := errors.Join(err, w.buf.Release()); err != nil {
 		return translate(err)
 	}
+	failpoint("run written")
 	if err := writeFile(filepath.Join(w.dir, contentsFile), w.encode(), os.O_TRUNC); err != nil {
 		return translate(err)
 	}
+	failpoint("contents written")
 	return translate(errors.Join(syncDir(w.dir), syncDir(filepath.Dir(w.dir)), syncDir(filepath.Dir(filepath.Dir(w.dir)))))
 }
 

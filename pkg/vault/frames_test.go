@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -239,6 +240,34 @@ func TestOwnBlocksAreReadUntilTheKeyIsGivenUp(t *testing.T) {
 	if err := v.Close(); err != nil || s.b != nil {
 		t.Errorf("the key outlives the vault: %v", err)
 	}
+}
+
+// TestAKeyMayBeGivenUpWhileItIsUsed is for the race detector: the key's pages
+// are unmapped, and whoever read them then would die.
+func TestAKeyMayBeGivenUpWhileItIsUsed(t *testing.T) {
+	v, k := ownKey(t)
+	sealed, _ := framed(t, v, 8)
+	var ready, done sync.WaitGroup
+	for range 4 {
+		ready.Add(1)
+		done.Go(func() {
+			for i := 0; ; i++ {
+				_, err := k.Block(sealed)
+				if i == 0 {
+					ready.Done()
+				}
+				if err != nil {
+					if i == 0 || !errors.Is(err, ErrForgotten) {
+						t.Errorf("turn %d: %v", i, err)
+					}
+					return
+				}
+			}
+		})
+	}
+	ready.Wait()
+	v.Forget(aPlace().Day)
+	done.Wait()
 }
 
 func TestACustodiansKeyIsGoneOnceItIsClosed(t *testing.T) {

@@ -1,0 +1,14 @@
+package store
+
+// failpoint is called at each point between two steps that lie on the disk. A
+// test puts a kill in its place; see failpoints.
+var failpoint = func(string) {}
+
+// failpoints are all names that failpoint is called with.
+var failpoints = []string{
+	"key written", "key named",
+	"put begun", "put committed",
+	"fresh directory made", "fresh database made",
+	"run written", "contents written", "merge marked", "run named", "merge swapped", "fresh database moved away",
+	"key destroyed", "keys destroyed", "day moved away",
+}
