@@ -53,6 +53,7 @@ func commands() []*cli.Command {
 		whoCommand(),
 		accessCommand(),
 		holdCommand(),
+		verifyCommand(),
 		replayCommand(),
 		dhcpCommand(),
 		versionCommand(),

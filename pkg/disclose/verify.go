@@ -16,27 +16,28 @@ import (
 
 // Finding is one thing that is wrong with a sealed block. It names no person.
 type Finding struct {
-	Block string // where it belongs, as far as it says so
-	Day   string // UTC day that it is filed under; "" where that is not known
-	From  string // the times that it says it holds
-	To    string
-	What  string
+	Block string `json:"block"`         // where it belongs, as far as it says so
+	Day   string `json:"day,omitempty"` // UTC day that it is filed under; "" where that is not known
+	From  string `json:"from"`          // the times that it says it holds
+	To    string `json:"to"`
+	What  string `json:"what"`
 }
 
 // Verified counts what was opened, and lists what is wrong. Rows are counted, and
 // thrown away.
 type Verified struct {
-	Blocks   int
-	Sessions uint64
-	Bindings uint64
-	Register uint64 // rows of imports of subscribers
-	Holds    int
-	Bytes    int64
-	Damaged  int // blocks that the store could not hand out
-	Foreign  int // keys that were wrapped for others
-	Findings []Finding
+	Blocks   int       `json:"blocks"`
+	Sessions uint64    `json:"sessions"`
+	Bindings uint64    `json:"bindings"`
+	Register uint64    `json:"register"` // rows of imports of subscribers
+	Holds    int       `json:"holds"`
+	Bytes    int64     `json:"bytes"`
+	Damaged  int       `json:"damaged"` // blocks that the store could not hand out
+	Foreign  int       `json:"foreign"` // keys that were wrapped for others
+	Findings []Finding `json:"findings"`
 
-	LedgerIntent, LedgerOutcome int64 // 0, 0 for a copy
+	LedgerIntent  int64 `json:"ledger_intent,omitempty"` // 0, 0 for a copy
+	LedgerOutcome int64 `json:"ledger_outcome,omitempty"`
 }
 
 // mostFindings is how many findings are listed; more are counted.

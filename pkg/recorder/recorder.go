@@ -299,6 +299,7 @@ func (r *Recorder) openControl() error {
 	r.Handle("POST "+PathExpiry, r.expiryHandler)
 	r.Handle("GET "+PathHolds, r.holdsHandler)
 	r.Handle("POST "+PathRelease, r.releaseHandler)
+	r.Handle("POST "+PathVerify, r.verifyHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err

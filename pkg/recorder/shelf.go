@@ -20,6 +20,14 @@ type Shelf struct{ store *store.Store }
 // Shelf returns the shelf of this agent.
 func (r *Recorder) Shelf() Shelf { return Shelf{r.store} }
 
+// ShelfOf returns a shelf of a store that no agent has open.
+func ShelfOf(s *store.Store) Shelf { return Shelf{s} }
+
+// AllKeys calls fn with each wrapped key, and those of holds.
+func (s Shelf) AllKeys(ctx context.Context, fn func(wrapped []byte) error) error {
+	return s.Keys(ctx, 0, math.MaxInt32, fn)
+}
+
 // Keys calls fn with each wrapped data key of the days first to last, and of the
 // holds that touch them.
 func (s Shelf) Keys(ctx context.Context, first, last session.Day, fn func(wrapped []byte) error) error {

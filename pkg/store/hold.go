@@ -77,8 +77,10 @@ func (s *Store) openHolds() error {
 	if err != nil {
 		return err
 	}
-	if err := s.removeUnfinished(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if s.copy == "" && len(list) > 0 {
+		if err := s.removeUnfinished(dir); err != nil {
+			return err
+		}
 	}
 	for _, id := range list {
 		h, err := readHold(filepath.Join(dir, strconv.FormatUint(id, 10)))

@@ -159,7 +159,11 @@ func (r *reader) close() {
 }
 
 func (r *reader) find(sh shelf, seq int64, what error) {
-	r.bad = append(r.bad, Problem{sh.kind, sh.day, sh.epoch, seq, what})
+	p := Problem{Kind: sh.kind, Day: sh.day, Epoch: sh.epoch, Seq: seq, What: what}
+	if at := slices.IndexFunc(r.list, func(l located) bool { return l.shelf == sh && int64(l.seq) == seq }); at >= 0 {
+		p.From, p.To = r.list[at].from, r.list[at].to
+	}
+	r.bad = append(r.bad, p)
 }
 
 // Block returns one block. The error wraps ErrMissing when there is none of that
