@@ -23,6 +23,7 @@ type bench struct {
 	agentCPU, loadCPU int
 	duration          time.Duration // of the measurement that counts
 	peerRate          float64
+	millions          int    // of sessions in the store
 	only              string // end of the name of an end-to-end measurement
 }
 
@@ -30,7 +31,7 @@ type bench struct {
 var order = []string{
 	"datapath", "sweep", "parts", "e2e", "forward", "idle",
 	"identity", "radius", "nat", "dhcp", "answer",
-	"peers",
+	"store", "peers",
 }
 
 var parts = map[string]func(*bench, context.Context) ([]Entry, error){
@@ -41,6 +42,7 @@ var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"nat":      (*bench).nat,
 	"dhcp":     (*bench).leases,
 	"answer":   (*bench).answer,
+	"store":    (*bench).storePart,
 }
 
 func main() {
@@ -61,6 +63,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&b.loadCPU, "load-cpu", 0, "CPU that the traffic runs on")
 	flag.DurationVar(&b.duration, "duration", 30*time.Second, "of the end-to-end measurements")
 	flag.Float64Var(&b.peerRate, "peer-rate", 100_000, "sessions a second that the peers get")
+	flag.IntVar(&b.millions, "millions", 100, "of sessions that the store part keeps")
 	flag.StringVar(&b.only, "only", "", "end-to-end measurements whose name ends like this, such as /udp")
 	flag.Parse()
 	names := order
