@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -65,7 +66,19 @@ func run(ctx context.Context) (err error) {
 	flag.Float64Var(&b.peerRate, "peer-rate", 100_000, "sessions a second that the peers get")
 	flag.IntVar(&b.millions, "millions", 100, "of sessions that the store part keeps")
 	flag.StringVar(&b.only, "only", "", "end-to-end measurements whose name ends like this, such as /udp")
+	profile := flag.String("cpuprofile", "", "file for a CPU profile of this process")
 	flag.Parse()
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // a profile that is cut is seen when it is read
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	names := order
 	if *which != "" {
 		names = strings.Split(*which, ",")

@@ -117,7 +117,7 @@ func (k *keeper) asked(ctx context.Context, n uint64) (out []Entry, err error) {
 		}, has},
 		{"remote_30d", func(s *session.Session) *disclose.Query {
 			a, _, _ := s.RemoteEnd()
-			return clip(&disclose.Query{Remote: a.Netip(), From: now - int64(30*24*time.Hour), To: now})
+			return clip(&disclose.Query{Remote: a.Netip(), From: k.days.begin, To: now})
 		}, has},
 	} {
 		e, err := k.measure(ctx, q.name, sample, func(s *session.Session) (*disclose.Query, func(*disclose.Answer) bool) {
@@ -158,7 +158,7 @@ func (k *keeper) measure(ctx context.Context, name string, sample []session.Sess
 		took = append(took, time.Since(begin))
 		hits += len(a.Hits)
 		if !hit(a) {
-			return Entry{}, fmt.Errorf("%s: the session that was asked about is not among the %d of the answer", name, len(a.Hits))
+			return Entry{}, fmt.Errorf("%s: the session that was asked about is not among the %d of the answer: %s", name, len(a.Hits), strings.Join(a.Summary.Lines(), "; "))
 		}
 	}
 	slices.Sort(took)
