@@ -157,7 +157,7 @@ func TestAFloodOfSYNsLosesAndMistimesNoEstablishedSession(t *testing.T) {
 // it took on the disk.
 func checkBounds(t *testing.T, g *gateway.Gateway, records int, most int64) (disk int64) {
 	t.Helper()
-	disk, err := onDiskBytes(filepath.Join(g.DataDir(), "store", "blocks"))
+	disk, err := onDiskBytes(filepath.Join(g.DataDir(), "store"))
 	if err != nil {
 		t.Fatal(err)
 	}

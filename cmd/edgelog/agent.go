@@ -146,12 +146,7 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 			return ""
 		},
 	})
-	rec.Handle("POST "+disclose.PathLookup, g.Lookup)
-	rec.Handle("POST "+disclose.PathOutcome, g.Outcome)
-	rec.Handle("GET "+disclose.PathMore, g.More)
-	rec.Handle("POST "+disclose.PathBlocks, g.Blocks)
-	rec.Handle("GET "+disclose.PathPage, g.Page)
-	rec.Handle("POST "+disclose.PathHold, g.Hold)
+	g.Serve(rec.Handle)
 }
 
 // agentFailure adds advice to the usual reasons why an agent does not start.

@@ -260,31 +260,41 @@ func (d *Decoder) Bindings(dst []session.Binding, b []byte) (Header, []session.B
 		return Header{}, dst, err
 	}
 	d.u.err = nil
-	out := make([]session.Binding, h.Count)
-	unit := int64(1)
-	for id, read := range map[int]func(){
-		colPrefix: func() { d.prefixes(out) },
-		colPorts:  func() { d.ports(out) },
-		colHow:    func() { d.how(out) },
-	} {
-		d.column(cols[id], id, read)
+	d.chosen = grow(d.chosen, h.Count)
+	for i := range d.chosen {
+		d.chosen[i] = uint32(i)
 	}
-	d.column(cols[colFrom], colFrom, func() { unit = d.froms(out) })
-	d.column(cols[colTo], colTo, func() { d.tos(out, unit) })
+	if dst, err = d.bindings(dst, &cols, h.Count); err != nil {
+		return Header{}, dst, err
+	}
+	return h, dst, nil
+}
+
+// bindings appends the chosen rows to dst.
+func (d *Decoder) bindings(dst []session.Binding, cols *[256][]byte, rows int) ([]session.Binding, error) {
+	all := slices.Grow(dst, len(d.chosen))[:len(dst)+len(d.chosen)]
+	out := all[len(dst):]
+	clear(out)
+	unit := int64(1)
+	d.column(cols[colPrefix], colPrefix, func() { d.prefixes(out, rows) })
+	d.column(cols[colPorts], colPorts, func() { d.ports(out, rows) })
+	d.column(cols[colHow], colHow, func() { d.how(out, rows) })
+	d.column(cols[colFrom], colFrom, func() { unit = d.froms(out, rows) })
+	d.column(cols[colTo], colTo, func() { d.tos(out, rows, unit) })
 	for i := range textColumns {
 		d.column(cols[colTexts+i], colTexts+i, func() {
-			d.text(out, func(b *session.Binding, s string) error { *textsOf(b)[i] = s; return nil })
+			d.text(out, rows, func(b *session.Binding, s string) error { *textsOf(b)[i] = s; return nil })
 		})
 	}
 	for _, m := range moreTexts {
 		if col := cols[m.column]; col != nil {
-			d.column(col, int(m.column), func() { d.text(out, m.set) })
+			d.column(col, int(m.column), func() { d.text(out, rows, m.set) })
 		}
 	}
 	if d.u.err != nil {
-		return Header{}, dst, fmt.Errorf("read block of bindings: %w", d.u.err)
+		return dst, fmt.Errorf("read block of bindings: %w", d.u.err)
 	}
-	return h, append(dst, out...), nil
+	return all, nil
 }
 
 func (d *Decoder) column(col []byte, id int, read func()) {
@@ -294,47 +304,49 @@ func (d *Decoder) column(col []byte, id int, read func()) {
 	d.u.end(what)
 }
 
-func (d *Decoder) prefixes(out []session.Binding) {
-	n := d.u.uvarint(len(out))
+func (d *Decoder) prefixes(out []session.Binding, rows int) {
+	n := d.u.uvarint(rows)
 	d.wides, d.nums = d.u.addrs(d.wides, d.nums, n)
-	d.nums = d.u.planes(d.nums, n, uint64(len(out)))
-	d.lens = d.u.planes(d.lens, len(out), noPrefix)
+	d.nums = d.u.planes(d.nums, n, uint64(rows))
+	d.lens = d.u.planes(d.lens, rows, noPrefix)
 	if d.u.err != nil {
 		return
 	}
-	row := 0
+	row, at := 0, 0 // at: of the chosen
 	for i, count := range d.nums {
-		a := d.wides[i].addr().Netip()
-		if count > uint64(len(out)-row) {
+		if count > uint64(rows-row) {
 			d.u.fail("too many rows of addresses")
 			return
 		}
-		for range count {
-			if bits := int(d.lens[row]); bits != noPrefix {
-				p, err := a.Prefix(bits)
-				if err != nil {
-					d.u.fail("prefix of %d bits", bits)
-					return
-				}
-				out[row].Prefix = p
+		end := row + int(count)
+		for a := d.wides[i].addr(); at < len(out) && int(d.chosen[at]) < end; at++ {
+			bits := int(d.lens[d.chosen[at]])
+			if bits == noPrefix {
+				continue
 			}
-			row++
+			p, err := a.Netip().Prefix(bits)
+			if err != nil {
+				d.u.fail("prefix of %d bits", bits)
+				return
+			}
+			out[at].Prefix = p
 		}
+		row = end
 	}
-	if row != len(out) {
-		d.u.fail("%d rows of addresses instead of %d", row, len(out))
+	if row != rows {
+		d.u.fail("%d rows of addresses instead of %d", row, rows)
 	}
 }
 
-func (d *Decoder) ports(out []session.Binding) {
-	d.nums = d.u.planes(d.nums, len(out), 0xffff)
-	d.lens = d.u.planes(d.lens, len(out), 0xffff)
+func (d *Decoder) ports(out []session.Binding, rows int) {
+	d.nums = d.u.planes(d.nums, rows, 0xffff)
+	d.lens = d.u.planes(d.lens, rows, 0xffff)
 	for i := range out {
-		out[i].FirstPort, out[i].LastPort = uint16(d.nums[i]), uint16(d.lens[i])
+		out[i].FirstPort, out[i].LastPort = uint16(d.nums[d.chosen[i]]), uint16(d.lens[d.chosen[i]])
 	}
 }
 
-func (d *Decoder) froms(out []session.Binding) int64 {
+func (d *Decoder) froms(out []session.Binding, rows int) int64 {
 	unit := int64(d.u.uvarint(secondsFactor))
 	raw := d.u.take(8)
 	if d.u.err != nil {
@@ -345,9 +357,12 @@ func (d *Decoder) froms(out []session.Binding) int64 {
 		d.u.fail("time out of range")
 		return 1
 	}
-	d.nums = d.u.planes(d.nums, len(out), uint64(farthest*2-1)/uint64(unit))
-	for i, x := range d.nums {
-		out[i].From = first + int64(x)*unit // below 2^62 + 2^63: wraps to a negative time, caught here
+	d.nums = d.u.planes(d.nums, rows, uint64(farthest*2-1)/uint64(unit))
+	if d.u.err != nil {
+		return 1
+	}
+	for i := range out {
+		out[i].From = first + int64(d.nums[d.chosen[i]])*unit // below 2^62 + 2^63: wraps to a negative time, caught here
 		if out[i].From < first || out[i].From >= farthest {
 			d.u.fail("time out of range")
 			return 1
@@ -356,9 +371,13 @@ func (d *Decoder) froms(out []session.Binding) int64 {
 	return unit
 }
 
-func (d *Decoder) tos(out []session.Binding, unit int64) {
-	d.nums = d.u.scaled(d.nums, len(out), 1<<64-1)
-	for i, x := range d.nums {
+func (d *Decoder) tos(out []session.Binding, rows int, unit int64) {
+	d.nums = d.u.scaled(d.nums, rows, 1<<64-1)
+	if d.u.err != nil {
+		return
+	}
+	for i := range out {
+		x := d.nums[d.chosen[i]]
 		if x == 0 {
 			out[i].To = session.Forever
 			continue
@@ -373,37 +392,47 @@ func (d *Decoder) tos(out []session.Binding, unit int64) {
 	}
 }
 
-func (d *Decoder) how(out []session.Binding) {
-	d.nums = d.u.planes(d.nums, len(out), 0xff)
-	d.lens = d.u.planes(d.lens, len(out), 0xff)
+func (d *Decoder) how(out []session.Binding, rows int) {
+	d.nums = d.u.planes(d.nums, rows, 0xff)
+	d.lens = d.u.planes(d.lens, rows, 0xff)
 	for i := range out {
-		out[i].Source, out[i].Certainty = session.Source(d.nums[i]), session.Certainty(d.lens[i])
+		out[i].Source, out[i].Certainty = session.Source(d.nums[d.chosen[i]]), session.Certainty(d.lens[d.chosen[i]])
 	}
 }
 
-func (d *Decoder) text(out []session.Binding, set func(*session.Binding, string) error) {
-	d.nums = d.u.planes(d.nums, len(out), uint64(len(out)))
-	n := d.u.uvarint(len(out))
+// codes reads a column of texts: into d.names the texts, into d.nums which of
+// them each row has.
+func (d *Decoder) codes(rows int) {
+	d.nums = d.u.planes(d.nums, rows, uint64(rows))
+	n := d.u.uvarint(rows)
 	d.names, d.lens = d.u.texts(d.names, d.lens, n)
-	next := 0
+	next := uint64(0)
 	for i, c := range d.nums {
 		if c == 0 {
 			next++
-			c = uint64(next)
+			c = next
 		}
-		if next > n || c > uint64(next) {
+		if c > next || next > uint64(n) {
 			d.u.fail("text %d of %d", c, n)
-		}
-		if d.u.err != nil {
 			return
 		}
-		if set(&out[i], d.names[c-1]) != nil {
+		d.nums[i] = c - 1
+	}
+	if next != uint64(n) {
+		d.u.fail("texts that no row has")
+	}
+}
+
+func (d *Decoder) text(out []session.Binding, rows int, set func(*session.Binding, string) error) {
+	d.codes(rows)
+	if d.u.err != nil {
+		return
+	}
+	for i := range out {
+		if c := d.nums[d.chosen[i]]; set(&out[i], d.names[c]) != nil {
 			d.u.fail("text %d is not an address", c)
 			return
 		}
-	}
-	if next != n {
-		d.u.fail("texts that no row has")
 	}
 }
 

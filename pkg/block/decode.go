@@ -16,7 +16,8 @@ type Decoder struct {
 	nums     []uint64
 	lens     []uint64
 	wides    []wide
-	rows     []session.Binding // of a block that is picked from
+	hits     []bool   // rows of a block that is picked from: wanted
+	chosen   []uint32 // rows of a block of bindings that are unpacked, ascending
 }
 
 // NewDecoder returns a Decoder.

@@ -45,32 +45,35 @@ func (d *Decoder) PickBindings(dst []session.Binding, b []byte, p *Pick) (Header
 	if err != nil {
 		return Header{}, dst, err
 	}
-	if !p.All {
-		d.u.err = nil
-		some := d.somePrefix(cols[colPrefix], h.Count, p)
-		for column, want := range map[int]string{colTexts: p.Subscriber, colTexts + 1: p.Line, colTexts + 2: p.Equipment, colIdentity: p.Identity} {
-			some = some || want != "" && d.someText(cols[column], column, h.Count, func(s string) bool { return s == want })
-		}
-		some = some || len(p.Via) > 0 && d.someText(cols[colVia], colVia, h.Count, p.via)
-		if d.u.err != nil {
-			return Header{}, dst, fmt.Errorf("read block of bindings: %w", d.u.err)
-		}
-		if !some {
-			return h, dst, nil
+	if p.All {
+		return d.Bindings(dst, b)
+	}
+	d.u.err = nil
+	d.hits = grow(d.hits, h.Count)
+	clear(d.hits)
+	d.hitPrefixes(cols[colPrefix], h.Count, p)
+	for column, want := range map[int]string{colTexts: p.Subscriber, colTexts + 1: p.Line, colTexts + 2: p.Equipment, colIdentity: p.Identity} {
+		if want != "" {
+			d.hitTexts(cols[column], column, h.Count, func(s string) bool { return s == want })
 		}
 	}
-	all := d.rows[:0]
-	_, all, err = d.Bindings(all, b)
-	if err != nil {
-		return Header{}, dst, err
+	if len(p.Via) > 0 {
+		d.hitTexts(cols[colVia], colVia, h.Count, p.via)
 	}
-	for i := range all {
-		if p.Wants(&all[i]) {
-			dst = append(dst, all[i])
+	d.chosen = d.chosen[:0]
+	for row, hit := range d.hits {
+		if hit {
+			d.chosen = append(d.chosen, uint32(row))
 		}
 	}
-	clear(all) // lets go of strings
-	d.rows = all[:0]
+	if d.u.err != nil {
+		return Header{}, dst, fmt.Errorf("read block of bindings: %w", d.u.err)
+	}
+	if len(d.chosen) > 0 {
+		if dst, err = d.bindings(dst, &cols, h.Count); err != nil {
+			return Header{}, dst, err
+		}
+	}
 	return h, dst, nil
 }
 
@@ -79,61 +82,66 @@ func (p *Pick) via(s string) bool {
 	return err == nil && slices.ContainsFunc(p.Via, func(x netip.Prefix) bool { return x.Contains(a) })
 }
 
-// somePrefix reports whether a row of the column has a prefix that p wants.
-func (d *Decoder) somePrefix(col []byte, rows int, p *Pick) (some bool) {
+// hitPrefixes finds the rows of the column that have a prefix which p wants.
+func (d *Decoder) hitPrefixes(col []byte, rows int, p *Pick) {
 	if len(p.Addresses)+len(p.Prefixes) == 0 {
-		return false
+		return
 	}
 	d.column(col, colPrefix, func() {
 		n := d.u.uvarint(rows)
 		d.wides, d.nums = d.u.addrs(d.wides, d.nums, n)
 		d.nums = d.u.planes(d.nums, n, uint64(rows))
 		d.lens = d.u.planes(d.lens, rows, noPrefix)
-		if d.u.err != nil {
-			return
+		if d.u.err == nil {
+			d.wanted(p, rows)
 		}
-		some = d.wanted(p, rows)
 	})
-	return some
 }
 
 // wanted looks at the unpacked column: d.wides with d.nums rows each, of d.lens
 // bits each.
-func (d *Decoder) wanted(p *Pick, rows int) bool {
+func (d *Decoder) wanted(p *Pick, rows int) {
 	row := 0
 	for i, count := range d.nums {
 		if count > uint64(rows-row) {
-			return true // damaged: the one who unpacks it all says so
+			d.u.fail("too many rows of addresses")
+			return
 		}
 		var a netip.Addr
-		last := -1
-		for _, bits := range d.lens[row : row+int(count)] {
-			if int(bits) == last || bits == noPrefix {
-				continue
+		last, hit := -1, false
+		for end := row + int(count); row < end; row++ {
+			bits := int(d.lens[row])
+			if bits != last {
+				if !a.IsValid() {
+					a = d.wides[i].addr().Netip()
+				}
+				x, err := a.Prefix(bits)
+				hit, last = bits != noPrefix && err == nil && p.wantsPrefix(x), bits
 			}
-			if last = int(bits); !a.IsValid() {
-				a = d.wides[i].addr().Netip()
-			}
-			if x, err := a.Prefix(int(bits)); err != nil || p.wantsPrefix(x) {
-				return true
-			}
+			d.hits[row] = hit
 		}
-		row += int(count)
 	}
-	return false
 }
 
-// someText reports whether a column of texts has one that is wanted; a block
-// without the column has none.
-func (d *Decoder) someText(col []byte, id, rows int, want func(string) bool) (some bool) {
+// hitTexts finds the rows of a column of texts that have one which is wanted; a
+// block without the column has none.
+func (d *Decoder) hitTexts(col []byte, id, rows int, want func(string) bool) {
 	if col == nil {
-		return false
+		return
 	}
 	d.column(col, id, func() {
-		d.nums = d.u.planes(d.nums, rows, uint64(rows))
-		n := d.u.uvarint(rows)
-		d.names, d.lens = d.u.texts(d.names, d.lens, n)
-		some = d.u.err == nil && slices.ContainsFunc(d.names[:n], want)
+		d.codes(rows)
+		if d.u.err != nil {
+			return
+		}
+		wanted := make([]bool, len(d.names))
+		some := false
+		for i, name := range d.names {
+			wanted[i] = want(name)
+			some = some || wanted[i]
+		}
+		for row := 0; some && row < rows; row++ {
+			d.hits[row] = d.hits[row] || wanted[d.nums[row]]
+		}
 	})
-	return some
 }

@@ -167,6 +167,16 @@ func NewGate(o GateOptions) *Gate {
 	return &Gate{o: o, open: map[string]*reading{}}
 }
 
+// Serve has handle, of the control socket, answer all paths of the gate.
+func (g *Gate) Serve(handle func(pattern string, h http.HandlerFunc)) {
+	handle("POST "+PathLookup, g.Lookup)
+	handle("POST "+PathOutcome, g.Outcome)
+	handle("GET "+PathMore, g.More)
+	handle("POST "+PathBlocks, g.Blocks)
+	handle("GET "+PathPage, g.Page)
+	handle("POST "+PathHold, g.Hold)
+}
+
 // Lookup answers POST /v1/lookup: a Query as JSON in, frames out. The answer
 // stays open until its outcome has come, or the reader has gone.
 func (g *Gate) Lookup(w http.ResponseWriter, r *http.Request) {

@@ -77,11 +77,7 @@ func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 		Peer: func(*http.Request) string { return "uid 0" },
 	})
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+PathLookup, r.gate.Lookup)
-	mux.HandleFunc("POST "+PathOutcome, r.gate.Outcome)
-	mux.HandleFunc("GET "+PathMore, r.gate.More)
-	mux.HandleFunc("POST "+PathBlocks, r.gate.Blocks)
-	mux.HandleFunc("GET "+PathPage, r.gate.Page)
+	r.gate.Serve(func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, h) })
 	socket := filepath.Join(dir, "s")
 	ln, err := net.Listen("unix", socket)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,6 +24,7 @@ type bench struct {
 	agentCPU, loadCPU int
 	duration          time.Duration // of the measurement that counts
 	peerRate          float64
+	millions          int    // of sessions in the store
 	only              string // end of the name of an end-to-end measurement
 }
 
@@ -30,7 +32,7 @@ type bench struct {
 var order = []string{
 	"datapath", "sweep", "parts", "e2e", "forward", "idle",
 	"identity", "radius", "nat", "dhcp", "answer",
-	"peers",
+	"store", "peers",
 }
 
 var parts = map[string]func(*bench, context.Context) ([]Entry, error){
@@ -41,6 +43,7 @@ var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"nat":      (*bench).nat,
 	"dhcp":     (*bench).leases,
 	"answer":   (*bench).answer,
+	"store":    (*bench).storePart,
 }
 
 func main() {
@@ -61,8 +64,21 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&b.loadCPU, "load-cpu", 0, "CPU that the traffic runs on")
 	flag.DurationVar(&b.duration, "duration", 30*time.Second, "of the end-to-end measurements")
 	flag.Float64Var(&b.peerRate, "peer-rate", 100_000, "sessions a second that the peers get")
+	flag.IntVar(&b.millions, "millions", 100, "of sessions that the store part keeps")
 	flag.StringVar(&b.only, "only", "", "end-to-end measurements whose name ends like this, such as /udp")
+	profile := flag.String("cpuprofile", "", "file for a CPU profile of this process")
 	flag.Parse()
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // a profile that is cut is seen when it is read
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	names := order
 	if *which != "" {
 		names = strings.Split(*which, ",")

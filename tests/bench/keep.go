@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/probe"
+	"github.com/edgelog/edgelog/pkg/recorder"
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+// keeper is a whole recorder in this process, but for the kernel: sessions come
+// from a generator, and the time is that of the session that ended last.
+type keeper struct {
+	*recorder.Recorder
+	dir  string
+	ids  *vault.Identities
+	days *days
+	end  context.CancelFunc
+	done chan error
+
+	mu     sync.Mutex
+	left   uint64 // sessions that are still to come
+	out    uint64 // given out, fate not known
+	stored uint64
+	again  []session.Session // given back
+	idle   chan struct{}     // closed when all are stored
+	events chan probe.Event
+	spent  time.Duration // making sessions
+	sample []session.Session
+}
+
+// Now is the time of the generator.
+func (k *keeper) Now() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return time.Unix(0, k.days.at)
+}
+
+func (k *keeper) Collect(b *probe.Batch, most int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	begin := time.Now()
+	n := int(min(uint64(most), k.left))
+	was := len(b.Sessions)
+	b.Sessions = append(b.Sessions, make([]session.Session, n)...)
+	for i := range n {
+		k.days.next(&b.Sessions[was+i])
+	}
+	if n > 0 && len(k.sample) < 4096 {
+		k.sample = append(k.sample, b.Sessions[was+n/2])
+	}
+	k.left -= uint64(n)
+	k.out += uint64(n)
+	k.spent += time.Since(begin)
+	return nil
+}
+
+func (k *keeper) CollectAll(b *probe.Batch, most int) (bool, error) { return false, k.Collect(b, most) }
+
+func (k *keeper) Stored(b *probe.Batch) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stored += uint64(b.Len())
+	k.out -= uint64(b.Len())
+	if k.left == 0 && k.out == 0 && k.idle != nil {
+		close(k.idle)
+		k.idle = nil
+	}
+	b.Reset()
+}
+
+func (k *keeper) Release(b *probe.Batch) { panic("bench: sessions could not be stored") }
+
+func (k *keeper) SetBorder([]netip.Prefix, []netip.Prefix) error { return nil }
+func (k *keeper) SetUplinks([]probe.Uplink) error                { return nil }
+func (k *keeper) Run(ctx context.Context) error                  { <-ctx.Done(); return nil }
+func (k *keeper) Events() <-chan probe.Event                     { return k.events }
+func (k *keeper) Close() error                                   { return nil }
+func (k *keeper) Detach() error                                  { return nil }
+func (k *keeper) Looked(uint64)                                  {}
+func (k *keeper) Clock() probe.ClockStatus {
+	return probe.ClockStatus{Synchronised: true, MaxErrorMicro: 500}
+}
+func (k *keeper) Losses() (probe.Losses, error) {
+	return probe.Losses{At: k.Now().UnixNano()}, nil
+}
+func (k *keeper) Status() probe.Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return probe.Status{Table: probe.TableStatus{Started: k.stored + k.out, Stored: k.stored, Closed: k.out}}
+}
+
+// openKeeper starts a recorder in dir that gets perDay sessions a day from begin on.
+func openKeeper(ctx context.Context, dir string, begin time.Time, perDay float64) (*keeper, error) {
+	pair, err := vault.GenerateIdentity()
+	if err != nil {
+		return nil, err
+	}
+	k := &keeper{dir: dir, days: newDays(begin, perDay), events: make(chan probe.Event), done: make(chan error, 1)}
+	if k.ids, err = vault.ParseIdentities(bytes.NewReader(pair.File())); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "static.csv"), []byte(k.days.static()), 0o600),
+		os.WriteFile(filepath.Join(dir, "custodian.key"), pair.File(), 0o600)); err != nil {
+		return nil, err
+	}
+	c, err := config.Parse([]byte(fmt.Sprintf(`gateway = "bench"
+provider = "Bench Internet"
+data_dir = "data"
+run_dir = "run"
+profile = "session"
+legal_basis = "a benchmark"
+static_file = "static.csv"
+[[uplink]]
+name = "none"
+[border]
+local = ["82.0.0.0/8", "198.51.100.0/24", "2001:db8::/32"]
+[custodians]
+recipients = [%q]
+[store]
+min_free = "256MiB"
+ballast = 0
+`, pair.Recipient)), filepath.Join(dir, "edgelog.toml"))
+	if err != nil {
+		return nil, err
+	}
+	o := recorder.DefaultOptions()
+	o.Config, o.Version, o.Now = c, "bench", k.Now
+	o.Elapsed = func() time.Duration { return k.Now().Sub(begin) }
+	o.Synchronised = func() bool { return true }
+	o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	o.OpenSource = func(probe.Options) (recorder.Source, error) { return k, nil }
+	if k.Recorder, err = recorder.Open(ctx, o); err != nil {
+		return nil, err
+	}
+	gate := disclose.NewGate(disclose.GateOptions{
+		Shelf: k.Shelf(), Ledger: k.Evidence(), Flush: k.Flush, Now: k.Now,
+		Origin: func() disclose.Origin { return disclose.Origin{Gateway: "bench", Profile: "session"} },
+		Peer:   func(*http.Request) string { return "bench" },
+	})
+	gate.Serve(k.Handle)
+	ctx, k.end = context.WithCancel(ctx)
+	go func() { k.done <- k.Recorder.Run(ctx) }() // ends with stop
+	return k, nil
+}
+
+// keep has n more sessions stored.
+func (k *keeper) keep(ctx context.Context, n uint64) error {
+	k.mu.Lock()
+	idle := make(chan struct{})
+	k.left, k.idle = n, idle
+	k.mu.Unlock()
+	for {
+		select {
+		case <-idle:
+			return k.Flush(ctx)
+		case err := <-k.done:
+			return fmt.Errorf("the recorder ended: %w", err)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond): // sessions that wait for a full block wait for ever: no time passes
+			if k.waiting() {
+				if err := k.Flush(ctx); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+func (k *keeper) waiting() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.left == 0 && k.out > 0
+}
+
+// merged waits until nothing is to be merged any more.
+func (k *keeper) merged(ctx context.Context) error {
+	for k.merging().Waiting > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// merging says how merging goes.
+func (k *keeper) merging() recorder.MergeStatus { return k.Recorder.Status().Store.Merge }
+
+// stop ends the recorder in good order: all is merged then.
+func (k *keeper) stop() error {
+	k.end()
+	return errors.Join(<-k.done, k.Recorder.Close())
+}
+
+// client reaches the recorder.
+func (k *keeper) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", k.Config().Socket())
+	}}}
+}
+
+// onDisk returns the bytes of all files below dir, as the file system has given
+// room to them.
+func onDisk(dir string, but ...string) (n int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		for _, b := range but {
+			if strings.Contains(path, b) {
+				return nil
+			}
+		}
+		size, err := allocated(path)
+		n += size
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/session"
+)
+
+// storeDays is over how many days the sessions are spread, and storeSizes how
+// many there are when it is asked.
+const storeDays = 30
+
+// storePart fills a store with a month of sessions, by the recorder's own way,
+// and asks it.
+func (b *bench) storePart(ctx context.Context) (out []Entry, err error) {
+	all := uint64(b.millions) * 1_000_000
+	dir := filepath.Join(b.dir, "store")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	begin := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -storeDays-1)
+	written, err := writtenBytes()
+	if err != nil {
+		return nil, err
+	}
+	k, err := openKeeper(ctx, dir, begin, float64(all)/storeDays)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, k.stop()) }()
+	took, cpu := time.Now(), ownCPU()
+	done := uint64(0)
+	for _, share := range []uint64{10, 2, 1} {
+		n := all/share - done
+		if err := errors.Join(k.keep(ctx, n), k.merged(ctx)); err != nil {
+			return out, err
+		}
+		done += n
+		asked, err := k.asked(ctx, done)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, asked...)
+	}
+	return append(out, k.sizes(done, time.Since(took), ownCPU()-cpu, written)...), nil
+}
+
+// sizes are what was written, and what is kept of it.
+func (k *keeper) sizes(n uint64, took, cpu time.Duration, before int64) []Entry {
+	data := filepath.Join(k.dir, "data")
+	bytes, err1 := onDisk(filepath.Join(data, "store"), "coverage")
+	after, err2 := writtenBytes()
+	if errors.Join(err1, err2) != nil {
+		return nil
+	}
+	m := k.merging()
+	per := float64(bytes) / float64(n)
+	return []Entry{
+		{Name: "store/bytes_per_session", Value: per, Unit: "B", Note: fmt.Sprintf("on disk with everything: access records of %d subscribers, filters, keys, seals; %s sessions; %d blocks merged to %d",
+			daySubscribers, figure(float64(n)), m.Merged, m.Into)},
+		{Name: "store/write_amplification", Value: float64(after-before) / float64(bytes), Unit: "x", Note: "bytes that this process had written to the disk, to those that are kept"},
+		{Name: "store/sessions_per_second_with_merging", Value: float64(n) / took.Seconds(), Unit: "sessions/s",
+			Note: fmt.Sprintf("generator included; CPU of this process %.2f us a session, of it the generator %.2f", float64(cpu.Microseconds())/float64(n), float64(k.spent.Microseconds())/float64(n))},
+	}
+}
+
+// asked measures the questions that are really asked.
+func (k *keeper) asked(ctx context.Context, n uint64) (out []Entry, err error) {
+	k.mu.Lock()
+	sample := slices.Clone(k.sample)
+	k.mu.Unlock()
+	type question struct {
+		name string
+		make func(s *session.Session) *disclose.Query
+		hit  func(a *disclose.Answer, s *session.Session) bool
+	}
+	day := func(s *session.Session) (int64, int64) {
+		d := session.DayOf(s.End)
+		return d.Start().UnixNano(), (d + 1).Start().UnixNano()
+	}
+	has := func(a *disclose.Answer, s *session.Session) bool {
+		return slices.ContainsFunc(a.Hits, func(h disclose.Hit) bool {
+			return h.Initiator == s.Initiator && h.InitiatorPort == s.InitiatorPort && h.Proto == s.Proto
+		})
+	}
+	now := k.Now().UnixNano()
+	clip := func(q *disclose.Query) *disclose.Query {
+		q.Reference, q.To = "bench", min(q.To, now)
+		return q
+	}
+	for _, q := range []question{
+		{"public_address_port", func(s *session.Session) *disclose.Query {
+			a, port, _ := s.LocalEnd()
+			return clip(&disclose.Query{Address: a.Netip(), Port: &port, From: s.End - 2e9, To: s.End + 2e9})
+		}, has},
+		{"subscriber_day", func(s *session.Session) *disclose.Query {
+			from, to := day(s)
+			return clip(&disclose.Query{Subscriber: s.Subscriber, From: from, To: to})
+		}, has},
+		{"remote_day", func(s *session.Session) *disclose.Query {
+			a, _, _ := s.RemoteEnd()
+			from, to := day(s)
+			return clip(&disclose.Query{Remote: a.Netip(), From: from, To: to})
+		}, has},
+		{"remote_30d", func(s *session.Session) *disclose.Query {
+			a, _, _ := s.RemoteEnd()
+			return clip(&disclose.Query{Remote: a.Netip(), From: k.days.begin, To: now})
+		}, has},
+	} {
+		e, err := k.measure(ctx, q.name, sample, func(s *session.Session) (*disclose.Query, func(*disclose.Answer) bool) {
+			return q.make(s), func(a *disclose.Answer) bool { return q.hit(a, s) }
+		})
+		if err != nil {
+			return out, err
+		}
+		e.Name = fmt.Sprintf("store/query/%s/sessions=%d", q.name, n)
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// questionsEach is how often each question is asked, each time about another
+// session, with nothing of the store in memory.
+const questionsEach = 9
+
+func (k *keeper) measure(ctx context.Context, name string, sample []session.Session, ask func(*session.Session) (*disclose.Query, func(*disclose.Answer) bool)) (Entry, error) {
+	client := k.client()
+	defer client.CloseIdleConnections()
+	var took []time.Duration
+	hits := 0
+	for i := range questionsEach {
+		s := &sample[(i+1)*len(sample)/(questionsEach+2)]
+		for j := i; remote(s) && strings.HasPrefix(name, "remote") && j < len(sample); j++ {
+			s = &sample[j] // a resolver is asked by everybody
+		}
+		q, hit := ask(s)
+		if err := dropCaches(); err != nil {
+			return Entry{}, err
+		}
+		begin := time.Now()
+		a, err := disclose.Ask(ctx, client, q, k.ids)
+		if err != nil {
+			return Entry{}, fmt.Errorf("ask %s: %w", name, err)
+		}
+		took = append(took, time.Since(begin))
+		hits += len(a.Hits)
+		if !hit(a) {
+			return Entry{}, fmt.Errorf("%s: the session that was asked about is not among the %d of the answer: %s", name, len(a.Hits), strings.Join(a.Summary.Lines(), "; "))
+		}
+	}
+	slices.Sort(took)
+	return Entry{
+		Value: float64(took[len(took)/2].Microseconds()) / 1000, Unit: "ms",
+		Note: fmt.Sprintf("median of %d, cold cache; the longest %.1f ms; %.1f sessions an answer", len(took), float64(took[len(took)-1].Microseconds())/1000, float64(hits)/float64(len(took))),
+	}, nil
+}
+
+// remote reports whether the far end is one that everybody has.
+func remote(s *session.Session) bool { return s.ResponderPort == 53 || s.Proto != session.TCP }
+
+// dropCaches makes the kernel forget what it has read of files.
+func dropCaches() error {
+	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0)
+}
+
+// writtenBytes is what this process had written to disks so far (proc_pid_io(5)).
+func writtenBytes() (int64, error) {
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0, err
+	}
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		if v, ok := strings.CutPrefix(lines.Text(), "write_bytes: "); ok {
+			return strconv.ParseInt(v, 10, 64)
+		}
+	}
+	return 0, errors.New("/proc/self/io does not say what was written")
+}
+
+// allocated is the room that a file takes.
+func allocated(path string) (int64, error) {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return 0, err
+	}
+	return st.Blocks * 512, nil
+}
+
+// ownCPU is the CPU time of this process.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
