@@ -54,6 +54,8 @@ func commands() []*cli.Command {
 		accessCommand(),
 		holdCommand(),
 		verifyCommand(),
+		backupCommand(),
+		restoreCommand(),
 		replayCommand(),
 		dhcpCommand(),
 		versionCommand(),

@@ -53,7 +53,7 @@ func verify(c *cli.Context) error {
 	}
 	v := &verifier{c: c, enc: json.NewEncoder(c.App.Writer), bar: newBar(c.App.ErrWriter)}
 	if c.IsSet("store") {
-		return v.offline()
+		return v.check(c.String("store"))
 	}
 	return v.online()
 }
@@ -186,9 +186,9 @@ func (v *verifier) opening(a *disclose.Verified) error {
 	return err
 }
 
-// offline checks a copy.
-func (v *verifier) offline() error {
-	s, err := store.OpenCopy(v.c.String("store"), store.Options{Log: slog.New(slog.DiscardHandler)})
+// check checks a copy, or a store that no agent has open.
+func (v *verifier) check(dir string) error {
+	s, err := store.OpenCopy(dir, store.Options{Log: slog.New(slog.DiscardHandler)})
 	switch {
 	case errors.Is(err, store.ErrMissing), errors.Is(err, store.ErrNotStore):
 		return fail(err).hint("name the directory \"store\" of a data directory, a copy of it, or a backup")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -176,6 +177,9 @@ func (r *Recorder) checkEvidence(ctx context.Context, end *VerifyEnd, tell func(
 type expected struct {
 	runs  map[string]string // "day/number" → hash
 	holds map[string]string // number → hash
+
+	destroyed []string // days
+	released  []uint64 // holds
 }
 
 // expect reads what the ledger says should be there now.
@@ -200,6 +204,9 @@ func (x *expected) take(e *ledger.Record) {
 	case ledger.Stored:
 		x.runs[f["day"]+"/"+f["run"]] = f["hash"]
 	case ledger.Destruction:
+		if f["state"] == "destroyed" && !slices.Contains(x.destroyed, f["day"]) {
+			x.destroyed = append(x.destroyed, f["day"])
+		}
 		for name := range x.runs {
 			if strings.HasPrefix(name, f["day"]+"/") {
 				delete(x.runs, name)
@@ -208,6 +215,9 @@ func (x *expected) take(e *ledger.Record) {
 	case ledger.Held:
 		x.holds[f["hold"]] = f["hash"]
 	case ledger.Released:
+		if id, err := strconv.ParseUint(f["hold"], 10, 64); err == nil && f["state"] == "destroyed" {
+			x.released = append(x.released, id)
+		}
 		delete(x.holds, f["hold"])
 	}
 }

@@ -54,8 +54,11 @@ type CataloguePart struct {
 
 // Catalogue lists what a backup holds of the store as it is now, what is fresh
 // left out. Gateway, Destroyed and Released are for the caller to say.
-func (s *Store) Catalogue() (*Catalogue, error) {
-	c := &Catalogue{Made: s.o.Now().UTC(), Store: s.dir, Parts: []CataloguePart{}}
+func (s *Store) Catalogue() *Catalogue {
+	c := &Catalogue{Made: s.o.Now().UTC(), Store: s.dir, Parts: []CataloguePart{}, Destroyed: []string{}, Released: []uint64{}}
+	if abs, err := filepath.Abs(s.dir); err == nil { // whoever copies may be elsewhere
+		c.Store = abs
+	}
 	for _, run := range s.Runs() {
 		c.add(s.dir, filepath.Join(daysDir, run.Day.String(), strconv.FormatUint(run.Number, 10)), run.Hash)
 	}
@@ -63,7 +66,7 @@ func (s *Store) Catalogue() (*Catalogue, error) {
 	for i := range holds {
 		c.add(s.dir, filepath.Join(holdsDir, strconv.FormatUint(holds[i].ID, 10)), holds[i].Hash())
 	}
-	return c, nil
+	return c
 }
 
 func (c *Catalogue) add(dir, name string, hash [32]byte) {

@@ -205,6 +205,9 @@ func (r *restore) part(name string) error {
 		text, err := os.ReadFile(filepath.Join(to, listOf(name)))
 		if sum := sha256.Sum256(text); err == nil && hex.EncodeToString(sum[:]) == r.m.Parts[name].Hash {
 			r.done.Present++
+			if _, err := os.Stat(filepath.Join(to, holdKey)); hold && errors.Is(err, fs.ErrNotExist) {
+				return r.holdKey(to, n)
+			}
 			return nil
 		}
 		r.refuse(name, "something else of that name is there, or its list of contents is damaged; move it away to have it restored")
@@ -245,18 +248,33 @@ func (r *restore) copy(name string, also func(dir string) error) error {
 
 // hold restores a hold, if there is a key for it.
 func (r *restore) hold(name string, id uint64) error {
-	at := -1
-	if r.o.Keys != nil {
-		at = slices.IndexFunc(r.o.Keys.Keys, func(k BackedKey) bool { return k.Hold == id })
-	}
-	if at < 0 {
+	if r.keyOf(id) == nil {
 		r.refuse(name, "its wrapped key is not among the keys that were given; give them with --keys")
 		return nil
 	}
-	return r.copy(name, func(dir string) error {
-		r.done.Keys++
-		return errors.Join(writeFile(filepath.Join(dir, holdKey), r.o.Keys.Keys[at].Wrapped, os.O_EXCL), syncDir(dir))
-	})
+	return r.copy(name, func(dir string) error { return r.holdKey(dir, id) })
+}
+
+// holdKey puts the key of a hold where it belongs, if it was given.
+func (r *restore) holdKey(dir string, id uint64) error {
+	key := r.keyOf(id)
+	if key == nil {
+		return nil
+	}
+	r.done.Keys++
+	return errors.Join(writeFile(filepath.Join(dir, holdKey), key, os.O_EXCL), syncDir(dir))
+}
+
+func (r *restore) keyOf(hold uint64) []byte {
+	if r.o.Keys == nil {
+		return nil
+	}
+	for _, k := range r.o.Keys.Keys {
+		if k.Hold == hold {
+			return k.Wrapped
+		}
+	}
+	return nil
 }
 
 func (r *restore) coverage() error {
