@@ -101,9 +101,10 @@ type reading struct {
 	done   chan struct{} // closed when the outcome is in the ledger, or could not be put there
 
 	mu    sync.Mutex
-	over  bool // the outcome is being recorded: nothing more is sent
-	keys  int  // that were sent, as the others
-	parts int  // blocks
+	over  bool                 // the outcome is being recorded: nothing more is sent
+	days  map[session.Day]bool // whose keys were sent
+	keys  int                  // that were sent, as the others
+	parts int                  // blocks
 	bytes int64
 }
 
@@ -223,15 +224,15 @@ func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) 
 	if err != nil {
 		return nil, err
 	}
-	rd := &reading{id: rand.Text(), intent: index, query: *q, done: make(chan struct{})}
+	rd := &reading{id: rand.Text(), intent: index, query: *q, done: make(chan struct{}), days: map[session.Day]bool{}}
 	g.mu.Lock()
 	g.open[rd.id] = rd
 	g.mu.Unlock()
 	return rd, nil
 }
 
-// stream sends what is known of the recording and the wrapped keys; the reader
-// asks for blocks as it needs them.
+// stream sends what is known of the recording; the reader asks for blocks as it
+// needs them.
 func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Query) error {
 	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
 	if err := g.o.Flush(ctx); err != nil {
@@ -243,10 +244,6 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 	}
 	if err := g.coverage(fw, q); err != nil {
 		return err
-	}
-	since, today := q.BindingsSince(), session.DayOf(g.o.Now().UnixNano())
-	if err := g.o.Shelf.Keys(ctx, since, today+1, rd.send(fw, frameKey)); err != nil {
-		return fmt.Errorf("read wrapped keys: %w", err)
 	}
 	return fw.writeJSON(frameEnd, fw.end)
 }

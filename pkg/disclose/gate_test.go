@@ -77,7 +77,7 @@ func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 		Peer: func(*http.Request) string { return "uid 0" },
 	})
 	mux := http.NewServeMux()
-	r.gate.Serve(mux.HandleFunc)
+	r.gate.Serve(func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, h) })
 	socket := filepath.Join(dir, "s")
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
