@@ -36,6 +36,8 @@ const maxRequest = 1 << 16 // bytes of a question or an outcome
 type Shelf interface {
 	// Keys calls fn with each wrapped data key of the days first to last.
 	Keys(ctx context.Context, first, last session.Day, fn func(wrapped []byte) error) error
+	// HoldKey calls fn with the wrapped key of a hold, if it is there.
+	HoldKey(ctx context.Context, hold uint64, fn func(wrapped []byte) error) error
 	// Bindings calls fn with each sealed block of bindings that may say
 	// something about the time from ≤ t < to, ns, whenever it was written. It
 	// returns how many blocks are damaged and were passed over.
@@ -112,9 +114,11 @@ type reading struct {
 	done   chan struct{} // closed when the outcome is in the ledger, or could not be put there
 
 	mu    sync.Mutex
-	over  bool // the outcome is being recorded: nothing more is sent
-	keys  int  // that were sent, as the others
-	parts int  // blocks
+	over  bool                 // the outcome is being recorded: nothing more is sent
+	days  map[session.Day]bool // whose keys were sent
+	holds map[uint64]bool      // likewise
+	keys  int                  // that were sent, as the others
+	parts int                  // blocks
 	bytes int64
 	held  bool // PathHold was used
 }
@@ -236,15 +240,15 @@ func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) 
 	if err != nil {
 		return nil, err
 	}
-	rd := &reading{id: rand.Text(), intent: index, query: *q, done: make(chan struct{})}
+	rd := &reading{id: rand.Text(), intent: index, query: *q, done: make(chan struct{}), days: map[session.Day]bool{}, holds: map[uint64]bool{}}
 	g.mu.Lock()
 	g.open[rd.id] = rd
 	g.mu.Unlock()
 	return rd, nil
 }
 
-// stream sends what is known of the recording and the wrapped keys; the reader
-// asks for blocks as it needs them.
+// stream sends what is known of the recording; the reader asks for blocks as it
+// needs them.
 func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Query) error {
 	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
 	if q.Ask == WantHold && g.o.Custodians != nil {
@@ -260,13 +264,6 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 	}
 	if err := g.coverage(fw, q); err != nil {
 		return err
-	}
-	since, today := q.BindingsSince(), session.DayOf(g.o.Now().UnixNano())
-	if q.Ask == WantVerify {
-		since = 0
-	}
-	if err := g.o.Shelf.Keys(ctx, since, today+1, rd.send(fw, frameKey)); err != nil {
-		return fmt.Errorf("read wrapped keys: %w", err)
 	}
 	return fw.writeJSON(frameEnd, fw.end)
 }

@@ -21,14 +21,49 @@ const (
 	moreRegisters = "registers"
 )
 
-// send counts what is sent to a reader, and sends it.
-func (rd *reading) send(fw *frameWriter, k frameKind) func([]byte) error {
-	return func(p []byte) error {
-		if err := rd.sent(k, len(p)); err != nil {
+// send counts what is sent to a reader, and sends it: a block after the wrapped
+// keys of its day, or that of its hold, and no other keys.
+func (g *Gate) send(ctx context.Context, fw *frameWriter, rd *reading, k frameKind) func([]byte) error {
+	return func(b []byte) error {
+		p, _, err := vault.Layout(b)
+		if err != nil {
 			return err
 		}
-		return fw.write(k, p)
+		pass := func(wrapped []byte) error { return rd.pass(fw, frameKey, wrapped) }
+		switch day := session.Day(p.Day); {
+		case !rd.needsKeys(&p):
+		case isHeld(p.Kind):
+			err = g.o.Shelf.HoldKey(ctx, p.Epoch, pass)
+		default:
+			err = g.o.Shelf.Keys(ctx, day, day, pass)
+		}
+		if err != nil {
+			return fmt.Errorf("read wrapped keys: %w", err)
+		}
+		return rd.pass(fw, k, b)
 	}
+}
+
+// needsKeys reports whether the keys for a block were not sent yet; from now on
+// they count as sent.
+func (rd *reading) needsKeys(p *vault.Place) bool {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	if isHeld(p.Kind) {
+		sent := rd.holds[p.Epoch]
+		rd.holds[p.Epoch] = true
+		return !sent
+	}
+	sent := rd.days[session.Day(p.Day)]
+	rd.days[session.Day(p.Day)] = true
+	return !sent
+}
+
+func (rd *reading) pass(fw *frameWriter, k frameKind, b []byte) error {
+	if err := rd.sent(k, len(b)); err != nil {
+		return err
+	}
+	return fw.write(k, b)
 }
 
 // more sends blocks of the reading's window.
@@ -37,11 +72,11 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 	q := &rd.query
 	switch what {
 	case moreBindings:
-		damaged, err = g.o.Shelf.Bindings(ctx, q.From, q.To, rd.send(fw, frameBindings))
+		damaged, err = g.o.Shelf.Bindings(ctx, q.From, q.To, g.send(ctx, fw, rd, frameBindings))
 	case moreSessions:
-		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, block.Heads, rd.send(fw, frameSessions))
+		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, block.Heads, g.send(ctx, fw, rd, frameSessions))
 	case moreRegisters:
-		damaged, err = g.registers(ctx, fw, rd)
+		damaged, err = g.o.Shelf.Registers(ctx, q.To, g.send(ctx, fw, rd, frameRegister))
 	case moreEverything:
 		damaged, err = g.everything(ctx, fw, rd)
 	}
@@ -50,25 +85,6 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 		return fmt.Errorf("read blocks of %s: %w", what, err)
 	}
 	return nil
-}
-
-// registers sends the directory of each import of subscribers, with the keys of
-// their days: an import may be a year older than the window.
-func (g *Gate) registers(ctx context.Context, fw *frameWriter, rd *reading) (damaged int, err error) {
-	days, known := session.Day(-1), rd.query.BindingsSince()
-	return g.o.Shelf.Registers(ctx, rd.query.To, func(sealed []byte) error {
-		p, err := vault.ParsePlace(sealed)
-		if err != nil {
-			return err
-		}
-		if day := session.Day(p.Day); day < known && day > days { // later ones were sent before
-			days = day
-			if err := g.o.Shelf.Keys(ctx, day, day, rd.send(fw, frameKey)); err != nil {
-				return err
-			}
-		}
-		return rd.send(fw, frameRegister)(sealed)
-	})
 }
 
 // More answers GET /v1/lookup/{id}/{what}: frames out, of a reading that has
@@ -143,7 +159,7 @@ func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockN
 		fw.end.Damaged++ // it is none of those that were offered
 		return nil
 	}
-	return rd.send(fw, frameSessions)(b)
+	return g.send(ctx, fw, rd, frameSessions)(b)
 }
 
 // Page answers GET /v1/lookup/{id}/register/{day}/{epoch}/{page}: one block of
@@ -166,7 +182,7 @@ func (g *Gate) Page(w http.ResponseWriter, r *http.Request) {
 		case err != nil:
 			return fmt.Errorf("read a block of a register: %w", err)
 		}
-		return rd.send(fw, frameRegister)(b)
+		return g.send(r.Context(), fw, rd, frameRegister)(b)
 	})
 }
 

@@ -260,7 +260,7 @@ func (g *Gate) everything(ctx context.Context, fw *frameWriter, rd *reading) (da
 	if g.o.All == nil || rd.query.Ask != WantVerify {
 		return 0, errors.New("it was not asked for")
 	}
-	return g.o.All(ctx, rd.send(fw, frameBlock))
+	return g.o.All(ctx, g.send(ctx, fw, rd, frameBlock))
 }
 
 // Lines says for people what was verified.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"path/filepath"
 	"strconv"
@@ -179,21 +180,31 @@ func (s Shelf) holds(first, last session.Day, fn func(*store.Hold) error) (damag
 	return len(bad), nil
 }
 
-// heldKeys calls fn with the wrapped keys of holds.
-func (s Shelf) heldKeys(first, last session.Day, fn func(wrapped []byte) error) error {
-	_, err := s.holds(first, last, func(h *store.Hold) error {
-		key, err := s.store.HoldKey(h.ID)
-		switch {
-		case errors.Is(err, store.ErrMissing):
-			return nil // it was released meanwhile
-		case errors.Is(err, store.ErrNoKey), errors.Is(err, store.ErrDamaged):
-			return nil // its blocks will be found not to open
-		case err != nil:
+// HoldKey calls fn with the wrapped key of a hold. Without one its blocks are
+// found not to open.
+func (s Shelf) HoldKey(_ context.Context, hold uint64, fn func(wrapped []byte) error) error {
+	key, err := s.store.HoldKey(hold)
+	switch {
+	case errors.Is(err, store.ErrMissing), errors.Is(err, store.ErrNoKey), errors.Is(err, store.ErrDamaged):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fn(key)
+}
+
+// AllKeys calls fn with each wrapped key, and those of holds.
+func (s Shelf) AllKeys(ctx context.Context, fn func(wrapped []byte) error) error {
+	if err := s.Keys(ctx, 0, math.MaxInt32, fn); err != nil {
+		return err
+	}
+	list, _ := s.store.Holds()
+	for i := range list {
+		if err := s.HoldKey(ctx, list[i].ID, fn); err != nil {
 			return err
 		}
-		return fn(key)
-	})
-	return err
+	}
+	return nil
 }
 
 // held calls fn with the blocks of a kind of the holds that touch the time

@@ -23,13 +23,7 @@ func (r *Recorder) Shelf() Shelf { return Shelf{r.store} }
 // ShelfOf returns a shelf of a store that no agent has open.
 func ShelfOf(s *store.Store) Shelf { return Shelf{s} }
 
-// AllKeys calls fn with each wrapped key, and those of holds.
-func (s Shelf) AllKeys(ctx context.Context, fn func(wrapped []byte) error) error {
-	return s.Keys(ctx, 0, math.MaxInt32, fn)
-}
-
-// Keys calls fn with each wrapped data key of the days first to last, and of the
-// holds that touch them.
+// Keys calls fn with each wrapped data key of the days first to last.
 func (s Shelf) Keys(ctx context.Context, first, last session.Day, fn func(wrapped []byte) error) error {
 	keys, err := s.store.WrappedKeys()
 	if err != nil {
@@ -46,7 +40,7 @@ func (s Shelf) Keys(ctx context.Context, first, last session.Day, fn func(wrappe
 			return err
 		}
 	}
-	return s.heldKeys(first, last, fn)
+	return nil
 }
 
 // Bindings calls fn with each sealed block of bindings that may say something
