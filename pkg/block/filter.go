@@ -15,7 +15,7 @@ const (
 
 // minFiltered is how many different keys a filter is worth its bytes for: what
 // it would spare to read is not much larger below.
-const minFiltered = 256
+const minFiltered = 16
 
 const (
 	fuseFixed      = 10 // bytes before the fingerprints: seed, length of a segment, and at least 1 of their number

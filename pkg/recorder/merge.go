@@ -35,6 +35,15 @@ type MergeStatus struct {
 // 50 MiB while they are sorted.
 var ripe = store.Ripe{Records: 512 << 10, Age: time.Hour}
 
+// mergedRows and mergedBindings are how many rows a merged block has at most. A question about one
+// address unpacks one block of a run: smaller ones are asked faster, larger ones
+// take less room. With 16,384 a session takes 0.3 bytes more than with 65,536,
+// and a question about a subscriber's day a third of the time.
+const (
+	mergedRows     = 1 << 14 // of sessions
+	mergedBindings = 1 << 11
+)
+
 // rush is the pace at which merging is not begun: as many records as make a
 // fresh database ripe, in less than this.
 const rush = 8 * time.Second
@@ -226,7 +235,11 @@ func (t *taking) take(p vault.Place, sealed store.Sealed) error {
 		return fmt.Errorf("open block %d to merge it: %w", p.Seq, err)
 	}
 	if t.rows == nil {
-		t.rows = block.NewMerger(block.MergeOptions{MaxRows: t.max, MaxBytes: store.MaxPlaintext})
+		most := mergedRows
+		if t.at.kind != store.KindSessions {
+			most = mergedBindings
+		}
+		t.rows = block.NewMerger(block.MergeOptions{MaxRows: min(t.max, most), MaxBytes: store.MaxPlaintext})
 	}
 	if err := t.rows.Add(t.plain); err != nil {
 		return fmt.Errorf("read block %d to merge it: %w", p.Seq, err)
