@@ -77,8 +77,8 @@ func (s *Store) openHolds() error {
 	if err != nil {
 		return err
 	}
-	if s.copy == "" && len(list) > 0 {
-		if err := s.removeUnfinished(dir); err != nil {
+	if s.copy == "" {
+		if err := s.removeUnfinished(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -207,9 +207,10 @@ func (s *Store) writeHold(h *Hold, key []byte, blocks []Sealed) error {
 	return errors.Join(syncDir(all), syncDir(s.dir))
 }
 
-// DestroyHold destroys a hold: first its key, which is overwritten, then all
-// else. One that was broken off is finished by the next start. The error wraps
-// ErrMissing, ErrReadOnly or ErrClosed.
+// DestroyHold destroys a hold: it is moved out of the store, then its key is
+// overwritten, then all else removed. Broken off, it is finished by the next
+// start, or when it is said again. The error wraps ErrMissing, ErrReadOnly or
+// ErrClosed.
 func (s *Store) DestroyHold(id uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,17 +221,21 @@ func (s *Store) DestroyHold(id uint64) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("destroy hold %d: %w; \"edgelog hold list\" shows those that are there", id, ErrMissing)
 	}
-	key := filepath.Join(dir, holdKey)
+	to, err := s.moveAway(dir)
+	if err != nil {
+		return fmt.Errorf("destroy hold %d: %w", id, err)
+	}
+	delete(s.holds, id)
+	s.badHolds = slices.DeleteFunc(s.badHolds, func(p Problem) bool { return p.Epoch == id })
+	key := filepath.Join(to, holdKey)
 	if fi, err := os.Stat(key); err == nil { // where the file system writes in place, the old bytes are gone too
 		if err := wipeFile(key, fi.Size()); err != nil {
 			return fmt.Errorf("destroy hold %d: overwrite its key: %w", id, translate(err))
 		}
 	}
-	if err := s.removeDir(dir); err != nil {
-		return fmt.Errorf("destroy hold %d: %w", id, err)
+	if err := os.RemoveAll(to); err != nil {
+		return fmt.Errorf("destroy hold %d: %w", id, translate(err))
 	}
-	delete(s.holds, id)
-	s.badHolds = slices.DeleteFunc(s.badHolds, func(p Problem) bool { return p.Epoch == id })
 	return nil
 }
 
