@@ -46,6 +46,7 @@ func commands() []*cli.Command {
 		statusCommand(),
 		coverageCommand(),
 		expireCommand(),
+		keysCommand(),
 		doctorCommand(),
 		accountingCommand(),
 		subscribersCommand(),
