@@ -33,6 +33,8 @@
 //	          and CONTENTS, which lists its blocks
 //	damaged/  fresh databases that could not be opened
 //	trash/    what is being removed
+//	holds/    rows that are kept beyond their day, each hold with a key of its
+//	          own (hold.go); no expiry of a day touches it
 //	ballast   disk space held back, given up when the disk is nearly full
 //	coverage/ what was recorded of each second, a file a day (FORMAT.md); not
 //	          sealed, no person's data; written even where blocks are not
