@@ -3,8 +3,6 @@ package recorder
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -240,25 +238,8 @@ func TestARotationWrapsTheKeysOfHoldsToo(t *testing.T) {
 	if err != nil || len(list.Keys) != 1 || !list.Keys[0].Hold || list.Keys[0].Epoch != 42 {
 		t.Fatalf("%+v %v", list, err)
 	}
-	pair, err := vault.GenerateIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ids, err := vault.ParseIdentities(bytes.NewReader(pair.File()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	to, err := vault.ParseRecipients([]string{pair.Recipient})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := list.Keys[0]
-	day, epoch, wrapped, err := vault.Rewrap(k.Wrapped, r.ids, to)
-	if err != nil || day != k.Day || epoch != k.Epoch {
-		t.Fatalf("%d %d %v", day, epoch, err)
-	}
-	sum := sha256.Sum256(k.Wrapped)
-	k.Wrapped, k.Instead = wrapped, hex.EncodeToString(sum[:])
+	back, ids := r.rewrapped(list)
+	k := back.Keys[0]
 	gone := k
 	gone.Epoch = 43 // released meanwhile
 	if done, err := r.replaceKeys(t.Context(), &KeyList{Keys: []KeyOfADay{k, gone}}, "uid 0 gid 0"); err != nil || done.Keys != 1 {
