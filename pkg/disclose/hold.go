@@ -41,7 +41,7 @@ const (
 func isHeld(kind uint8) bool { return kind >= kindHold && kind <= kindHoldBindings }
 
 // maxHold is the most bytes that are held at once.
-const maxHold = 512 << 20
+const maxHold = 64 << 20
 
 // Custodians are for whom a hold is sealed.
 type Custodians struct {

@@ -261,3 +261,30 @@ func TestARotationWrapsTheKeysOfHoldsToo(t *testing.T) {
 		t.Errorf("%q", bad)
 	}
 }
+
+func TestOneCheckAtATimeAndItsEndIsSaid(t *testing.T) {
+	r := newRoom(t, "")
+	r.keep(2)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.record(ctx) }()
+	ask := func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		r.verifyHandler(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, PathVerify, nil))
+		return w
+	}
+	r.checking.Lock()
+	if w := ask(); w.Code != http.StatusConflict {
+		t.Errorf("a second one: %d", w.Code)
+	}
+	r.checking.Unlock()
+	lines := strings.Split(strings.TrimSpace(ask().Body.String()), "\n")
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	var last VerifyEvent
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.End == nil || last.End.Problems != 0 || last.End.Failed != "" || last.End.Records == 0 {
+		t.Errorf("%v %+v", err, last.End)
+	}
+}

@@ -215,3 +215,16 @@ func TestABackupToWhereItCannotBeIsRefused(t *testing.T) {
 		t.Errorf("two at once: %v", err)
 	}
 }
+
+func TestWhatGoesWhileABackupIsMadeIsLeftOut(t *testing.T) {
+	l := twoRuns(t)
+	c := l.s.Catalogue()
+	c.Gateway = "gw-1"
+	if err := errors.Join(l.s.DestroyKeys(aDay), l.s.DestroyBlocks(aDay), l.s.DestroyHold(7)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Backup(context.Background(), c, filepath.Join(t.TempDir(), "backup"), nil)
+	if err != nil || len(b.Gone) != 2 || len(b.Copied) != 1 {
+		t.Errorf("%+v %v", b, err)
+	}
+}
