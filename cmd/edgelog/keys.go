@@ -98,7 +98,7 @@ func rewrapAll(list *recorder.KeyList, ids *vault.Identities, to *vault.Recipien
 			return nil, 0, fmt.Errorf("what lies as the data key of day %d, epoch %d is that of day %d, epoch %d; nothing was changed", k.Day, k.Epoch, day, epoch)
 		}
 		sum := sha256.Sum256(k.Wrapped)
-		out.Keys = append(out.Keys, recorder.KeyOfADay{Day: k.Day, Epoch: k.Epoch, Wrapped: wrapped, Instead: hex.EncodeToString(sum[:])})
+		out.Keys = append(out.Keys, recorder.KeyOfADay{Day: k.Day, Epoch: k.Epoch, Hold: k.Hold, Wrapped: wrapped, Instead: hex.EncodeToString(sum[:])})
 	}
 	return out, foreign, nil
 }

@@ -26,10 +26,11 @@ type KeyList struct {
 	Keys       []KeyOfADay `json:"keys"`
 }
 
-// KeyOfADay is a wrapped data key.
+// KeyOfADay is a wrapped data key, or that of a hold.
 type KeyOfADay struct {
-	Day     int32  `json:"day"` // since 1970-01-01
-	Epoch   uint64 `json:"epoch"`
+	Day     int32  `json:"day"`            // since 1970-01-01
+	Epoch   uint64 `json:"epoch"`          // of a hold: its number
+	Hold    bool   `json:"hold,omitempty"` // it is that of a hold
 	Wrapped []byte `json:"wrapped"`
 	Instead string `json:"instead,omitempty"` // SHA-256, hexadecimal, of the form that this one replaces
 }
@@ -78,13 +79,24 @@ func (r *Recorder) listKeys(ctx context.Context, who string) (*KeyList, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.noteKeys(ctx, "handed out to be wrapped anew", who, len(keys), nil); err != nil {
-		return nil, err
-	}
 	c := r.Config().Custodians
 	out := &KeyList{Recipients: c.Recipients, Minimum: c.Minimum, Keys: []KeyOfADay{}}
 	for _, k := range keys {
 		out.Keys = append(out.Keys, KeyOfADay{Day: int32(k.Day), Epoch: k.Epoch, Wrapped: k.Wrapped})
+	}
+	holds, _ := r.store.Holds()
+	for i := range holds {
+		key, err := r.store.HoldKey(holds[i].ID)
+		if errors.Is(err, store.ErrMissing) {
+			continue // it was released meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		out.Keys = append(out.Keys, KeyOfADay{Day: holds[i].KeyDay, Epoch: holds[i].ID, Hold: true, Wrapped: key})
+	}
+	if _, err := r.noteKeys(ctx, "handed out to be wrapped anew", who, len(out.Keys), nil); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
@@ -128,9 +140,14 @@ func (r *Recorder) replaceKeys(ctx context.Context, in *KeyList, who string) (*R
 	}
 	done := 0
 	for i, k := range in.Keys {
-		err = r.store.ReplaceKey(store.WrappedKey{Day: session.Day(k.Day), Epoch: k.Epoch, Wrapped: k.Wrapped}, olds[i])
+		if k.Hold {
+			err = r.store.ReplaceHoldKey(k.Epoch, k.Wrapped, olds[i])
+		} else {
+			err = r.store.ReplaceKey(store.WrappedKey{Day: session.Day(k.Day), Epoch: k.Epoch, Wrapped: k.Wrapped}, olds[i])
+		}
 		if errors.Is(err, store.ErrMissing) {
-			continue // its day's time was over meanwhile
+			err = nil // its day's time was over meanwhile, or its hold was released
+			continue
 		}
 		if err != nil {
 			break

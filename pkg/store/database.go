@@ -223,6 +223,11 @@ func (s *Store) removeDir(dir string) error {
 	if err != nil {
 		return err
 	}
+	if filepath.Dir(dir) == s.freshDir() {
+		failpoint("fresh database moved away")
+	} else {
+		failpoint("day moved away")
+	}
 	return translate(os.RemoveAll(to))
 }
 

@@ -47,8 +47,9 @@ type Hold struct {
 	Last     string    `json:"last_day"`  // included
 	Sessions uint64    `json:"sessions"`
 	Bindings uint64    `json:"bindings"`
-	Bytes    int64     `json:"bytes"`  // of the sealed blocks
-	Blocks   []string  `json:"blocks"` // SHA-256 of each, hex
+	Bytes    int64     `json:"bytes"`   // of the sealed blocks
+	KeyDay   int32     `json:"key_day"` // under which its key is filed, since 1970-01-01
+	Blocks   []string  `json:"blocks"`  // SHA-256 of each, hex
 
 	text []byte // as it lies in HOLD
 }
@@ -133,7 +134,10 @@ func (s *Store) describe(id uint64, key []byte, blocks []Sealed) (*Hold, error) 
 			return nil, fmt.Errorf("%w: block %d: %w", ErrBlock, i, err)
 		}
 		kind := Kind(p.Kind)
-		if p.Epoch != id || int(p.Seq) != i || (kind == KindHold) != (i == 0) || !kind.held() {
+		if i == 0 {
+			h.KeyDay = p.Day
+		}
+		if p.Day != h.KeyDay || p.Epoch != id || int(p.Seq) != i || (kind == KindHold) != (i == 0) || !kind.held() {
 			return nil, fmt.Errorf("%w: block %d says that it is block %d of hold %d and kind %d", ErrTurn, i, p.Seq, p.Epoch, p.Kind)
 		}
 		switch kind {

@@ -28,30 +28,50 @@ func (s *Store) ReplaceKey(k WrappedKey, old [32]byte) error {
 	if !s.keys[name] {
 		return fail(ErrMissing)
 	}
-	if !vault.IsSealedKey(k.Wrapped) {
-		return fail(fmt.Errorf("%w: it does not begin like an age file", ErrBlock))
-	}
-	if err := s.writable(len(k.Wrapped)); err != nil {
+	tmp := filepath.Join(s.keysDir(), unfinished+name.file())
+	if err := s.replaceKey(filepath.Join(s.keysDir(), name.file()), tmp, k.Wrapped, old); err != nil {
 		return fail(err)
 	}
-	path := filepath.Join(s.keysDir(), name.file())
+	return nil
+}
+
+// ReplaceHoldKey is ReplaceKey for the key of a hold.
+func (s *Store) ReplaceHoldKey(id uint64, wrapped []byte, old [32]byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := ErrMissing
+	if s.holds[id] != nil {
+		tmp := filepath.Join(s.dir, holdsDir, fmt.Sprintf("%s%d-key", unfinished, id)) // where the next start removes it
+		err = s.replaceKey(filepath.Join(s.holdDir(id), holdKey), tmp, wrapped, old)
+	}
+	if err != nil {
+		return fmt.Errorf("replace wrapped key of hold %d: %w", id, err)
+	}
+	return nil
+}
+
+// replaceKey puts wrapped in the place of the file whose SHA-256 is old. s.mu is
+// held.
+func (s *Store) replaceKey(path, tmp string, wrapped []byte, old [32]byte) error {
+	if !vault.IsSealedKey(wrapped) {
+		return fmt.Errorf("%w: it does not begin like an age file", ErrBlock)
+	}
+	if err := s.writable(len(wrapped)); err != nil {
+		return err
+	}
 	have, err := os.ReadFile(path)
 	if err != nil {
-		return fail(translate(err))
+		return translate(err)
 	}
 	if sha256.Sum256(have) != old {
-		return fail(ErrKeyChanged)
+		return ErrKeyChanged
 	}
-	tmp := filepath.Join(s.keysDir(), unfinished+name.file())
-	if err := writeFile(tmp, k.Wrapped, os.O_TRUNC); err != nil {
-		return fail(errors.Join(translate(err), os.Remove(tmp)))
+	if err := writeFile(tmp, wrapped, os.O_TRUNC); err != nil {
+		return errors.Join(translate(err), os.Remove(tmp))
 	}
 	failpoint("key rewrapped")
 	if err := os.Rename(tmp, path); err != nil {
-		return fail(errors.Join(translate(err), os.Remove(tmp)))
+		return errors.Join(translate(err), os.Remove(tmp))
 	}
-	if err := syncDir(s.keysDir()); err != nil {
-		return fail(translate(err))
-	}
-	return nil
+	return translate(syncDir(filepath.Dir(path)))
 }
