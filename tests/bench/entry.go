@@ -53,6 +53,7 @@ var goals = []goal{
 	{"identity/names/bindings=*", "map", false, true, 100},
 	{"identity/at/bindings=*", "map", false, true, 100},
 	{"answer/who_ms", "lookup_of_all", false, true, 1000},
+	{"store/bytes_per_session", "", false, true, 12},
 	{"identity/bytes_per_binding", "", false, true, 268},
 }
 

@@ -29,7 +29,7 @@ type bench struct {
 // parts by name, in the order in which they run.
 var order = []string{
 	"datapath", "sweep", "parts", "e2e", "forward", "idle",
-	"identity", "radius", "nat", "dhcp", "answer",
+	"identity", "radius", "nat", "dhcp", "answer", "store",
 	"peers",
 }
 
@@ -41,6 +41,7 @@ var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"nat":      (*bench).nat,
 	"dhcp":     (*bench).leases,
 	"answer":   (*bench).answer,
+	"store":    (*bench).sizes,
 }
 
 func main() {
