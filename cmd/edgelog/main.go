@@ -51,6 +51,7 @@ func commands() []*cli.Command {
 		lookupCommand(),
 		whoCommand(),
 		accessCommand(),
+		planCommand(),
 		replayCommand(),
 		dhcpCommand(),
 		versionCommand(),

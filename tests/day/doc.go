@@ -16,7 +16,7 @@
 //   - 10,000 subscribers, one session each a minute on average, 14.4 million a
 //     day. How busy they are follows a Zipf law (s 1.1, v 200): the busiest has
 //     some 36 times the median's.
-//   - The busiest hour, 20 h UTC, has 1.6 times the mean; the quietest 0.3.
+//   - The busiest hour, 20 h UTC, has 1.7 times the mean; the quietest 0.3.
 //   - Three subscribers in five have an IPv6 /56 beside IPv4, and 1 to 6 devices
 //     with a random interface identifier that is renewed each day (RFC 8981).
 //     55 % of their sessions are IPv6 where the use knows it.
