@@ -54,6 +54,10 @@ var goals = []goal{
 	{"identity/at/bindings=*", "map", false, true, 100},
 	{"answer/who_ms", "lookup_of_all", false, true, 1000},
 	{"store/bytes_per_session", "", false, true, 12},
+	{"store/query/public_address_port", "nfdump", false, true, 20},
+	{"store/query/subscriber_day", "nfdump", false, true, 100},
+	{"store/query/remote_day", "nfdump", false, true, 1000},
+	{"store/query/remote_30d", "nfdump", false, true, 15_000},
 	{"identity/bytes_per_binding", "", false, true, 268},
 }
 

@@ -23,6 +23,7 @@ type bench struct {
 	agentCPU, loadCPU int
 	duration          time.Duration // of the measurement that counts
 	peerRate          float64
+	storeSessions     string // numbers of sessions in stores that are asked
 	only              string // end of the name of an end-to-end measurement
 }
 
@@ -41,7 +42,7 @@ var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"nat":      (*bench).nat,
 	"dhcp":     (*bench).leases,
 	"answer":   (*bench).answer,
-	"store":    (*bench).sizes,
+	"store":    (*bench).store,
 }
 
 func main() {
@@ -62,6 +63,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&b.loadCPU, "load-cpu", 0, "CPU that the traffic runs on")
 	flag.DurationVar(&b.duration, "duration", 30*time.Second, "of the end-to-end measurements")
 	flag.Float64Var(&b.peerRate, "peer-rate", 100_000, "sessions a second that the peers get")
+	flag.StringVar(&b.storeSessions, "store-sessions", "10000000", "sessions of 30 days in the stores that are asked, with commas between; empty: no store is asked")
 	flag.StringVar(&b.only, "only", "", "end-to-end measurements whose name ends like this, such as /udp")
 	flag.Parse()
 	names := order

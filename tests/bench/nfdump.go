@@ -49,32 +49,83 @@ func (b *bench) nfdumpBytes(ctx context.Context, list []session.Session) ([]comp
 	return out, nil
 }
 
-// collectNfdump runs nfcapd on a loopback port and sends it all sessions.
-func collectNfdump(ctx context.Context, dir string, list []session.Session) (err error) {
+// nfcapd is a running collector on a loopback port.
+type nfcapd struct {
+	cmd     *exec.Cmd
+	port    int
+	conn    net.Conn
+	pace    *time.Ticker
+	message ipfix
+	sent    int // messages
+}
+
+// startNfcapd returns a collector that listens.
+func startNfcapd(ctx context.Context, dir string) (*nfcapd, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+		return nil, err
 	}
 	port, err := freePort()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "nfcapd", "-w", dir, "-b", "127.0.0.1", "-p", strconv.Itoa(port), "-t", "3600")
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start nfcapd: %w", err)
+	n := &nfcapd{port: port, pace: time.NewTicker(200 * time.Microsecond), message: ipfix{at: uint32(time.Now().Unix())}}
+	n.cmd = exec.CommandContext(ctx, "nfcapd", "-w", dir, "-b", "127.0.0.1", "-p", strconv.Itoa(port), "-t", "3600")
+	if err := n.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start nfcapd: %w", err)
 	}
-	err = sendNfdump(port, list)
-	err = errors.Join(err, cmd.Process.Signal(syscall.SIGTERM), cmd.Wait())
-	if err != nil {
-		return fmt.Errorf("nfcapd: %w", err)
+	for ctx.Err() == nil {
+		if _, bound, err := udpQueue(port); err != nil || bound {
+			break
+		}
+		<-n.pace.C
 	}
-	n, err := nfdumpFlows(ctx, "-R", dir)
-	if err == nil && n != len(list) {
-		err = fmt.Errorf("%d of %d flows arrived", n, len(list))
+	if n.conn, err = net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); err != nil {
+		return nil, errors.Join(err, n.cmd.Process.Kill(), n.cmd.Wait())
 	}
-	if err != nil {
+	return n, nil
+}
+
+// send sends no faster than nfcapd reads.
+func (n *nfcapd) send(list []session.Session) error {
+	for ; len(list) > 0; n.sent++ {
+		if n.sent%32 == 0 { // a message takes 2.3 kB of a queue of some 200
+			if err := n.drained(64 << 10); err != nil {
+				return err
+			}
+		}
+		taken := n.message.message(list)
+		if _, err := n.conn.Write(n.message.bytes); err != nil {
+			return err
+		}
+		list = list[taken:]
+	}
+	return nil
+}
+
+// stop ends it when it has read everything.
+func (n *nfcapd) stop() error {
+	err := n.drained(0)
+	n.pace.Stop()
+	if err = errors.Join(err, n.conn.Close(), n.cmd.Process.Signal(syscall.SIGTERM), n.cmd.Wait()); err != nil {
 		return fmt.Errorf("nfcapd: %w", err)
 	}
 	return nil
+}
+
+// collectNfdump has nfcapd take all sessions, and counts them.
+func collectNfdump(ctx context.Context, dir string, list []session.Session) error {
+	n, err := startNfcapd(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(n.send(list), n.stop()); err != nil {
+		return err
+	}
+	count, err := nfdumpFlows(ctx, "-R", dir)
+	if err == nil && count != len(list) {
+		err = fmt.Errorf("nfcapd: %d of %d flows arrived", count, len(list))
+	}
+	return err
 }
 
 // freePort returns a UDP port of 127.0.0.1 that was free just now.
@@ -86,49 +137,20 @@ func freePort() (int, error) {
 	return c.LocalAddr().(*net.UDPAddr).Port, c.Close()
 }
 
-// sendNfdump sends no faster than nfcapd reads.
-func sendNfdump(port int, list []session.Session) error {
-	for range 200 {
-		if _, bound, err := udpQueue(port); err != nil || bound {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	c, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	m := ipfix{at: uint32(time.Now().Unix())}
-	for sent := 0; len(list) > 0; sent++ {
-		if sent%32 == 0 { // a message takes 2.3 kB of a queue of some 200
-			if err := drained(port, 64<<10); err != nil {
-				return err
-			}
-		}
-		n := m.message(list)
-		if _, err := c.Write(m.bytes); err != nil {
-			return err
-		}
-		list = list[n:]
-	}
-	return drained(port, 0)
-}
-
-// drained waits until nfcapd's socket holds at most so many bytes.
-func drained(port, most int) error {
+// drained waits until the socket holds at most so many bytes.
+func (n *nfcapd) drained(most int) error {
 	for {
-		n, bound, err := udpQueue(port)
+		waits, bound, err := udpQueue(n.port)
 		if err != nil {
 			return err
 		}
 		if !bound {
 			return errors.New("nfcapd does not listen")
 		}
-		if n <= most {
+		if waits <= most {
 			return nil
 		}
-		time.Sleep(200 * time.Microsecond)
+		<-n.pace.C
 	}
 }
 
