@@ -57,6 +57,7 @@ func commands() []*cli.Command {
 		verifyCommand(),
 		backupCommand(),
 		restoreCommand(),
+		planCommand(),
 		replayCommand(),
 		dhcpCommand(),
 		versionCommand(),
