@@ -148,6 +148,9 @@ func (s *sealing) all(r *reader, hits []Hit) error {
 		Profile: session.ProfileAccess, Gateway: r.begin.Gateway, Provider: r.sum.Provider,
 		Clock: block.Clock{Synchronised: r.sum.Unsynchronised == 0, MaxErrorMicros: uint32(min(max(r.sum.ClockErrorMicro, 0), math.MaxUint32))},
 	}
+	if len(head.Provider) > 255 { // several, one after the other in the course of the window: the present one
+		head.Provider = r.begin.Provider
+	}
 	for _, word := range r.sum.Profiles {
 		if p, err := session.ParseProfile(word); err == nil { // the fullest of them
 			head.Profile = max(head.Profile, p)
