@@ -297,6 +297,11 @@ func (r *Recorder) openControl() error {
 	r.Handle("POST "+PathImport, r.importHandler)
 	r.Handle("GET "+PathExpiry, r.expiryHandler)
 	r.Handle("POST "+PathExpiry, r.expiryHandler)
+	r.Handle("GET "+PathHolds, r.holdsHandler)
+	r.Handle("POST "+PathRelease, r.releaseHandler)
+	r.Handle("POST "+PathVerify, r.verifyHandler)
+	r.Handle("POST "+PathBackup, r.backupHandler)
+	r.Handle("POST "+PathKeysBackup, r.keysBackupHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err

@@ -17,16 +17,26 @@ import (
 
 // Problem is one thing that Check found. It is also an error.
 type Problem struct {
-	Kind  Kind // 0 for a wrapped key
+	Kind  Kind // 0 for a wrapped key, a whole day (Epoch 0), or the store (Day 0 too)
 	Day   session.Day
 	Epoch uint64
 	Seq   int64 // number of the block; -1 where the problem is not one block's
 	What  error
+
+	From, To int64 // the times that the block spoke of, unix milliseconds, both included; 0, 0 where that is not known
 }
 
 // Error says where and what.
 func (p Problem) Error() string {
 	switch {
+	case p.Kind.held() && p.Seq < 0:
+		return fmt.Sprintf("hold %d: %v", p.Epoch, p.What)
+	case p.Kind.held():
+		return fmt.Sprintf("block %d of hold %d: %v", p.Seq, p.Epoch, p.What)
+	case p.Kind == 0 && p.Day == 0:
+		return p.What.Error()
+	case p.Kind == 0 && p.Epoch == 0:
+		return fmt.Sprintf("day %s: %v", p.Day, p.What)
 	case p.Kind == 0:
 		return fmt.Sprintf("wrapped key of day %s, epoch %d: %v", p.Day, p.Epoch, p.What)
 	case p.Seq < 0:
@@ -42,7 +52,8 @@ func (p Problem) Unwrap() error { return p.What }
 // block is there, whole, and says that it lies where it lies; lists of contents
 // and books agree with the blocks; the numbers of each kind, day and epoch have
 // no gap, merged ones counted by the runs that stand for them; each block's
-// wrapped key is there and looks like one; nothing else lies between them. It
+// wrapped key is there and looks like one; nothing else lies between them, and the
+// tables have their sums; holds are whole. It
 // returns what it found, and an error only when it could not look. It reads the
 // whole store and changes nothing. progress, if there is one, is told after each
 // block how many of how many bytes were read.
@@ -72,10 +83,18 @@ func (s *Store) Check(ctx context.Context, progress func(done, all int64)) ([]Pr
 		if ctx.Err() != nil {
 			return r.bad, fmt.Errorf("check store: %w", ctx.Err())
 		}
-		err := s.shelves.with(d, func(db *badger.DB) error { r.checkStrays(d, db); return nil })
+		err := s.shelves.with(d, func(db *badger.DB) error {
+			r.checkStrays(d, db)
+			// Bytes that only a key can judge are judged by the sums of their table.
+			return translate(db.VerifyChecksum())
+		})
 		if err != nil && !errors.Is(err, errGone) {
-			r.bad = append(r.bad, Problem{Seq: -1, What: fmt.Errorf("%s: %w", d, err)})
+			r.bad = append(r.bad, Problem{Day: d.day, Seq: -1, What: fmt.Errorf("%s: %w", d, err)})
 		}
+	}
+	bad, err := s.checkHolds(ctx)
+	if r.bad = append(r.bad, bad...); err != nil {
+		return r.bad, fmt.Errorf("check store: %w", err)
 	}
 	return r.bad, nil
 }

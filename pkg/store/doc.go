@@ -20,6 +20,8 @@
 //	VERSION   the format of the store
 //	keys/     wrapped keys, <day>-<epoch>.age; never part of a copy of blocks/
 //	blocks/   a Badger database: blocks, and a book for each kind, day, epoch
+//	holds/    rows that are kept beyond their day, each hold with a key of its
+//	          own (hold.go); no expiry of a day touches it
 //	ballast   disk space held back, given up when the disk is nearly full
 //	coverage/ what was recorded of each second, a file a day (FORMAT.md); not
 //	          sealed, no person's data; written even where blocks are not

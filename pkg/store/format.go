@@ -27,6 +27,11 @@ const (
 	KindBindingsMerged Kind = 8
 	KindLateMerged     Kind = 9
 	KindInForceMerged  Kind = 10
+
+	// Of a hold, which lies apart from all days (hold.go).
+	KindHold         Kind = 11 // why it is held, and how many blocks it has
+	KindHoldSessions Kind = 12
+	KindHoldBindings Kind = 13
 )
 
 // fresh reports whether blocks of that kind are put.
@@ -34,6 +39,9 @@ func (k Kind) fresh() bool { return k >= KindSessions && k <= KindInForce }
 
 // known reports whether this version files blocks of that kind.
 func (k Kind) known() bool { return k >= KindSessions && k <= KindInForceMerged }
+
+// held reports whether blocks of that kind lie in a hold.
+func (k Kind) held() bool { return k >= KindHold && k <= KindHoldBindings }
 
 // merged are the kinds that blocks can be merged to.
 var merged = map[Kind]Kind{

@@ -45,10 +45,20 @@ func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day
 	return s.scan(ctx, kind, first, last, fromMs, toMs, whole, fn)
 }
 
+// All calls fn with every block there is, by day and epoch; else it is Scan.
+func (s *Store) All(ctx context.Context, fn func(vault.Place, Sealed) error) error {
+	return s.deliver(ctx, func(shelf, int64, int64) bool { return true }, whole, fn)
+}
+
 func (s *Store) scan(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, c cut, fn func(vault.Place, Sealed) error) error {
-	r, err := s.reader(func(sh shelf, from, to int64) bool {
+	return s.deliver(ctx, func(sh shelf, from, to int64) bool {
 		return sh.kind.Of() == kind && sh.day >= first && sh.day <= last && from <= toMs && to >= fromMs
-	})
+	}, c, fn)
+}
+
+// deliver calls fn with the blocks that are wanted.
+func (s *Store) deliver(ctx context.Context, want func(sh shelf, from, to int64) bool, c cut, fn func(vault.Place, Sealed) error) error {
+	r, err := s.reader(want)
 	if err != nil {
 		return fmt.Errorf("scan store: %w", err)
 	}
@@ -149,7 +159,11 @@ func (r *reader) close() {
 }
 
 func (r *reader) find(sh shelf, seq int64, what error) {
-	r.bad = append(r.bad, Problem{sh.kind, sh.day, sh.epoch, seq, what})
+	p := Problem{Kind: sh.kind, Day: sh.day, Epoch: sh.epoch, Seq: seq, What: what}
+	if at := slices.IndexFunc(r.list, func(l located) bool { return l.shelf == sh && int64(l.seq) == seq }); at >= 0 {
+		p.From, p.To = r.list[at].from, r.list[at].to
+	}
+	r.bad = append(r.bad, p)
 }
 
 // Block returns one block. The error wraps ErrMissing when there is none of that
