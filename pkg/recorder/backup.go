@@ -2,12 +2,10 @@ package recorder
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/ledger"
@@ -89,18 +87,9 @@ func (r *Recorder) keysBackup(req *http.Request) (*store.KeysBackup, error) {
 		return nil, err
 	}
 	b.Gateway = r.Config().Gateway
-	payload, err := json.Marshal(map[string]string{"peer": fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID)})
-	if err != nil {
+	if _, err := r.noteKeys(req.Context(), "handed out for a backup", fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID), len(b.Keys), nil); err != nil {
 		return nil, err
 	}
-	fields := map[string]string{"action": "backup of wrapped keys", "keys": strconv.Itoa(len(b.Keys))}
-	index, err := r.evidence.Append(req.Context(), ledger.Entry{Kind: ledger.Intent, Fields: fields, Payload: payload})
-	if err != nil {
-		return nil, fmt.Errorf("the ledger cannot be written, so no key is given out: %w", err)
-	}
-	r.evidence.note(ledger.Outcome, map[string]string{
-		"action": fields["action"], "intent": strconv.FormatInt(index, 10), "result": "sent", "keys_sent": fields["keys"],
-	})
 	return b, nil
 }
 

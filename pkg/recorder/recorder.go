@@ -295,6 +295,8 @@ func (r *Recorder) openBook() error {
 func (r *Recorder) openControl() error {
 	r.Handle("GET /v1/status", r.statusHandler)
 	r.Handle("POST "+PathImport, r.importHandler)
+	r.Handle("GET "+PathKeys, r.keysHandler)
+	r.Handle("POST "+PathKeys, r.keysHandler)
 	r.Handle("GET "+PathExpiry, r.expiryHandler)
 	r.Handle("POST "+PathExpiry, r.expiryHandler)
 	r.Handle("GET "+PathHolds, r.holdsHandler)

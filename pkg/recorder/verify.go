@@ -215,8 +215,8 @@ func (x *expected) take(e *ledger.Record) {
 	case ledger.Held:
 		x.holds[f["hold"]] = f["hash"]
 	case ledger.Released:
-		if id, err := strconv.ParseUint(f["hold"], 10, 64); err == nil && f["state"] == "destroyed" {
-			x.released = append(x.released, id)
+		if id, err := strconv.ParseUint(f["hold"], 10, 64); err == nil && !slices.Contains(x.released, id) {
+			x.released = append(x.released, id) // said once, it must not come back
 		}
 		delete(x.holds, f["hold"])
 	}

@@ -47,8 +47,9 @@ type Hold struct {
 	Last     string    `json:"last_day"`  // included
 	Sessions uint64    `json:"sessions"`
 	Bindings uint64    `json:"bindings"`
-	Bytes    int64     `json:"bytes"`  // of the sealed blocks
-	Blocks   []string  `json:"blocks"` // SHA-256 of each, hex
+	Bytes    int64     `json:"bytes"`   // of the sealed blocks
+	KeyDay   int32     `json:"key_day"` // under which its key is filed, since 1970-01-01
+	Blocks   []string  `json:"blocks"`  // SHA-256 of each, hex
 
 	text []byte // as it lies in HOLD
 }
@@ -77,8 +78,8 @@ func (s *Store) openHolds() error {
 	if err != nil {
 		return err
 	}
-	if s.copy == "" && len(list) > 0 {
-		if err := s.removeUnfinished(dir); err != nil {
+	if s.copy == "" {
+		if err := s.removeUnfinished(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -133,7 +134,10 @@ func (s *Store) describe(id uint64, key []byte, blocks []Sealed) (*Hold, error) 
 			return nil, fmt.Errorf("%w: block %d: %w", ErrBlock, i, err)
 		}
 		kind := Kind(p.Kind)
-		if p.Epoch != id || int(p.Seq) != i || (kind == KindHold) != (i == 0) || !kind.held() {
+		if i == 0 {
+			h.KeyDay = p.Day
+		}
+		if p.Day != h.KeyDay || p.Epoch != id || int(p.Seq) != i || (kind == KindHold) != (i == 0) || !kind.held() {
 			return nil, fmt.Errorf("%w: block %d says that it is block %d of hold %d and kind %d", ErrTurn, i, p.Seq, p.Epoch, p.Kind)
 		}
 		switch kind {
@@ -207,9 +211,10 @@ func (s *Store) writeHold(h *Hold, key []byte, blocks []Sealed) error {
 	return errors.Join(syncDir(all), syncDir(s.dir))
 }
 
-// DestroyHold destroys a hold: first its key, which is overwritten, then all
-// else. One that was broken off is finished by the next start. The error wraps
-// ErrMissing, ErrReadOnly or ErrClosed.
+// DestroyHold destroys a hold: it is moved out of the store, then its key is
+// overwritten, then all else removed. Broken off, it is finished by the next
+// start, or when it is said again. The error wraps ErrMissing, ErrReadOnly or
+// ErrClosed.
 func (s *Store) DestroyHold(id uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,17 +225,21 @@ func (s *Store) DestroyHold(id uint64) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("destroy hold %d: %w; \"edgelog hold list\" shows those that are there", id, ErrMissing)
 	}
-	key := filepath.Join(dir, holdKey)
+	to, err := s.moveAway(dir)
+	if err != nil {
+		return fmt.Errorf("destroy hold %d: %w", id, err)
+	}
+	delete(s.holds, id)
+	s.badHolds = slices.DeleteFunc(s.badHolds, func(p Problem) bool { return p.Epoch == id })
+	key := filepath.Join(to, holdKey)
 	if fi, err := os.Stat(key); err == nil { // where the file system writes in place, the old bytes are gone too
 		if err := wipeFile(key, fi.Size()); err != nil {
 			return fmt.Errorf("destroy hold %d: overwrite its key: %w", id, translate(err))
 		}
 	}
-	if err := s.removeDir(dir); err != nil {
-		return fmt.Errorf("destroy hold %d: %w", id, err)
+	if err := os.RemoveAll(to); err != nil {
+		return fmt.Errorf("destroy hold %d: %w", id, translate(err))
 	}
-	delete(s.holds, id)
-	s.badHolds = slices.DeleteFunc(s.badHolds, func(p Problem) bool { return p.Epoch == id })
 	return nil
 }
 

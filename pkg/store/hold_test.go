@@ -176,3 +176,28 @@ func TestWhatIsNoHoldIsNotKept(t *testing.T) {
 		t.Errorf("%v %v", list, bad)
 	}
 }
+
+func TestAHoldThatWasBrokenOffIsNone(t *testing.T) {
+	l := newLab(t, t.TempDir(), testOptions())
+	l.keep(7)
+	l.keep(8)
+	l.close()
+	// A kill before the last step of making one, and behind the first of destroying one.
+	if err := os.Rename(l.s.holdDir(7), filepath.Join(l.dir, holdsDir, newRun+"7")); err != nil {
+		t.Fatal(err)
+	}
+	trash := filepath.Join(l.dir, trashDir)
+	if err := errors.Join(os.MkdirAll(trash, 0o700), os.Rename(l.s.holdDir(8), filepath.Join(trash, "holds-8"))); err != nil {
+		t.Fatal(err)
+	}
+	l.open(testOptions())
+	if list, bad := l.s.Holds(); len(list)+len(bad) > 0 {
+		t.Errorf("%v %v", list, bad)
+	}
+	for _, pattern := range []string{"holds/*", "holds/.*", "trash/*"} {
+		if left, _ := filepath.Glob(filepath.Join(l.dir, pattern)); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	}
+	l.keep(7)
+}

@@ -119,15 +119,15 @@ func (s *Store) reader(want func(sh shelf, from, to int64) bool) (*reader, error
 	s.readers.Add(1)
 	r := &reader{s: s, bad: slices.Clone(s.broken)}
 	for _, d := range s.databases() {
-		if !d.run {
+		wanted := false
+		for sh, b := range d.books {
+			wanted = wanted || want(sh, b.from, b.to)
+		}
+		if wanted && !d.run {
 			if _, err := s.shelves.pin(d); err != nil {
 				continue // it cannot go while s.mu is held
 			}
 			r.held = append(r.held, d)
-		}
-		wanted := false
-		for sh, b := range d.books {
-			wanted = wanted || want(sh, b.from, b.to)
 		}
 		for i := 0; wanted && i < len(d.entries); i++ {
 			if e := &d.entries[i]; want(e.shelf, e.from, e.to) && !s.destroyed[e.shelf.day] {

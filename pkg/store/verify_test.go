@@ -159,3 +159,37 @@ func TestWhatIsNoCopyOfAStoreIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestACheckFindsNothingWhileItIsPutMergedAndDestroyed(t *testing.T) {
+	l := newLab(t, t.TempDir(), testOptions())
+	l.put(KindSessions, aDay, "to be destroyed")
+	l.merge(joined)
+	done := make(chan struct{})
+	go func() { // ends with the last merge
+		defer close(done)
+		for i := range 12 {
+			for range 5 {
+				l.put(KindSessions, aDay+1, fmt.Sprint("session ", i))
+				l.put(KindBindings, aDay+1, "binding")
+			}
+			l.merge(joined)
+			if i == 6 {
+				if err := errors.Join(l.s.DestroyKeys(aDay), l.s.DestroyBlocks(aDay)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	checks := 0
+	for going := true; going; checks++ {
+		select {
+		case <-done:
+			going = false
+		default:
+		}
+		if bad, err := l.s.Check(context.Background(), nil); err != nil || len(bad) > 0 {
+			t.Errorf("check: %v %v", bad, err)
+		}
+	}
+	t.Logf("%d checks", checks)
+}
