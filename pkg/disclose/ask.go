@@ -115,6 +115,8 @@ type reader struct {
 	pick     block.Pick // the bindings that are wanted
 	bindings []session.Binding
 	late     map[int]session.Day // of bindings: that came late, when they were filed
+	ending   map[hold]bool       // not nil: of the bindings that are read only the ends of these are wanted
+	asked    map[hold]bool       // those that ends were asked for
 	again    bool                // binding blocks that were read before are read for other rows: they count once
 	clock    block.Clock         // the worst of the blocks that bindings were taken from
 	wanted   func(*session.Session, block.Clock)
@@ -134,7 +136,7 @@ type keyName struct {
 func newReader(q *Query, ids *vault.Identities) *reader {
 	r := &reader{
 		q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder(),
-		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, clock: block.Clock{Synchronised: true},
+		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, asked: map[hold]bool{}, clock: block.Clock{Synchronised: true},
 	}
 	r.sum.From, r.sum.To = window(q)
 	r.sum.ClockErrorMicro = -1
@@ -234,6 +236,14 @@ func (r *reader) openBlock(sealed []byte) (vault.Place, []byte, error) {
 }
 
 func (r *reader) bindingBlock(sealed []byte) {
+	if r.ending != nil {
+		if whole, err := r.mayEnd(sealed); err != nil {
+			r.sum.Failed++
+			return
+		} else if !whole {
+			return
+		}
+	}
 	p, b, err := r.openBlock(sealed)
 	before := len(r.bindings)
 	var h block.Header
@@ -249,6 +259,9 @@ func (r *reader) bindingBlock(sealed []byte) {
 	if !r.again {
 		r.sum.BindingBlocks++
 	}
+	if r.ending != nil {
+		r.bindings = append(r.bindings[:before], slices.DeleteFunc(r.bindings[before:], func(b session.Binding) bool { return !r.ending[holdOf(&b)] })...)
+	}
 	for i := before; i < len(r.bindings) && (p.Kind == kindLate || p.Kind == kindLateMerged); i++ {
 		r.late[i] = session.Day(p.Day)
 	}
@@ -258,10 +271,13 @@ func (r *reader) bindingBlock(sealed []byte) {
 	}
 }
 
-// Numbers under which the store files bindings that came late.
+// Numbers under which the store files bindings that came late, and ends of what
+// had long been in force.
 const (
 	kindLate       = 5
 	kindLateMerged = 9
+	kindEnds       = 14
+	kindEndsMerged = 15
 )
 
 func (r *reader) registerBlock(sealed []byte) {

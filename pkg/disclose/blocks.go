@@ -70,6 +70,11 @@ func (r *reader) sessions(ctx context.Context) error {
 	if err := r.more(ctx, moreSessions); err != nil {
 		return err
 	}
+	return r.rest(ctx)
+}
+
+// rest reads the blocks of which the head has been read.
+func (r *reader) rest(ctx context.Context) error {
 	all := r.heads
 	for len(all) > 0 && !r.sum.Limited {
 		r.heads = all[:min(len(all), mostNames)]

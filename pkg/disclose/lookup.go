@@ -69,6 +69,7 @@ func (r *reader) lookup(ctx context.Context) ([]Hit, error) {
 		some, addresses := withUsers(found)
 		r.bindings = nil
 		clear(r.late)
+		clear(r.asked)
 		if err := r.bindingsOf(ctx, block.Pick{Addresses: addresses}); err != nil {
 			return nil, err
 		}

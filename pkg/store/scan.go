@@ -28,13 +28,18 @@ func (s *Store) Scan(ctx context.Context, kind Kind, fromMs, toMs int64, fn func
 // Heads is Scan, but of a block with more than a few KiB only the first frames
 // are read and delivered, as a part of it (vault.Part).
 func (s *Store) Heads(ctx context.Context, kind Kind, fromMs, toMs int64, frames int, fn func(vault.Place, []byte) error) error {
+	return s.HeadsOfDays(ctx, kind, 0, lastDay, fromMs, toMs, frames, fn)
+}
+
+// HeadsOfDays is Heads of the blocks that are filed under the days first to last.
+func (s *Store) HeadsOfDays(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, frames int, fn func(vault.Place, []byte) error) error {
 	head := func(dst, sealed []byte) ([]byte, error) {
 		if len(sealed) <= smallBlock {
 			return append(dst, sealed...), nil
 		}
 		return vault.Part(dst, sealed, func(i int) bool { return i < frames })
 	}
-	return s.scan(ctx, kind, 0, lastDay, fromMs, toMs, head, func(p vault.Place, b Sealed) error { return fn(p, b) })
+	return s.scan(ctx, kind, first, last, fromMs, toMs, head, func(p vault.Place, b Sealed) error { return fn(p, b) })
 }
 
 // smallBlock is up to which size, in bytes, a head saves nothing.
