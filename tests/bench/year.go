@@ -30,6 +30,8 @@ const (
 	mergedAfter    = 3600 // seconds
 	mergedSessions = 1 << 14
 	mergedBindings = 1 << 11
+
+	longAfter = 2 * 86400 // seconds in force, after which an end is filed apart: see pkg/recorder/access.go
 )
 
 var filledNet = netip.MustParsePrefix("100.64.0.0/10")
@@ -189,16 +191,21 @@ func (f *filler) inForce() []session.Binding {
 	return list
 }
 
-// change lets some addresses change hands.
+// change lets some addresses change hands. Ends of what had long been in force are
+// filed apart.
 func (f *filler) change(day session.Day, s int64) error {
-	var list []session.Binding
+	var list, ends []session.Binding
 	for range filledChanges {
 		i := f.random.IntN(filledLeases)
-		list = append(list, f.binding(i, s*1e9))
+		if end := f.binding(i, s*1e9); end.From < (s-longAfter)*1e9 {
+			ends = append(ends, end)
+		} else {
+			list = append(list, end)
+		}
 		f.since[i], f.holder[i] = s*1e9, f.who()
 		list = append(list, f.binding(i, session.Forever))
 	}
-	return f.bindings(store.KindBindings, day, list)
+	return errors.Join(f.bindings(store.KindBindings, day, list), f.bindings(store.KindEnds, day, ends))
 }
 
 // ended writes the sessions that end in a second: most are short, one in a
