@@ -134,6 +134,11 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 		Coverage: func(from, to int64) (*session.CoverageReport, error) {
 			return rec.Coverage(time.Unix(0, from), time.Unix(0, to), "")
 		},
+		Custodians: func() disclose.Custodians {
+			c := &rec.Config().Custodians
+			return disclose.Custodians{Recipients: c.Recipients, Minimum: c.Minimum}
+		},
+		Hold: rec.KeepHold, All: rec.Shelf().All,
 		Peer: func(r *http.Request) string {
 			if p, ok := recorder.PeerOf(r.Context()); ok {
 				return fmt.Sprintf("uid %d gid %d", p.UID, p.GID)

@@ -238,8 +238,10 @@ Next:
   2. edgelog doctor --config %s
   3. edgelog agent --config %s
 `, s.secret, s.config, s.config, s.config)
-	if profile == "access" {
-		b.WriteString("\nProfile \"access\" records who had which address, and no session.\n")
+	if profile != "access" {
+		fmt.Fprintf(&b, "\nWhat profile %q takes of disk, memory and processor: edgelog plan --subscribers NUMBER --profile %s\n", profile, profile)
+	} else {
+		b.WriteString("\nProfile \"access\" records who had which address, and no session. What another one takes,\nbefore it is switched on: edgelog plan --subscribers NUMBER\n")
 	}
 	return b.String()
 }

@@ -135,6 +135,9 @@ func give(c *cli.Context, s *disclose.Summary, print func(io.Writer, string) err
 // parseQuery turns the flags into a query that may be asked.
 func parseQuery(c *cli.Context, now time.Time) (*disclose.Query, error) {
 	q := &disclose.Query{Reference: c.String("reference"), Subscriber: c.String("subscriber")}
+	if c.Command.Name == "hold" {
+		q.Reference, q.Ask = c.String("request"), disclose.WantHold
+	}
 	var errs []error
 	note := func(err error) {
 		if err != nil {

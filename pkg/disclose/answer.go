@@ -47,6 +47,10 @@ type Summary struct {
 	// Limited says that there were more sessions than an answer holds.
 	Limited bool `json:"limited,omitempty"`
 
+	// Holds are those in which alone something was found for this answer: its day
+	// was destroyed, and of that only what is held is left.
+	Holds []uint64 `json:"holds,omitempty"`
+
 	// RegisterImported is when the newest import of subscribers was made that says
 	// something about the window; "" when there is none.
 	RegisterImported string `json:"register_imported,omitempty"`
@@ -86,6 +90,9 @@ func (s *Summary) about(found string) []string {
 	lines = append(lines,
 		fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)),
 	)
+	for _, id := range s.Holds {
+		lines = append(lines, fmt.Sprintf("from hold %d: part of this answer was found there alone; of days that were destroyed, only what is held can be found", id))
+	}
 	if len(s.Profiles) == 1 && s.Profiles[0] == session.ProfileAccess.String() {
 		lines = append(lines, `profile "access" records who had which address, and no sessions`)
 	}

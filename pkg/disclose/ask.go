@@ -120,6 +120,9 @@ type reader struct {
 	again    bool                // binding blocks that were read before are read for other rows: they count once
 	clock    block.Clock         // the worst of the blocks that bindings were taken from
 	wanted   func(*session.Session, block.Clock)
+	from     uint64                                      // the hold that is being read; 0: none
+	namedBy  []session.Binding                           // with WantHold: the bindings that sessions were joined with
+	verify   *verification                               // with WantVerify
 	heads    []blockName                                 // of blocks that may hold an answer, of which only the head has been read
 	register func(day int32, epoch uint64, plain []byte) // takes what is opened of registers
 	far      bool                                        // a block was recorded with both ends of its sessions
@@ -186,6 +189,11 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 		r.sum.Coverage = c
 	case frameKey:
 		return false, r.key(payload)
+	case frameBlock:
+		if r.verify == nil {
+			return false, errFrame // nobody asked for it
+		}
+		r.verify.add(r, payload)
 	case frameBindings:
 		r.bindingBlock(payload)
 	case frameSessions:
@@ -264,6 +272,9 @@ func (r *reader) bindingBlock(sealed []byte) {
 	}
 	for i := before; i < len(r.bindings) && (p.Kind == kindLate || p.Kind == kindLateMerged); i++ {
 		r.late[i] = session.Day(p.Day)
+	}
+	if isHeld(p.Kind) && before == 0 && len(r.bindings) > 0 { // those of holds come last
+		r.sum.needs(p.Epoch)
 	}
 	if len(r.bindings) > before {
 		r.clock.Synchronised = r.clock.Synchronised && h.Clock.Synchronised

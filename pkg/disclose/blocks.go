@@ -38,6 +38,9 @@ func (r *reader) sessionBlock(sealed []byte) error {
 			return nil
 		}
 	}
+	if r.from = 0; isHeld(b.Place.Kind) {
+		r.from = b.Place.Epoch
+	}
 	for _, q := range r.rows {
 		if r.matched, err = of.Match(r.matched[:0], q); err != nil {
 			r.sum.Failed++

@@ -22,6 +22,7 @@ const (
 	PathLookup  = "/v1/lookup"
 	PathOutcome = "/v1/lookup/{id}/outcome"
 	PathMore    = "/v1/lookup/{id}/{what}"                        // bindings, ends, sessions or registers, while its outcome is not known
+	PathHold    = "/v1/lookup/{id}/hold"                          // takes what is to be held, of a reading with WantHold
 	PathBlocks  = "/v1/lookup/{id}/blocks"                        // whole blocks of sessions and ends, by name
 	PathPage    = "/v1/lookup/{id}/register/{day}/{epoch}/{page}" // one block of a register
 )
@@ -35,6 +36,8 @@ const maxRequest = 1 << 16 // bytes of a question or an outcome
 type Shelf interface {
 	// Keys calls fn with each wrapped data key of the days first to last.
 	Keys(ctx context.Context, first, last session.Day, fn func(wrapped []byte) error) error
+	// HoldKey calls fn with the wrapped key of a hold, if it is there.
+	HoldKey(ctx context.Context, hold uint64, fn func(wrapped []byte) error) error
 	// Bindings calls fn with each sealed block of bindings that may say
 	// something about the time from ≤ t < to, ns, whenever it was written. It
 	// returns how many blocks are damaged and were passed over.
@@ -83,6 +86,16 @@ type GateOptions struct {
 	// it is not known, and then nothing is read. Required.
 	Peer func(*http.Request) string
 
+	// Custodians returns for whom holds are sealed, and Hold keeps one under the
+	// number of its intent, durably and with an entry in the ledger; it returns what
+	// can be said of it. nil: nothing can be held.
+	Custodians func() Custodians
+	Hold       func(ctx context.Context, id uint64, key []byte, blocks [][]byte) (facts any, err error)
+
+	// All calls fn with every sealed block there is, for WantVerify; nil: it cannot
+	// be asked for.
+	All func(ctx context.Context, fn func(sealed []byte) error) (damaged int, err error)
+
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
 }
@@ -106,9 +119,11 @@ type reading struct {
 	mu    sync.Mutex
 	over  bool                 // the outcome is being recorded: nothing more is sent
 	days  map[session.Day]bool // whose keys were sent
+	holds map[uint64]bool      // likewise
 	keys  int                  // that were sent, as the others
 	parts int                  // blocks
 	bytes int64
+	held  bool // PathHold was used
 }
 
 // errOver is returned when a reader gave its outcome before it had everything.
@@ -166,6 +181,7 @@ func (g *Gate) Serve(handle func(pattern string, h http.HandlerFunc)) {
 	handle("GET "+PathMore, g.More)
 	handle("POST "+PathBlocks, g.Blocks)
 	handle("GET "+PathPage, g.Page)
+	handle("POST "+PathHold, g.Hold)
 }
 
 // Lookup answers POST /v1/lookup: a Query as JSON in, frames out. The answer
@@ -227,7 +243,7 @@ func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) 
 	if err != nil {
 		return nil, err
 	}
-	rd := &reading{id: rand.Text(), intent: index, query: *q, done: make(chan struct{}), days: map[session.Day]bool{}}
+	rd := &reading{id: rand.Text(), intent: index, query: *q, done: make(chan struct{}), days: map[session.Day]bool{}, holds: map[uint64]bool{}}
 	g.mu.Lock()
 	g.open[rd.id] = rd
 	g.mu.Unlock()
@@ -238,6 +254,10 @@ func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) 
 // needs them.
 func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Query) error {
 	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
+	if q.Ask == WantHold && g.o.Custodians != nil {
+		c := g.o.Custodians()
+		b.Custodians = &c
+	}
 	if err := g.o.Flush(ctx); err != nil {
 		g.o.Logger.Warn("the newest records could not be stored before a question", "error", err)
 		b.Unstored = true

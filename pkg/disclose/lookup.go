@@ -56,6 +56,9 @@ func (r *reader) lookup(ctx context.Context) ([]Hit, error) {
 			return nil, err
 		}
 		r.rows = r.heldBy()
+		if r.q.Ask == WantHold {
+			r.namedBy = append(r.namedBy, r.bindings...)
+		}
 	}
 	found, err := r.sessionsOf(ctx)
 	if err != nil {
@@ -72,6 +75,9 @@ func (r *reader) lookup(ctx context.Context) ([]Hit, error) {
 		clear(r.asked)
 		if err := r.bindingsOf(ctx, block.Pick{Addresses: addresses}); err != nil {
 			return nil, err
+		}
+		if r.q.Ask == WantHold {
+			r.namedBy = append(r.namedBy, r.bindings...)
 		}
 		m := NewMatcher(r.q, identity.NewReader(r.bindings, r.begin.trust()), r.q.BindingsSince().Start().UnixNano())
 		for i := range found[:some] {
@@ -163,12 +169,22 @@ func (r *reader) sessionsOf(ctx context.Context) ([]proof, error) {
 		switch {
 		case !ok && len(found) >= MostHits:
 			r.sum.Limited = true
-		case !ok || s.Supersedes(&old.Session):
-			found[id] = proof{*s, c}
+		case !ok:
+			found[id] = proof{*s, c, r.from}
+		default:
+			hold := min(old.hold, r.from) // 0 as soon as it was found anywhere else
+			if s.Supersedes(&old.Session) {
+				old = proof{Session: *s, clock: c}
+			}
+			old.hold = hold
+			found[id] = old
 		}
 	}
 	if err := r.sessions(ctx); err != nil {
 		return nil, err
+	}
+	for _, p := range found {
+		r.sum.needs(p.hold)
 	}
 	out := make([]proof, 0, len(found))
 	for _, p := range found {

@@ -23,32 +23,41 @@ const (
 )
 
 // send counts what is sent to a reader, and sends it: a block after the wrapped
-// keys of its day, and no other keys.
+// keys of its day, or that of its hold, and no other keys.
 func (g *Gate) send(ctx context.Context, fw *frameWriter, rd *reading, k frameKind) func([]byte) error {
 	return func(b []byte) error {
 		p, _, err := vault.Layout(b)
 		if err != nil {
 			return err
 		}
-		if day := session.Day(p.Day); rd.needsKeys(day) {
-			if err := g.o.Shelf.Keys(ctx, day, day, func(wrapped []byte) error { return rd.pass(fw, frameKey, wrapped) }); err != nil {
-				return fmt.Errorf("read wrapped keys: %w", err)
-			}
+		pass := func(wrapped []byte) error { return rd.pass(fw, frameKey, wrapped) }
+		switch day := session.Day(p.Day); {
+		case !rd.needsKeys(&p):
+		case isHeld(p.Kind):
+			err = g.o.Shelf.HoldKey(ctx, p.Epoch, pass)
+		default:
+			err = g.o.Shelf.Keys(ctx, day, day, pass)
+		}
+		if err != nil {
+			return fmt.Errorf("read wrapped keys: %w", err)
 		}
 		return rd.pass(fw, k, b)
 	}
 }
 
-// needsKeys reports whether the keys of a day were not sent yet; from now on they
-// count as sent.
-func (rd *reading) needsKeys(day session.Day) bool {
+// needsKeys reports whether the keys for a block were not sent yet; from now on
+// they count as sent.
+func (rd *reading) needsKeys(p *vault.Place) bool {
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
-	if rd.days[day] {
-		return false
+	if isHeld(p.Kind) {
+		sent := rd.holds[p.Epoch]
+		rd.holds[p.Epoch] = true
+		return !sent
 	}
-	rd.days[day] = true
-	return true
+	sent := rd.days[session.Day(p.Day)]
+	rd.days[session.Day(p.Day)] = true
+	return !sent
 }
 
 func (rd *reading) pass(fw *frameWriter, k frameKind, b []byte) error {
@@ -71,6 +80,8 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, block.Heads, g.send(ctx, fw, rd, frameSessions))
 	case moreRegisters:
 		damaged, err = g.o.Shelf.Registers(ctx, q.To, g.send(ctx, fw, rd, frameRegister))
+	case moreEverything:
+		damaged, err = g.everything(ctx, fw, rd)
 	}
 	fw.end.Damaged += damaged
 	if err != nil {
@@ -88,7 +99,7 @@ func (g *Gate) More(w http.ResponseWriter, r *http.Request) {
 	case rd == nil:
 		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
 		return
-	case what != moreBindings && what != moreEnds && what != moreSessions && what != moreRegisters:
+	case what != moreBindings && what != moreEnds && what != moreSessions && what != moreRegisters && what != moreEverything:
 		refuse(w, http.StatusNotFound, errors.New("there is nothing of that name to be read"))
 		return
 	}

@@ -26,7 +26,7 @@ var ErrQuery = errors.New("the question cannot be asked")
 type Query struct {
 	Reference string `json:"reference"` // the case it is asked for
 
-	// Ask says what is wanted: "" for sessions, WantWho or WantAccess.
+	// Ask says what is wanted: "" for sessions, or one of the words below.
 	Ask string `json:"ask,omitempty"`
 
 	// Exactly one of these is set; the last two with WantAccess only.
@@ -52,7 +52,11 @@ type Query struct {
 const (
 	WantWho    = "who"    // who held an address at a time
 	WantAccess = "access" // the access records of one identifier
+	WantHold   = "hold"   // sessions, to be kept beyond the destruction of their days
+	WantVerify = "verify" // everything, to be opened and compared; nothing of it is shown
 )
+
+var wants = map[string]bool{"": true, WantWho: true, WantAccess: true, WantHold: true, WantVerify: true}
 
 // MaxError is the largest error of the time that a question of who held an
 // address may have. Whoever knows less asks for the access records of a window.
@@ -75,17 +79,19 @@ func (q *Query) Check(now time.Time) error {
 		return bad("a reference is missing", `name the case: --reference "2025-1234"`)
 	case !plain(q.Reference):
 		return bad("the reference is longer than 256 bytes or holds control characters", "write it in one line")
-	case q.Ask != "" && q.Ask != WantWho && q.Ask != WantAccess:
-		return bad("it is not known what is asked for", "use lookup, who or access")
+	case !wants[q.Ask]:
+		return bad("it is not known what is asked for", "use lookup, who, access, hold or verify")
+	case q.Ask == WantVerify && (q.identifiers() > 0 || q.Port != nil):
+		return bad("what is verified is everything", "give no identifier")
 	case q.Ask == WantWho:
 		return q.checkWho(now)
-	case q.identifiers() == 0:
+	case q.identifiers() == 0 && q.Ask != WantVerify:
 		return bad("no identifier is given", "give one of "+q.flags())
 	case q.identifiers() > 1:
 		return bad("more than one identifier is given", "ask with one of "+q.flags())
 	case !plain(q.Subscriber), !plain(q.Line), !plain(q.Equipment):
 		return bad("the identifier is longer than 256 bytes or holds control characters", "write it as the access records have it")
-	case q.Ask == "" && (q.Line != "" || q.Equipment != ""):
+	case q.Ask != WantAccess && (q.Line != "" || q.Equipment != ""):
 		return bad("sessions are not found by line or equipment", "ask with \"edgelog access\" which addresses it had")
 	case q.Ask == WantAccess && (q.Remote.IsValid() || q.Port != nil):
 		return bad("access records have no far end and no port", "ask with --subscriber, --address, --line or --equipment")

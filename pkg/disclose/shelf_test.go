@@ -13,13 +13,14 @@ import (
 
 // shelf holds really sealed blocks in memory, and counts what it handed out.
 type shelf struct {
-	t       *testing.T
-	vault   *vault.Vault
-	profile session.Profile
-	wrapped [][]byte
-	binding [][]byte
-	ended   [][]byte
-	session [][]byte
+	t        *testing.T
+	vault    *vault.Vault
+	profile  session.Profile
+	wrapped  [][]byte
+	holdKeys [][]byte
+	binding  [][]byte
+	ended    [][]byte
+	session  [][]byte
 
 	directories [][]byte
 	pages       map[uint64][][]byte
@@ -96,6 +97,10 @@ func (s *shelf) each(list [][]byte, fn func([]byte) error) error {
 
 func (s *shelf) Keys(_ context.Context, _, _ session.Day, fn func([]byte) error) error {
 	return s.each(s.wrapped, fn)
+}
+
+func (s *shelf) HoldKey(_ context.Context, _ uint64, fn func([]byte) error) error {
+	return s.each(s.holdKeys, fn)
 }
 
 func (s *shelf) Bindings(_ context.Context, _, _ int64, fn func([]byte) error) (int, error) {

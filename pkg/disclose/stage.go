@@ -120,4 +120,5 @@ func behind(b *session.Binding, q *Query) []netip.Addr {
 type proof struct {
 	session.Session
 	clock block.Clock
+	hold  uint64 // the only place where it was found; 0: it is not that of a hold
 }

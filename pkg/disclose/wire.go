@@ -20,8 +20,8 @@ import (
 //	     5     n  payload
 //
 // in this order: one begin, the coverage where it can be read, any number of
-// keys, binding blocks, session blocks, register blocks, one end, which counts
-// the last four; or, at any place, one error. What a reader asks for more comes
+// keys, binding blocks, session blocks, register blocks, other blocks, one end,
+// which counts the last five; or, at any place, one error. What a reader asks for more comes
 // without begin and coverage.
 const frameHead = 5
 
@@ -39,6 +39,7 @@ const (
 	frameError    frameKind = 6 // UTF-8 text: the agent cannot go on
 	frameCoverage frameKind = 7 // JSON, session.CoverageReport: what was recorded in the window at all
 	frameRegister frameKind = 8 // a sealed block of a register of subscribers, or of its directory
+	frameBlock    frameKind = 9 // a sealed block of any kind, to be verified or held
 )
 
 // begin is the first frame.
@@ -47,6 +48,8 @@ type begin struct {
 	LedgerIntent int64  `json:"ledger_intent"`
 	Unstored     bool   `json:"unstored"` // what was collected last could not be stored: it is not in the stream
 	Origin
+
+	Custodians *Custodians `json:"custodians,omitempty"` // with WantHold: for whom what is held is sealed
 }
 
 // Origin says where and under what rule an agent records.
@@ -78,6 +81,7 @@ type end struct {
 	Bindings int `json:"bindings"`
 	Sessions int `json:"sessions"`
 	Register int `json:"register"`
+	Blocks   int `json:"blocks"`
 	Damaged  int `json:"damaged"` // stored values that the store could not hand out
 }
 
@@ -140,6 +144,8 @@ func (f *frameWriter) write(k frameKind, payload []byte) error {
 		f.end.Sessions++
 	case frameRegister:
 		f.end.Register++
+	case frameBlock:
+		f.end.Blocks++
 	}
 	return nil
 }
@@ -176,7 +182,7 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		return 0, nil, err
 	}
 	k, n := frameKind(head[0]), binary.BigEndian.Uint32(head[1:])
-	if k < frameBegin || k > frameRegister || n > maxFrame {
+	if k < frameBegin || k > frameBlock || n > maxFrame {
 		return 0, nil, errFrame
 	}
 	if err := f.fill(int(n)); err != nil {
@@ -191,6 +197,8 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		f.end.Sessions++
 	case frameRegister:
 		f.end.Register++
+	case frameBlock:
+		f.end.Blocks++
 	}
 	return k, f.buf, nil
 }

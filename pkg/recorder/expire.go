@@ -210,7 +210,7 @@ func (x *expiry) destroy(day session.Day) error {
 		return err
 	}
 	c.Ended = r.o.Now().UTC()
-	hash, err := x.certify(c)
+	hash, err := x.sign(StatementDestroyed, c.Day, c)
 	if err != nil {
 		return err
 	}
@@ -253,23 +253,24 @@ func (c *Certificate) fields(state string) map[string]string {
 	}
 }
 
-// certify signs the certificate, keeps it, and returns its hash. A certificate of
-// the same day from before, of what came late, is kept beside it.
-func (x *expiry) certify(c *Certificate) (hash string, err error) {
+// sign signs a certificate, keeps it under a name, and returns its hash. One of
+// the same name from before, as of a day of which something came late, is kept
+// beside it.
+func (x *expiry) sign(statement, of string, c any) (hash string, err error) {
 	text, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("write certificate: %w", err)
 	}
-	b, err := x.r.ledger.Statement(StatementDestroyed, string(text)+"\n")
+	b, err := x.r.ledger.Statement(statement, string(text)+"\n")
 	if err != nil {
 		return "", err
 	}
-	name := filepath.Join(x.dir, c.Day+".note")
+	name := filepath.Join(x.dir, of+".note")
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
 			break
 		}
-		name = filepath.Join(x.dir, fmt.Sprintf("%s-%d.note", c.Day, n))
+		name = filepath.Join(x.dir, fmt.Sprintf("%s-%d.note", of, n))
 	}
 	if err := writeDurably(name, b); err != nil {
 		return "", fmt.Errorf("keep certificate %q: %w", name, cause(err))

@@ -35,12 +35,12 @@ type MergeStatus struct {
 // 50 MiB while they are sorted.
 var ripe = store.Ripe{Records: 512 << 10, Age: time.Hour}
 
-// mergedRows and mergedBindings are how many rows a merged block has at most. A question about one
+// MergedRows and mergedBindings are how many rows a merged block has at most. A question about one
 // address unpacks one block of a run: smaller ones are asked faster, larger ones
 // take less room. With 16,384 a session takes 0.3 bytes more than with 65,536,
 // and a question about a subscriber's day a third of the time.
 const (
-	mergedRows     = 1 << 14 // of sessions
+	MergedRows     = 1 << 14 // of sessions
 	mergedBindings = 1 << 11
 )
 
@@ -235,7 +235,7 @@ func (t *taking) take(p vault.Place, sealed store.Sealed) error {
 		return fmt.Errorf("open block %d to merge it: %w", p.Seq, err)
 	}
 	if t.rows == nil {
-		most := mergedRows
+		most := MergedRows
 		if t.at.kind != store.KindSessions {
 			most = mergedBindings
 		}

@@ -295,8 +295,15 @@ func (r *Recorder) openBook() error {
 func (r *Recorder) openControl() error {
 	r.Handle("GET /v1/status", r.statusHandler)
 	r.Handle("POST "+PathImport, r.importHandler)
+	r.Handle("GET "+PathKeys, r.keysHandler)
+	r.Handle("POST "+PathKeys, r.keysHandler)
 	r.Handle("GET "+PathExpiry, r.expiryHandler)
 	r.Handle("POST "+PathExpiry, r.expiryHandler)
+	r.Handle("GET "+PathHolds, r.holdsHandler)
+	r.Handle("POST "+PathRelease, r.releaseHandler)
+	r.Handle("POST "+PathVerify, r.verifyHandler)
+	r.Handle("POST "+PathBackup, r.backupHandler)
+	r.Handle("POST "+PathKeysBackup, r.keysBackupHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err

@@ -20,6 +20,9 @@ type Shelf struct{ store *store.Store }
 // Shelf returns the shelf of this agent.
 func (r *Recorder) Shelf() Shelf { return Shelf{r.store} }
 
+// ShelfOf returns a shelf of a store that no agent has open.
+func ShelfOf(s *store.Store) Shelf { return Shelf{s} }
+
 // Keys calls fn with each wrapped data key of the days first to last.
 func (s Shelf) Keys(ctx context.Context, first, last session.Day, fn func(wrapped []byte) error) error {
 	keys, err := s.store.WrappedKeys()
@@ -49,6 +52,7 @@ func (s Shelf) Keys(ctx context.Context, first, last session.Day, fn func(wrappe
 //   - what began, changed and ended from the day before the window until two
 //     days after it;
 //   - what came later than that, whenever it came;
+//   - last, what is held of such times;
 //   - but not the later ends of what was in force all that time: see Ends.
 //
 // A damaged block is passed over and counted.
@@ -72,7 +76,8 @@ func (s Shelf) Bindings(ctx context.Context, from, to int64, fn func(sealed []by
 			return damaged, err
 		}
 	}
-	return damaged, nil
+	n, err := s.held(ctx, store.KindHoldBindings, from, to, fn)
+	return damaged + n, err
 }
 
 // Ends calls fn with the head of each sealed block of ends, which became known
@@ -118,12 +123,17 @@ func (s Shelf) Page(_ context.Context, day session.Day, epoch uint64, page uint3
 }
 
 // Sessions calls fn with the head of each sealed block of sessions that holds a
-// time from ≤ t < to, ns: its first frames, or all of a small one. A damaged
-// block is passed over and counted.
+// time from ≤ t < to, ns: its first frames, or all of a small one; and with what is
+// held of that time. A damaged block is passed over and counted.
 func (s Shelf) Sessions(ctx context.Context, from, to int64, frames int, fn func(head []byte) error) (damaged int, err error) {
-	return passOver(s.store.Heads(ctx, store.KindSessions, floorMilli(from), floorMilli(to-1), frames, func(_ vault.Place, b []byte) error {
+	damaged, err = passOver(s.store.Heads(ctx, store.KindSessions, floorMilli(from), floorMilli(to-1), frames, func(_ vault.Place, b []byte) error {
 		return fn(b)
 	}))
+	if err != nil {
+		return damaged, err
+	}
+	n, err := s.held(ctx, store.KindHoldSessions, from, to, fn)
+	return damaged + n, err
 }
 
 // Block returns one sealed block of sessions or of ends. The error wraps

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -83,5 +84,34 @@ func BenchmarkScan(b *testing.B) {
 		if err := l.s.Scan(b.Context(), KindSessions, 100, 101, func(vault.Place, Sealed) error { n++; return nil }); err != nil || n != 2 {
 			b.Fatalf("%d blocks, %v", n, err)
 		}
+	}
+}
+
+// largeRun is a store with 64 MiB in one run.
+func largeRun(b *testing.B) *lab {
+	l := newLab(b, b.TempDir(), testOptions())
+	for range 6 {
+		for range 11 {
+			l.put(KindSessions, aDay, string(make([]byte, 1<<20-200)))
+		}
+		l.merge(nil)
+	}
+	b.SetBytes(66 << 20)
+	return l
+}
+
+// BenchmarkCheck reads all blocks, and their tables for the sums.
+func BenchmarkCheck(b *testing.B) {
+	l := largeRun(b)
+	for b.Loop() {
+		l.check()
+	}
+}
+
+// BenchmarkBackup copies all, fsyncs, reads it again and compares.
+func BenchmarkBackup(b *testing.B) {
+	l := largeRun(b)
+	for b.Loop() {
+		l.backUp(filepath.Join(b.TempDir(), "backup"))
 	}
 }

@@ -44,7 +44,7 @@ type Coverage struct {
 // and Report says so.
 func (s *Store) OpenCoverage() (*Coverage, error) {
 	c := &Coverage{
-		dir: filepath.Join(s.dir, "coverage"), log: s.o.Log,
+		dir: filepath.Join(s.dir, coverDir), log: s.o.Log,
 		days: map[session.Day]string{}, hot: map[session.Day]*coverDay{}, anew: map[session.Day]bool{},
 	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
@@ -71,6 +71,8 @@ func (s *Store) OpenCoverage() (*Coverage, error) {
 	}
 	return c, nil
 }
+
+const coverDir = "coverage"
 
 func coverFile(day session.Day) string { return day.String() + ".coverage" }
 

@@ -219,19 +219,9 @@ var errLost = fmt.Errorf("%w: it is not there", ErrDamaged)
 // removeDir removes what is no part of the store any more. It is moved away
 // first, so that one that is half removed is never taken for a whole one.
 func (s *Store) removeDir(dir string) error {
-	trash := filepath.Join(s.dir, trashDir)
-	if err := os.MkdirAll(trash, 0o700); err != nil {
-		return translate(err)
-	}
-	to := filepath.Join(trash, fmt.Sprintf("%s-%s", filepath.Base(filepath.Dir(dir)), filepath.Base(dir)))
-	if err := os.RemoveAll(to); err != nil {
-		return translate(err)
-	}
-	if err := os.Rename(dir, to); err != nil {
-		return translate(err)
-	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return translate(err)
+	to, err := s.moveAway(dir)
+	if err != nil {
+		return err
 	}
 	if filepath.Dir(dir) == s.freshDir() {
 		failpoint("fresh database moved away")
@@ -239,4 +229,21 @@ func (s *Store) removeDir(dir string) error {
 		failpoint("day moved away")
 	}
 	return translate(os.RemoveAll(to))
+}
+
+// moveAway takes a directory out of the store, durably: what is left of it goes
+// with the next start.
+func (s *Store) moveAway(dir string) (to string, err error) {
+	trash := filepath.Join(s.dir, trashDir)
+	if err := os.MkdirAll(trash, 0o700); err != nil {
+		return "", translate(err)
+	}
+	to = filepath.Join(trash, fmt.Sprintf("%s-%s", filepath.Base(filepath.Dir(dir)), filepath.Base(dir)))
+	if err := os.RemoveAll(to); err != nil {
+		return "", translate(err)
+	}
+	if err := os.Rename(dir, to); err != nil {
+		return "", translate(err)
+	}
+	return to, translate(errors.Join(syncDir(filepath.Dir(dir)), syncDir(trash)))
 }

@@ -88,10 +88,8 @@ func (s *Store) Day(day session.Day) (DayFacts, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	f.Runs = s.runsOf(day)
 	for _, d := range s.databases() {
-		if d.run && d.day == day {
-			f.Runs = append(f.Runs, runOf(&contents{day: d.day, number: d.number, entries: slices.Clone(d.entries), merged: d.merged, lost: slices.Clone(d.lost)}))
-		}
 		for sh, b := range d.books {
 			if sh.day == day {
 				f.Blocks += int(b.next - b.first)
@@ -100,7 +98,6 @@ func (s *Store) Day(day session.Day) (DayFacts, error) {
 			}
 		}
 	}
-	slices.SortFunc(f.Runs, func(a, b Run) int { return int(a.Number) - int(b.Number) })
 	return f, nil
 }
 

@@ -28,6 +28,11 @@ const (
 	KindLateMerged     Kind = 9
 	KindInForceMerged  Kind = 10
 
+	// Of a hold, which lies apart from all days (hold.go).
+	KindHold         Kind = 11 // why it is held, and how many blocks it has
+	KindHoldSessions Kind = 12
+	KindHoldBindings Kind = 13
+
 	KindEnds       Kind = 14 // ends of what had been in force for more than two days, on the day on which they became known
 	KindEndsMerged Kind = 15
 )
@@ -39,6 +44,9 @@ func (k Kind) fresh() bool { return k >= KindSessions && k <= KindInForce || k =
 func (k Kind) known() bool {
 	return k >= KindSessions && k <= KindInForceMerged || k == KindEnds || k == KindEndsMerged
 }
+
+// held reports whether blocks of that kind lie in a hold.
+func (k Kind) held() bool { return k >= KindHold && k <= KindHoldBindings }
 
 // merged are the kinds that blocks can be merged to.
 var merged = map[Kind]Kind{

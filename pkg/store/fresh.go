@@ -24,7 +24,14 @@ const fullBytes = memTable * 3 / 4
 // stand for it: it must be removed, not read.
 const mergedMark = "MERGED"
 
-func (s *Store) freshDir() string { return filepath.Join(s.dir, "fresh") }
+const freshName = "fresh"
+
+func (s *Store) freshDir() string {
+	if s.copy != "" {
+		return s.copy
+	}
+	return filepath.Join(s.dir, freshName)
+}
 
 func (s *Store) freshPath(n uint64) string {
 	return filepath.Join(s.freshDir(), strconv.FormatUint(n, 10))
@@ -59,12 +66,18 @@ func (s *Store) openFresh() error {
 		s.number = max(s.number, n)
 		d, err := s.reopen(n)
 		switch {
+		case errors.Is(err, ErrDamaged) && s.copy != "":
+			s.broken = append(s.broken, Problem{Seq: -1, What: fmt.Errorf("fresh database %d: %w", n, err)})
 		case errors.Is(err, ErrDamaged):
 			if err := s.setAside(n, err); err != nil {
 				return err
 			}
 		case err != nil:
 			return fmt.Errorf("fresh database %d: %w", n, err)
+		case len(d.entries) == 0 && s.copy != "":
+			if err := s.shelves.retire(d, false); err != nil {
+				return err
+			}
 		case len(d.entries) == 0:
 			if err := errors.Join(s.shelves.retire(d, true), s.removeDir(d.dir)); err != nil {
 				return err
@@ -73,7 +86,9 @@ func (s *Store) openFresh() error {
 			s.waiting = append(s.waiting, d)
 		}
 	}
-	s.fresh, err = s.begin()
+	if s.copy == "" {
+		s.fresh, err = s.begin()
+	}
 	return err
 }
 
@@ -202,7 +217,7 @@ func (d *database) ripe(now time.Time, when Ripe) bool {
 func (s *Store) Turn(when Ripe) (waiting int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || !s.fresh.ripe(s.o.Now(), when) || len(s.waiting) >= mostWaiting {
+	if s.closed || s.copy != "" || !s.fresh.ripe(s.o.Now(), when) || len(s.waiting) >= mostWaiting {
 		return len(s.waiting), nil
 	}
 	if err := s.writable(0); err != nil {

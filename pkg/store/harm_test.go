@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -175,6 +176,39 @@ func readOnlyDisk() error {
 	for _, d := range []string{dir, filepath.Join(mnt, "new")} {
 		if _, err := Open(d, testOptions()); !errors.Is(err, ErrReadOnly) {
 			return fmt.Errorf("open %s: got %w", d, err)
+		}
+	}
+	return readOnlyCopies(mnt, dir)
+}
+
+// readOnlyCopies checks a copy, and a backup to and a restoring into such a place.
+func readOnlyCopies(mnt, dir string) error {
+	c, err := OpenCopy(dir, testOptions())
+	if err != nil {
+		return err
+	}
+	if bad, err := c.Check(context.Background(), nil); err != nil || len(bad) > 0 {
+		return fmt.Errorf("check of a copy: %v %w", bad, err)
+	}
+	cat := c.Catalogue()
+	cat.Gateway = "gw-1"
+	if err := c.Close(); err != nil {
+		return err
+	}
+	if _, err := Backup(context.Background(), cat, filepath.Join(mnt, "backup"), nil); !errors.Is(err, ErrReadOnly) {
+		return fmt.Errorf("back up: got %w", err)
+	}
+	elsewhere, err := os.MkdirTemp("", "backup-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(elsewhere) //nolint:errcheck // a test's
+	if _, err := Backup(context.Background(), cat, elsewhere, nil); err != nil {
+		return err
+	}
+	for _, d := range []string{dir, filepath.Join(mnt, "new")} {
+		if _, err := Restore(context.Background(), elsewhere, d, RestoreOptions{}); !errors.Is(err, ErrReadOnly) {
+			return fmt.Errorf("restore to %s: got %w", d, err)
 		}
 	}
 	return nil

@@ -51,11 +51,16 @@ func (s *Store) keysDir() string { return filepath.Join(s.dir, "keys") }
 // under which nothing was sealed yet.
 func (s *Store) readKeys() error {
 	entries, err := os.ReadDir(s.keysDir())
+	if errors.Is(err, fs.ErrNotExist) && s.copy != "" {
+		return nil // it is no part of a backup
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), unfinished) {
+		if strings.HasPrefix(e.Name(), unfinished) && s.copy != "" {
+			continue
+		} else if strings.HasPrefix(e.Name(), unfinished) {
 			if err := os.Remove(filepath.Join(s.keysDir(), e.Name())); err != nil {
 				return translate(err)
 			}

@@ -69,6 +69,9 @@ func (s *Store) writable(n int) error {
 }
 
 func (s *Store) put(blocks []Sealed) error {
+	if s.copy != "" {
+		return s.failed
+	}
 	pages, size, err := s.enter(blocks)
 	if err != nil {
 		return err

@@ -62,7 +62,8 @@ func (s *Store) days() (list []session.Day, err error) {
 // finished or undone. A run whose list of contents is damaged is listed without
 // any: Check finds it.
 func (s *Store) openDays() error {
-	if err := s.finishMerges(); err != nil {
+	pending, err := s.finishMerges()
+	if err != nil {
 		return err
 	}
 	days, err := s.days()
@@ -70,14 +71,19 @@ func (s *Store) openDays() error {
 		return err
 	}
 	for _, day := range days {
-		if err := s.removeUnfinished(s.dayDir(day)); err != nil {
-			return err
+		if s.copy == "" {
+			if err := s.removeUnfinished(s.dayDir(day)); err != nil {
+				return err
+			}
 		}
 		list, err := numbers(s.dayDir(day))
 		if err != nil {
 			return err
 		}
 		for _, n := range list {
+			if pending[n] {
+				continue
+			}
 			s.number = max(s.number, n)
 			d := &database{dir: s.runDir(day, n), number: n, run: true, day: day, books: map[shelf]book{}}
 			if err := d.readContents(); err != nil {
@@ -112,12 +118,15 @@ func (d *database) readContents() error {
 }
 
 // finishMerges goes on with merges that were broken off after all of their runs
-// were durable: the runs get their names, and the fresh database goes.
-func (s *Store) finishMerges() error {
+// were durable: the runs get their names, and the fresh database goes. In a copy,
+// which is not changed, the fresh database is read instead of such runs: pending
+// has their numbers.
+func (s *Store) finishMerges() (pending map[uint64]bool, err error) {
 	list, err := numbers(s.freshDir())
 	if err != nil {
-		return err
+		return nil, err
 	}
+	pending = map[uint64]bool{}
 	for _, n := range list {
 		mark, err := os.ReadFile(filepath.Join(s.freshPath(n), mergedMark))
 		if err != nil {
@@ -126,17 +135,22 @@ func (s *Store) finishMerges() error {
 		for _, name := range strings.Fields(string(mark)) {
 			day, ok := parseDay(name)
 			if !ok {
-				return fmt.Errorf("%w: fresh database %d says that it was merged to %q", ErrDamaged, n, name)
+				return nil, fmt.Errorf("%w: fresh database %d says that it was merged to %q", ErrDamaged, n, name)
 			}
-			if err := s.nameRun(day, n); err != nil {
-				return err
+			if s.copy != "" {
+				pending[n] = true
+			} else if err := s.nameRun(day, n); err != nil {
+				return nil, err
 			}
+		}
+		if s.copy != "" {
+			continue
 		}
 		if err := s.removeDir(s.freshPath(n)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return pending, nil
 }
 
 // nameRun gives a run that is durable its name; one that has it already is fine.

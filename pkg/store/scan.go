@@ -50,10 +50,20 @@ func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day
 	return s.scan(ctx, kind, first, last, fromMs, toMs, whole, fn)
 }
 
+// All calls fn with every block there is, by day and epoch; else it is Scan.
+func (s *Store) All(ctx context.Context, fn func(vault.Place, Sealed) error) error {
+	return s.deliver(ctx, func(shelf, int64, int64) bool { return true }, whole, fn)
+}
+
 func (s *Store) scan(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, c cut, fn func(vault.Place, Sealed) error) error {
-	r, err := s.reader(func(sh shelf, from, to int64) bool {
+	return s.deliver(ctx, func(sh shelf, from, to int64) bool {
 		return sh.kind.Of() == kind && sh.day >= first && sh.day <= last && from <= toMs && to >= fromMs
-	})
+	}, c, fn)
+}
+
+// deliver calls fn with the blocks that are wanted.
+func (s *Store) deliver(ctx context.Context, want func(sh shelf, from, to int64) bool, c cut, fn func(vault.Place, Sealed) error) error {
+	r, err := s.reader(want)
 	if err != nil {
 		return fmt.Errorf("scan store: %w", err)
 	}
@@ -114,15 +124,15 @@ func (s *Store) reader(want func(sh shelf, from, to int64) bool) (*reader, error
 	s.readers.Add(1)
 	r := &reader{s: s, bad: slices.Clone(s.broken)}
 	for _, d := range s.databases() {
-		if !d.run {
+		wanted := false
+		for sh, b := range d.books {
+			wanted = wanted || want(sh, b.from, b.to)
+		}
+		if wanted && !d.run {
 			if _, err := s.shelves.pin(d); err != nil {
 				continue // it cannot go while s.mu is held
 			}
 			r.held = append(r.held, d)
-		}
-		wanted := false
-		for sh, b := range d.books {
-			wanted = wanted || want(sh, b.from, b.to)
 		}
 		for i := 0; wanted && i < len(d.entries); i++ {
 			if e := &d.entries[i]; want(e.shelf, e.from, e.to) && !s.destroyed[e.shelf.day] {
@@ -154,7 +164,11 @@ func (r *reader) close() {
 }
 
 func (r *reader) find(sh shelf, seq int64, what error) {
-	r.bad = append(r.bad, Problem{sh.kind, sh.day, sh.epoch, seq, what})
+	p := Problem{Kind: sh.kind, Day: sh.day, Epoch: sh.epoch, Seq: seq, What: what}
+	if at := slices.IndexFunc(r.list, func(l located) bool { return l.shelf == sh && int64(l.seq) == seq }); at >= 0 {
+		p.From, p.To = r.list[at].from, r.list[at].to
+	}
+	r.bad = append(r.bad, p)
 }
 
 // Block returns one block. The error wraps ErrMissing when there is none of that

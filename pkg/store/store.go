@@ -84,6 +84,7 @@ type Store struct {
 	dir  string
 	o    Options
 	lock *os.File
+	copy string // of a copy that is only read: where its fresh databases were copied to once more (OpenCopy)
 
 	shelves shelves // what is open for reading
 
@@ -100,6 +101,8 @@ type Store struct {
 
 	destroyed map[session.Day]bool // days whose keys were destroyed by this process
 	forgotten uint64               // records of them
+	holds     map[uint64]*Hold
+	badHolds  []Problem // of which it is not known what is in them
 
 	synced time.Time // when the directory of the fresh database was changed, as of its last fsync
 	failed error     // why nothing is written any more
@@ -133,15 +136,21 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		commit: measure.New(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-		dir:    dir, o: o, lock: lock, next: map[shelf]uint32{}, keys: map[keyName]bool{}, destroyed: map[session.Day]bool{}, shelves: shelves{log: o.Log},
-		guard: guard{dir: dir, stop: o.MinFree, low: o.LowFree, ballast: o.Ballast, log: o.Log},
-	}
+	s := newStore(dir, o)
+	s.lock = lock
 	if err := s.open(fresh); err != nil {
 		return nil, errors.Join(err, s.closeAll(), lock.Close())
 	}
 	return s, nil
+}
+
+func newStore(dir string, o Options) *Store {
+	return &Store{
+		commit: measure.New(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+		dir:    dir, o: o, next: map[shelf]uint32{}, keys: map[keyName]bool{}, destroyed: map[session.Day]bool{}, holds: map[uint64]*Hold{},
+		shelves: shelves{log: o.Log},
+		guard:   guard{dir: dir, stop: o.MinFree, low: o.LowFree, ballast: o.Ballast, log: o.Log},
+	}
 }
 
 // inspect looks at dir without changing it and reports whether a store is yet
@@ -210,7 +219,7 @@ func (s *Store) open(fresh bool) error {
 			return fmt.Errorf("make store %q: %w", s.dir, translate(err))
 		}
 	}
-	for _, step := range []func() error{s.emptyTrash, s.readKeys, s.openDays, s.openFresh, s.countAside} {
+	for _, step := range []func() error{s.emptyTrash, s.readKeys, s.openDays, s.openFresh, s.openHolds, s.countAside} {
 		if err := step(); err != nil {
 			return fmt.Errorf("open store %q: %w", s.dir, err)
 		}
@@ -337,6 +346,9 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.readers.Wait()
+	if s.copy != "" {
+		return errors.Join(s.closeAll(), os.RemoveAll(s.copy))
+	}
 	free, err := s.guard.space()
 	if err == nil && free < closeNeed && s.guard.held > 0 {
 		err = s.guard.giveUp(free)

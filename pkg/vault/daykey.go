@@ -49,22 +49,28 @@ func OpenKey(wrapped []byte, ids *Identities) (*DayKey, error) {
 		return nil, fmt.Errorf("open wrapped data key: %w", err)
 	}
 	defer clear(b)
-	switch {
-	case len(b) < 5 || string(b[:4]) != keyMagic:
-		return nil, fmt.Errorf("open wrapped data key: %w: no data key is inside", ErrDamaged)
-	case b[4] != keyVersion:
-		return nil, fmt.Errorf("open wrapped data key: %w: format %d, this version reads %d", ErrNewer, b[4], keyVersion)
-	case len(b) != payloadSize:
-		return nil, fmt.Errorf("open wrapped data key: %w: %d bytes inside instead of %d", ErrDamaged, len(b), payloadSize)
+	of, key, err := parsePayload(b)
+	if err != nil {
+		return nil, err
 	}
-	k := &DayKey{
-		of:  name{int32(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])},
-		key: newSecret(keySize),
-	}
-	copy(k.key.b, b[17:])
+	k := &DayKey{of: of, key: newSecret(keySize)}
+	copy(k.key.b, key)
 	// Who drops a key without closing it leaves nothing behind for long.
 	runtime.AddCleanup(k, (*secret).wipe, k.key)
 	return k, nil
+}
+
+// parsePayload reads what is inside a wrapped data key.
+func parsePayload(b []byte) (of name, key []byte, err error) {
+	switch {
+	case len(b) < 5 || string(b[:4]) != keyMagic:
+		return of, nil, fmt.Errorf("open wrapped data key: %w: no data key is inside", ErrDamaged)
+	case b[4] != keyVersion:
+		return of, nil, fmt.Errorf("open wrapped data key: %w: format %d, this version reads %d", ErrNewer, b[4], keyVersion)
+	case len(b) != payloadSize:
+		return of, nil, fmt.Errorf("open wrapped data key: %w: %d bytes inside instead of %d", ErrDamaged, len(b), payloadSize)
+	}
+	return name{int32(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])}, b[17:], nil
 }
 
 // Close overwrites the key, after which nothing is opened with it; a key that

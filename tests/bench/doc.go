@@ -23,6 +23,9 @@
 //   - answer: "edgelog who" and "edgelog access" from the command line to the
 //     answer, in a store of days with a million addresses held, beside the
 //     question that reads all of it
+//   - store: bytes of a session on disk, beside nfdump, Parquet and the entropy
+//     floor of the same sessions of a realistic day (tests/day); and what
+//     questions cost in stores of 30 such days (-store-sessions), beside nfdump
 //   - nat: events of conntrack a second that one core follows, beside only
 //     reading them
 //

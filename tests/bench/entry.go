@@ -53,6 +53,17 @@ var goals = []goal{
 	{"identity/names/bindings=*", "map", false, true, 100},
 	{"identity/at/bindings=*", "map", false, true, 100},
 	{"answer/who_ms", "lookup_of_all", false, true, 1000},
+	{"store/bytes_per_session", "", false, true, 12},
+	{"store/write_amplification", "", false, true, 2},
+	{"store/write_sessions_per_second_core", "", false, false, 1e6},
+	{"store/query/public_address_port/sessions=*", "", false, true, 20},
+	{"store/query/public_address_port/sessions=*", "nfdump", false, true, 20},
+	{"store/query/subscriber_day/sessions=*", "", false, true, 100},
+	{"store/query/subscriber_day/sessions=*", "nfdump", false, true, 100},
+	{"store/query/remote_day/sessions=*", "", false, true, 1000},
+	{"store/query/remote_day/sessions=*", "nfdump", false, true, 1000},
+	{"store/query/remote_30d/sessions=*", "", false, true, 15_000},
+	{"store/query/remote_30d/sessions=*", "nfdump", false, true, 15_000},
 	{"identity/bytes_per_binding", "", false, true, 268},
 }
 

@@ -22,17 +22,19 @@ import (
 	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
+	"github.com/edgelog/edgelog/tests/day"
 )
 
 // keeper is a whole recorder in this process, but for the kernel: sessions come
 // from a generator, and the time is that of the session that ended last.
 type keeper struct {
 	*recorder.Recorder
-	dir  string
-	ids  *vault.Identities
-	days *days
-	end  context.CancelFunc
-	done chan error
+	dir   string
+	ids   *vault.Identities
+	begin time.Time
+	days  *day.Stream
+	end   context.CancelFunc
+	done  chan error
 
 	mu     sync.Mutex
 	left   uint64 // sessions that are still to come
@@ -41,7 +43,8 @@ type keeper struct {
 	again  []session.Session // given back
 	idle   chan struct{}     // closed when all are stored
 	events chan probe.Event
-	spent  time.Duration // making sessions
+	spent  time.Duration     // making sessions
+	flows  []session.Session // all of them; nil: they are not kept
 	sample []session.Session
 }
 
@@ -49,7 +52,7 @@ type keeper struct {
 func (k *keeper) Now() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return time.Unix(0, k.days.at)
+	return time.Unix(0, k.days.Now())
 }
 
 func (k *keeper) Collect(b *probe.Batch, most int) error {
@@ -61,9 +64,9 @@ func (k *keeper) Collect(b *probe.Batch, most int) error {
 	begin := time.Now()
 	n := int(min(uint64(most), k.left))
 	was := len(b.Sessions)
-	b.Sessions = append(b.Sessions, make([]session.Session, n)...)
-	for i := range n {
-		k.days.next(&b.Sessions[was+i])
+	b.Sessions = k.days.Append(b.Sessions, n)
+	if k.flows != nil {
+		k.flows = append(k.flows, b.Sessions[was:]...)
 	}
 	if n > 0 && len(k.sample) < 4096 {
 		k.sample = append(k.sample, b.Sessions[was+n/2])
@@ -109,17 +112,23 @@ func (k *keeper) Status() probe.Status {
 	return probe.Status{Table: probe.TableStatus{Started: k.stored + k.out, Stored: k.stored, Closed: k.out}}
 }
 
+// daySubscribers is how many subscribers the sessions are of.
+const daySubscribers = 10_000
+
 // openKeeper starts a recorder in dir that gets perDay sessions a day from begin on.
 func openKeeper(ctx context.Context, dir string, begin time.Time, perDay float64) (*keeper, error) {
 	pair, err := vault.GenerateIdentity()
 	if err != nil {
 		return nil, err
 	}
-	k := &keeper{dir: dir, days: newDays(begin, perDay), events: make(chan probe.Event), done: make(chan error, 1)}
+	k := &keeper{dir: dir, begin: begin, events: make(chan probe.Event), done: make(chan error, 1)}
+	k.days = day.New(day.Options{Seed: sizedSeed, PerMinute: perDay / 1440 / daySubscribers, Begin: begin})
+	static := []byte("prefix,subscriber\n")
+	k.days.Prefixes(func(p netip.Prefix, subscriber string) { static = fmt.Appendf(static, "%s,%s\n", p, subscriber) })
 	if k.ids, err = vault.ParseIdentities(bytes.NewReader(pair.File())); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "static.csv"), []byte(k.days.static()), 0o600),
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "static.csv"), static, 0o600),
 		os.WriteFile(filepath.Join(dir, "custodian.key"), pair.File(), 0o600)); err != nil {
 		return nil, err
 	}
@@ -133,7 +142,7 @@ static_file = "static.csv"
 [[uplink]]
 name = "none"
 [border]
-local = ["82.0.0.0/8", "198.51.100.0/24", "2001:db8::/32"]
+local = ["82.160.0.0/16", "203.0.112.0/20", "2a05:f6c0::/32"]
 [custodians]
 recipients = [%q]
 [store]

@@ -43,7 +43,7 @@ var parts = map[string]func(*bench, context.Context) ([]Entry, error){
 	"nat":      (*bench).nat,
 	"dhcp":     (*bench).leases,
 	"answer":   (*bench).answer,
-	"store":    (*bench).storePart,
+	"store":    (*bench).store,
 }
 
 func main() {

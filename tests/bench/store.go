@@ -23,9 +23,19 @@ import (
 // many there are when it is asked.
 const storeDays = 30
 
-// storePart fills a store with a month of sessions, by the recorder's own way,
+// store measures sizes, and then questions in a store of a month.
+func (b *bench) store(ctx context.Context) ([]Entry, error) {
+	out, err := b.sizes(ctx)
+	if err != nil || b.millions == 0 {
+		return out, err
+	}
+	asked, err := b.month(ctx)
+	return append(out, asked...), err
+}
+
+// month fills a store with a month of sessions, by the recorder's own way,
 // and asks it.
-func (b *bench) storePart(ctx context.Context) (out []Entry, err error) {
+func (b *bench) month(ctx context.Context) (out []Entry, err error) {
 	all := uint64(b.millions) * 1_000_000
 	dir := filepath.Join(b.dir, "store")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -43,13 +53,21 @@ func (b *bench) storePart(ctx context.Context) (out []Entry, err error) {
 	defer func() { err = errors.Join(err, k.stop()) }()
 	took, cpu := time.Now(), ownCPU()
 	done := uint64(0)
+	k.flows = []session.Session{}
 	for _, share := range []uint64{10, 2, 1} {
 		n := all/share - done
 		if err := errors.Join(k.keep(ctx, n), k.merged(ctx)); err != nil {
 			return out, err
 		}
 		done += n
-		asked, err := k.asked(ctx, done)
+		var beside *flows
+		if k.flows != nil { // nfdump takes minutes to collect ten millions
+			if beside, err = keepFlows(ctx, filepath.Join(b.dir, "flows"), k.flows); err != nil {
+				return out, err
+			}
+			k.flows = nil
+		}
+		asked, err := k.asked(ctx, done, beside)
 		if err != nil {
 			return out, err
 		}
@@ -78,7 +96,7 @@ func (k *keeper) sizes(n uint64, took, cpu time.Duration, before int64) []Entry 
 }
 
 // asked measures the questions that are really asked.
-func (k *keeper) asked(ctx context.Context, n uint64) (out []Entry, err error) {
+func (k *keeper) asked(ctx context.Context, n uint64, beside *flows) (out []Entry, err error) {
 	k.mu.Lock()
 	sample := slices.Clone(k.sample)
 	k.mu.Unlock()
@@ -117,10 +135,10 @@ func (k *keeper) asked(ctx context.Context, n uint64) (out []Entry, err error) {
 		}, has},
 		{"remote_30d", func(s *session.Session) *disclose.Query {
 			a, _, _ := s.RemoteEnd()
-			return clip(&disclose.Query{Remote: a.Netip(), From: k.days.begin, To: now})
+			return clip(&disclose.Query{Remote: a.Netip(), From: k.begin.UnixNano(), To: now})
 		}, has},
 	} {
-		e, err := k.measure(ctx, q.name, sample, func(s *session.Session) (*disclose.Query, func(*disclose.Answer) bool) {
+		e, err := k.measure(ctx, q.name, sample, beside, func(s *session.Session) (*disclose.Query, func(*disclose.Answer) bool) {
 			return q.make(s), func(a *disclose.Answer) bool { return q.hit(a, s) }
 		})
 		if err != nil {
@@ -136,10 +154,10 @@ func (k *keeper) asked(ctx context.Context, n uint64) (out []Entry, err error) {
 // session, with nothing of the store in memory.
 const questionsEach = 9
 
-func (k *keeper) measure(ctx context.Context, name string, sample []session.Session, ask func(*session.Session) (*disclose.Query, func(*disclose.Answer) bool)) (Entry, error) {
+func (k *keeper) measure(ctx context.Context, name string, sample []session.Session, beside *flows, ask func(*session.Session) (*disclose.Query, func(*disclose.Answer) bool)) (Entry, error) {
 	client := k.client()
 	defer client.CloseIdleConnections()
-	var took []time.Duration
+	var took, theirs []time.Duration
 	hits := 0
 	for i := range questionsEach {
 		s := &sample[(i+1)*len(sample)/(questionsEach+2)]
@@ -157,24 +175,31 @@ func (k *keeper) measure(ctx context.Context, name string, sample []session.Sess
 		}
 		took = append(took, time.Since(begin))
 		hits += len(a.Hits)
+		if beside != nil {
+			if err := dropCaches(); err != nil {
+				return Entry{}, err
+			}
+			d, err := beside.ask(ctx, name, s)
+			if err != nil {
+				return Entry{}, err
+			}
+			theirs = append(theirs, d)
+		}
 		if !hit(a) && !a.Summary.Limited {
 			return Entry{}, fmt.Errorf("%s: the session that was asked about is not among the %d of the answer: %s", name, len(a.Hits), strings.Join(a.Summary.Lines(), "; "))
 		}
 	}
-	slices.Sort(took)
-	return Entry{
-		Value: float64(took[len(took)/2].Microseconds()) / 1000, Unit: "ms",
-		Note: fmt.Sprintf("median of %d, cold cache; the longest %.1f ms; %.1f sessions an answer", len(took), float64(took[len(took)-1].Microseconds())/1000, float64(hits)/float64(len(took))),
-	}, nil
+	e := Entry{Value: median(took), Unit: "ms"}
+	e.Note = fmt.Sprintf("median of %d, cold cache; the longest %.1f ms; %.1f sessions an answer", len(took), float64(took[len(took)-1].Microseconds())/1000, float64(hits)/float64(len(took)))
+	if beside != nil {
+		e.Vs, e.Ratio = "nfdump", median(theirs)/e.Value
+		e.Note += fmt.Sprintf("; nfdump of the same, uncompressed, a directory a day: %s ms", figure(median(theirs)))
+	}
+	return e, nil
 }
 
 // remote reports whether the far end is one that everybody has.
 func remote(s *session.Session) bool { return s.ResponderPort == 53 || s.Proto != session.TCP }
-
-// dropCaches makes the kernel forget what it has read of files.
-func dropCaches() error {
-	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0)
-}
 
 // writtenBytes is what this process had written to disks so far (proc_pid_io(5)).
 func writtenBytes() (int64, error) {

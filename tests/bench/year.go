@@ -67,8 +67,8 @@ type asked struct {
 	changed    bool // it changes hands on that day: both ends of the hold are reported
 }
 
-// fill writes the store of a gateway whose agent has not run yet.
-func fill(g *gateway.Gateway) (f *filler, err error) {
+// openFiller makes the store of a gateway whose agent has not run yet.
+func openFiller(g *gateway.Gateway) (*filler, error) {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return nil, err
@@ -81,20 +81,34 @@ func fill(g *gateway.Gateway) (f *filler, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f = &filler{
+	return &filler{
 		gateway: c.Gateway, st: st, vault: v, epoch: st.NewEpoch(), enc: block.NewEncoder(), next: map[store.Kind]map[session.Day]uint32{},
-		merging: map[store.Kind]*block.Merger{}, random: rand.New(rand.NewPCG(1, 2)), since: make([]int64, filledLeases), holder: make([]uint32, filledLeases),
+		merging: map[store.Kind]*block.Merger{}, random: rand.New(rand.NewPCG(1, 2)),
+	}, nil
+}
+
+// fill writes the store of days.
+func fill(g *gateway.Gateway) (*filler, error) {
+	f, err := openFiller(g)
+	if err != nil {
+		return nil, err
 	}
+	f.since, f.holder = make([]int64, filledLeases), make([]uint32, filledLeases)
 	if err := f.days(); err != nil {
 		return nil, err
 	}
+	return f, f.close()
+}
+
+// close makes all of it durable.
+func (f *filler) close() error {
 	if err := f.put(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := v.Close(); err != nil {
-		return nil, err
+	if err := f.vault.Close(); err != nil {
+		return err
 	}
-	return f, st.Close()
+	return f.st.Close()
 }
 
 // days writes all of it: merged hour by hour, and the last hour as it came, a

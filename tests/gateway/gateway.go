@@ -182,8 +182,13 @@ func (g *Gateway) Kill() { g.agent.Kill() }
 // Run runs a subcommand with the gateway's configuration and returns its
 // standard output; the error holds its standard error.
 func (g *Gateway) Run(ctx context.Context, command string, args ...string) (string, error) {
+	return g.Bare(ctx, command, append([]string{"--config", g.Config}, args...)...)
+}
+
+// Bare is Run without the configuration.
+func (g *Gateway) Bare(ctx context.Context, command string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, g.binary, append([]string{command, "--config", g.Config}, args...)...)
+	cmd := exec.CommandContext(ctx, g.binary, append([]string{command}, args...)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("edgelog %s: %w: %s", command, err, strings.TrimSpace(stderr.String()))

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/recorder"
+	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+func holdCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "hold",
+		Usage:     "keep the sessions of a case beyond the destruction of their days",
+		ArgsUsage: "add|list|release ID",
+		UsageText: "edgelog hold add --request TEXT --identity KEYFILE\n   (--subscriber S | --address IP [--port N] | --remote IP[:PORT]) --from TIME --to TIME\n" +
+			"edgelog hold list [--json]\nedgelog hold release ID [--request TEXT]",
+		Description: "add finds sessions as \"edgelog lookup\" does, and keeps these rows alone, with the access records that name them, sealed\n" +
+			"under a key of their own for all custodians. Answers find them there when their day has been destroyed. release destroys a\n" +
+			"hold at once: its key, then all else. The ledger has all of it; only a custodian can read in it whose case it is.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "request", Usage: "the case, as `TEXT`"}, identityFlag(),
+			&cli.StringFlag{Name: "subscriber", Usage: "sessions of the subscriber `S`"},
+			&cli.StringFlag{Name: "address", Usage: "sessions of the end user's address `IP`"},
+			&cli.StringFlag{Name: "remote", Usage: "sessions with the far end `IP[:PORT]`"},
+			&cli.StringFlag{Name: "port", Usage: "only with this port `N` of --address"},
+			&cli.StringFlag{Name: "from", Usage: "window from `TIME`"},
+			&cli.StringFlag{Name: "to", Usage: "window until before `TIME`"},
+			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+			configFlag(), socketFlag(),
+		},
+		Action: hold,
+	}
+}
+
+func hold(c *cli.Context) error {
+	args := c.Args().Slice()
+	switch {
+	case len(args) == 1 && args[0] == "add":
+		return addHold(c)
+	case len(args) == 1 && args[0] == "list":
+		return listHolds(c)
+	case len(args) == 2 && args[0] == "release":
+		return releaseHold(c, args[1])
+	}
+	return usage("say what to do: add, list, or release ID").hint("\"edgelog hold --help\" shows the flags")
+}
+
+func addHold(c *cli.Context) error {
+	if err := need(c, "request", "identity", "from", "to"); err != nil {
+		return err
+	}
+	q, err := parseQuery(c, time.Now())
+	if err != nil {
+		return err
+	}
+	var a *disclose.HoldAnswer
+	err = askAgent(c, func(client *http.Client, ids *vault.Identities) (err error) {
+		a, err = disclose.MakeHold(c.Context, client, q, ids)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var h store.Hold
+	if err := json.Unmarshal(a.Facts, &h); err != nil {
+		return fmt.Errorf("read what the agent says of the hold: %w; \"edgelog hold list\" shows it", err)
+	}
+	if c.Bool("json") {
+		_, err = fmt.Fprintf(c.App.Writer, "%s\n", strings.TrimSpace(string(a.Facts)))
+	} else {
+		_, err = fmt.Fprintf(c.App.Writer, "hold %d: %s and %s of %s to %s are kept until it is released\n%s\n", h.ID,
+			plural(h.Sessions, "session"), plural(h.Bindings, "access record"), h.First, h.Last, strings.Join(a.Summary.Lines(), "\n"))
+	}
+	if err != nil {
+		return err
+	}
+	if !a.Summary.Complete() {
+		return fail(errors.New("not all that was recorded could be read, so the hold may lack something")).
+			hint("what it lacks is said above; put it right, make another hold, and release this one")
+	}
+	return nil
+}
+
+func listHolds(c *cli.Context) error {
+	socket, err := socketPath(c)
+	if err != nil {
+		return err
+	}
+	var list recorder.HoldList
+	if err := askJSON(c.Context, socket, http.MethodGet, recorder.PathHolds, "list holds", &list); err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		enc := json.NewEncoder(c.App.Writer)
+		enc.SetIndent("", "  ")
+		return enc.Encode(list)
+	}
+	if len(list.Holds) == 0 {
+		_, err = fmt.Fprintln(c.App.Writer, "there are no holds")
+	} else {
+		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "ID\tMADE\tFIRST DAY\tLAST DAY\tSESSIONS\tACCESS RECORDS\tBYTES") //nolint:errcheck // Flush says it
+		for _, h := range list.Holds {
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%d\t%d\n", h.ID, h.Made.Format(time.RFC3339), h.First, h.Last, h.Sessions, h.Bindings, h.Bytes) //nolint:errcheck // Flush says it
+		}
+		err = w.Flush()
+	}
+	for _, d := range list.Damaged {
+		warn(c, "%s", d)
+	}
+	if len(list.Damaged) > 0 {
+		return fail(errors.New("some holds cannot be read")).hint("put their files back from a backup (edgelog restore), or release them")
+	}
+	return err
+}
+
+func releaseHold(c *cli.Context, word string) error {
+	id, err := strconv.ParseUint(word, 10, 64)
+	if err != nil {
+		return usage("%q is not the ID of a hold", word).hint("\"edgelog hold list\" shows them")
+	}
+	socket, err := socketPath(c)
+	if err != nil {
+		return err
+	}
+	path := strings.Replace(recorder.PathRelease, "{id}", strconv.FormatUint(id, 10), 1) + "?" + url.Values{"reference": {c.String("request")}}.Encode()
+	var cert recorder.ReleaseCertificate
+	if err := askJSON(c.Context, socket, http.MethodPost, path, "release the hold", &cert); err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		enc := json.NewEncoder(c.App.Writer)
+		enc.SetIndent("", "  ")
+		return enc.Encode(cert)
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "hold %d is destroyed: its key, %s and %s; ledger entry %d\n", id,
+		plural(cert.Hold.Sessions, "session"), plural(cert.Hold.Bindings, "access record"), cert.LedgerEntry)
+	return err
+}
+
+// askJSON sends a request without a body and reads the answer into v.
+func askJSON(ctx context.Context, socket, method, path, what string, v any) error {
+	client := agentClient(socket)
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return agentError(socket, fmt.Errorf("%s: %w", what, err))
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<12)) // better less than nothing
+		return fail(fmt.Errorf("%s: %s", what, strings.TrimSpace(string(text))))
+	}
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		return fmt.Errorf("%s: the answer is not understood: %w; is the agent of this version?", what, err)
+	}
+	return nil
+}

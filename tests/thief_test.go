@@ -1,0 +1,146 @@
+package tests
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/recorder"
+	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
+	"github.com/edgelog/edgelog/tests/gateway"
+)
+
+// TestAThiefOfTheGatewayFindsNobody copies every file of a gateway, its
+// configuration and its secrets, and looks for people in them. What may be found
+// stands in the README: access records in force, those that ended since the state
+// was rotated last, and what the operator wrote into the configuration.
+func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
+	g := start(t, gateway.Options{Edit: quickEnds()})
+	ctx := limited(t)
+	people := filepath.Join(g.Dir, "people.csv")
+	if err := os.WriteFile(people, []byte("id,name,address,services\nalice@secret.example,Alice Hemmelig,Skjulevej 7,fibre\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Run(ctx, "subscribers", "import", people); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(people); err != nil {
+		t.Fatal(err)
+	}
+	web := netip.AddrPortFrom(g.Server4, 80)
+	if err := g.Internet.ServeHTTP(web, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	stored := uint64(0)
+	visit := func(n int) {
+		t.Helper()
+		for range n {
+			if _, _, err := g.Subscribers[0].GetHTTP(ctx, "http://"+web.String()+"/"); err != nil {
+				t.Fatal(err)
+			}
+			stored++
+		}
+		until(ctx, t, g, "the sessions are stored", func(s *recorder.Status) bool { return s.Sessions.Stored >= stored })
+	}
+	visit(20)
+	if _, err := g.Run(ctx, "lookup", "--reference", "case-4711-secret", "--identity", g.Identity, "--remote", web.Addr().String(),
+		"--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(g.Stop(ctx), g.Start(ctx)); err != nil { // what was fresh is in runs now
+		t.Fatal(err)
+	}
+	stored = 0
+	visit(20)
+	g.Kill()
+	stolen := t.TempDir()
+	custodians := filepath.Dir(g.Identity)
+	files := steal(t, filepath.Join(g.Dir, "gw"), stolen, custodians)
+	for what, needles := range map[string][][]byte{
+		"the far end":       needlesOf(web.Addr()),
+		"a name":            {[]byte("Hemmelig"), []byte("Skjulevej"), []byte("alice@secret")},
+		"the case asked in": {[]byte("4711-secret")},
+	} {
+		for _, n := range needles {
+			for path, b := range files {
+				if bytes.Contains(b, n) {
+					t.Errorf("%s (%q) stands in %s", what, n, path)
+				}
+			}
+		}
+	}
+	readAsAThief(t, filepath.Join(stolen, "data", "store"))
+}
+
+// needlesOf are the forms in which an address may lie in a file.
+func needlesOf(a netip.Addr) [][]byte {
+	b := a.As4()
+	le := []byte{b[3], b[2], b[1], b[0]}
+	mapped := a.As16()
+	return [][]byte{[]byte(a.String()), b[:], le, mapped[:], []byte(fmt.Sprintf("%x", b[:]))}
+}
+
+// steal copies all files of dir but the custodians' keys, which an operator takes
+// away, and returns their contents.
+func steal(t *testing.T, dir, to, but string) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(path, but) {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		files[rel] = b
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, rel)), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
+	})
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d files stolen, %v", len(files), err)
+	}
+	return files
+}
+
+// readAsAThief uses the project's own reader on the copy, with a key of the
+// thief's own.
+func readAsAThief(t *testing.T, dir string) {
+	t.Helper()
+	st, err := store.Open(dir, store.Options{MinFree: 1 << 20, Ballast: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close() //nolint:errcheck // a copy
+	pair, err := vault.GenerateIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := vault.ParseIdentities(bytes.NewReader(pair.File()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := st.WrappedKeys()
+	if err != nil || len(keys) == 0 || st.Rows() < 40 {
+		t.Fatalf("%d keys, %d records, %v", len(keys), st.Rows(), err)
+	}
+	for _, k := range keys {
+		if _, err := vault.OpenKey(k.Wrapped, own); err == nil {
+			t.Error("a wrapped key opens with the thief's own key")
+		}
+	}
+}
