@@ -124,6 +124,7 @@ type reader struct {
 	namedBy  []session.Binding                           // with WantHold: the bindings that sessions were joined with
 	verify   *verification                               // with WantVerify
 	heads    []blockName                                 // of blocks that may hold an answer, of which only the head has been read
+	gone     int                                         // blocks of which only the head was there
 	register func(day int32, epoch uint64, plain []byte) // takes what is opened of registers
 	far      bool                                        // a block was recorded with both ends of its sessions
 	sum      Summary
@@ -208,7 +209,8 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 			return false, errFrame
 		}
 		r.sum.Failed += said.Damaged
-		said.Damaged = 0
+		r.gone += said.Gone
+		said.Damaged, said.Gone = 0, 0
 		if said != counted {
 			return false, fmt.Errorf("%w: the agent sent other numbers of blocks than arrived", ErrCut)
 		}

@@ -66,15 +66,31 @@ func (r *reader) open(sealed []byte) (*vault.Block, error) {
 	return k.Block(sealed)
 }
 
-// sessions reads the heads of all blocks of sessions in the window, and then the
-// blocks that may hold an answer.
-func (r *reader) sessions(ctx context.Context) error {
-	r.heads = nil
-	if err := r.more(ctx, moreSessions); err != nil {
-		return err
+// headsFirst reads the heads of all blocks of sessions in the window, or of ends,
+// and then the blocks that may hold an answer. When one of these has been merged
+// with others meanwhile, it starts anew.
+func (r *reader) headsFirst(ctx context.Context, what string) error {
+	for try := 1; ; try++ {
+		sum, bindings := r.sum, len(r.bindings)
+		r.heads, r.gone = nil, 0
+		if err := r.more(ctx, what); err != nil {
+			return err
+		}
+		if err := r.rest(ctx); err != nil {
+			return err
+		}
+		if r.gone == 0 || try == tries {
+			r.sum.Failed += r.gone
+			return nil
+		}
+		r.sum, r.bindings = sum, r.bindings[:bindings]
 	}
-	return r.rest(ctx)
 }
+
+// tries is how often blocks are asked for. Merging has minutes between one time
+// and the next, or seconds under the heaviest load; a block that is missing every
+// time is missing.
+const tries = 3
 
 // rest reads the blocks of which the head has been read.
 func (r *reader) rest(ctx context.Context) error {

@@ -40,11 +40,8 @@ func (r *reader) ends(ctx context.Context) error {
 	slices.SortFunc(r.pick.Addresses, netip.Addr.Compare)
 	r.pick.Addresses = slices.Compact(r.pick.Addresses)
 	defer func() { r.ending, r.again = nil, true }()
-	r.heads, r.again = nil, false // none of these was read yet
-	if err := r.more(ctx, moreEnds); err != nil {
-		return err
-	}
-	return r.rest(ctx)
+	r.again = false // none of these was read yet
+	return r.headsFirst(ctx, moreEnds)
 }
 
 // goingOn returns the bindings that were read without an end, and not yet asked

@@ -180,7 +180,7 @@ func (r *reader) sessionsOf(ctx context.Context) ([]proof, error) {
 			found[id] = old
 		}
 	}
-	if err := r.sessions(ctx); err != nil {
+	if err := r.headsFirst(ctx, moreSessions); err != nil {
 		return nil, err
 	}
 	for _, p := range found {

@@ -148,7 +148,7 @@ func (g *Gate) Blocks(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockName) error {
 	b, err := g.o.Shelf.Block(ctx, n.Kind, n.Day, n.Epoch, n.Seq)
 	if errors.Is(err, fs.ErrNotExist) {
-		fw.end.Damaged++
+		fw.end.Gone++
 		return nil
 	}
 	var p vault.Place

@@ -25,6 +25,7 @@ type shelf struct {
 	directories [][]byte
 	pages       map[uint64][][]byte
 
+	merging  int // how often Block finds that the block was merged since its head was read
 	seq      uint32
 	handed   int
 	bytes    int // of what was handed out
@@ -132,6 +133,10 @@ func (s *shelf) heads(list [][]byte, frames int, fn func([]byte) error) error {
 }
 
 func (s *shelf) Block(_ context.Context, _ uint8, _ session.Day, _ uint64, seq uint32) ([]byte, error) {
+	if s.merging > 0 {
+		s.merging--
+		return nil, fs.ErrNotExist
+	}
 	for _, b := range slices.Concat(s.session, s.ended) {
 		if p, err := vault.ParsePlace(b); err == nil && p.Seq == seq {
 			s.bytes += len(b)
