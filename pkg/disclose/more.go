@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -74,7 +73,7 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 	case moreBindings:
 		damaged, err = g.o.Shelf.Bindings(ctx, q.From, q.To, g.send(ctx, fw, rd, frameBindings))
 	case moreSessions:
-		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, block.Heads, g.send(ctx, fw, rd, frameSessions))
+		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, q.heads(), g.send(ctx, fw, rd, frameSessions))
 	case moreRegisters:
 		damaged, err = g.o.Shelf.Registers(ctx, q.To, g.send(ctx, fw, rd, frameRegister))
 	case moreEverything:
