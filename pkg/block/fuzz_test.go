@@ -1,10 +1,14 @@
 package block
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/edgelog/edgelog/pkg/session"
 )
 
 func seed(f *testing.F, pattern string) {
@@ -79,17 +83,23 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-// FuzzBindings does the same for bindings.
+// FuzzBindings does the same for bindings; the head rules out no binding that is
+// there.
 func FuzzBindings(f *testing.F) {
 	small, err := EncodeBindings(nil, aHeader(), newMix(1, 5, time.Second).bindings())
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(small)
+	p := Pick{Addresses: []netip.Addr{v4(7).Netip(), netip.MustParseAddr("2001:db8::7")}}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		may, headErr := NewDecoder().MayPick(Whole(b), &p)
 		h, list, err := DecodeBindings(b)
 		if err != nil {
 			return
+		}
+		if want := slices.ContainsFunc(list, func(b session.Binding) bool { return p.wantsPrefix(b.Prefix) }); headErr != nil || may != want {
+			t.Fatalf("the head says %v, %v; it is %v", may, headErr, want)
 		}
 		again, err := EncodeBindings(nil, h, list)
 		if err != nil {

@@ -77,6 +77,40 @@ func (d *Decoder) PickBindings(dst []session.Binding, b []byte, p *Pick) (Header
 	return h, dst, nil
 }
 
+// HeadOfBindings is how many frames of a block of bindings, from the first, MayPick
+// opens.
+const HeadOfBindings = 2
+
+// MayPick reports whether a block of bindings holds a binding whose prefix p
+// wants; it looks at nothing else that p asks for, and opens no more of the block
+// than its header and its prefixes. The error wraps ErrDamaged, ErrNewer, ErrKind or
+// that of frame.
+func (d *Decoder) MayPick(frame Frame, p *Pick) (bool, error) {
+	b, err := frame(0)
+	if err != nil {
+		return false, fmt.Errorf("read block of bindings: %w", err)
+	}
+	var dir directory
+	h, err := dir.read(b, KindBindings)
+	if err != nil {
+		return false, err
+	}
+	if dir.frame[colPrefix] == 0 {
+		return false, fmt.Errorf("read block of bindings: %w: it has no prefixes", ErrDamaged)
+	}
+	if b, err = frame(int(dir.frame[colPrefix])); err != nil {
+		return false, fmt.Errorf("read block of bindings, prefixes: %w", err)
+	}
+	d.u.err = nil
+	d.hits = grow(d.hits, h.Count)
+	clear(d.hits)
+	d.hitPrefixes(b, h.Count, p)
+	if d.u.err != nil {
+		return false, fmt.Errorf("read block of bindings, prefixes: %w", d.u.err)
+	}
+	return slices.Contains(d.hits, true), nil
+}
+
 func (p *Pick) via(s string) bool {
 	a, err := netip.ParseAddr(s)
 	return err == nil && slices.ContainsFunc(p.Via, func(x netip.Prefix) bool { return x.Contains(a) })

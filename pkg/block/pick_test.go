@@ -3,11 +3,23 @@ package block
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
+
+// headOnly gives no more of a block of bindings than its head.
+func headOnly(t *testing.T, plain []byte) Frame {
+	whole := Whole(plain)
+	return func(i int) ([]byte, error) {
+		if i >= HeadOfBindings {
+			t.Errorf("frame %d was opened", i)
+		}
+		return whole(i)
+	}
+}
 
 func TestPickingGivesWhatLookingAtEachRowGives(t *testing.T) {
 	list := newMix(7, 2000, time.Hour).bindings()
@@ -54,6 +66,10 @@ func TestPickingGivesWhatLookingAtEachRowGives(t *testing.T) {
 				h, got, err := d.PickBindings(nil, plain, &p)
 				if err != nil || h.Count != len(list) || !reflect.DeepEqual(got, want) {
 					t.Fatalf("%d instead of %d, %v", len(got), len(want), err)
+				}
+				byPrefix := slices.ContainsFunc(want, func(b session.Binding) bool { return p.wantsPrefix(b.Prefix) })
+				if may, err := d.MayPick(headOnly(t, plain), &p); err != nil || may != byPrefix {
+					t.Fatalf("its head says %v, %v", may, err)
 				}
 			}
 		})

@@ -79,7 +79,7 @@ func (r *reader) accessOf(ctx context.Context) error {
 			break
 		}
 	}
-	return nil
+	return r.ends(ctx)
 }
 
 // access works out the records from what was read.
@@ -184,7 +184,11 @@ func (rec *AccessRecord) judge(list []session.Binding, late map[session.Binding]
 			continue
 		}
 		rec.Late = max(rec.Late, late[*v])
-		if v.From != rec.From || v.To != session.Forever && v.To != rec.To || rec.Via != v.Via || !rec.Via.IsValid() && v.Subscriber != rec.Subscriber {
+		another := v.Subscriber != rec.Subscriber && (v.Subscriber != "" || !v.Via.IsValid()) // beside Via it is only what was believed
+		if another && v.To == v.From {
+			continue // the end of him who was named by mistake
+		}
+		if v.From != rec.From || v.To != session.Forever && v.To != rec.To || rec.Via != v.Via || another {
 			rec.Was = append(rec.Was, *v)
 		}
 	}

@@ -115,14 +115,17 @@ type reader struct {
 	pick     block.Pick // the bindings that are wanted
 	bindings []session.Binding
 	late     map[int]session.Day // of bindings: that came late, when they were filed
+	ending   map[hold]bool       // not nil: of the bindings that are read only the ends of these are wanted
+	asked    map[hold]bool       // those that ends were asked for
 	again    bool                // binding blocks that were read before are read for other rows: they count once
 	clock    block.Clock         // the worst of the blocks that bindings were taken from
 	wanted   func(*session.Session, block.Clock)
 	from     uint64                                      // the hold that is being read; 0: none
 	namedBy  []session.Binding                           // with WantHold: the bindings that sessions were joined with
 	verify   *verification                               // with WantVerify
-	asked    map[blockName]bool                          // blocks that are sent as a whole
+	whole    map[blockName]bool                          // blocks that are sent as a whole
 	heads    []blockName                                 // of blocks that may hold an answer, of which only the head has been read
+	gone     int                                         // blocks of which only the head was there
 	register func(day int32, epoch uint64, plain []byte) // takes what is opened of registers
 	far      bool                                        // a block was recorded with both ends of its sessions
 	sum      Summary
@@ -138,7 +141,7 @@ type keyName struct {
 func newReader(q *Query, ids *vault.Identities) *reader {
 	r := &reader{
 		q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder(),
-		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, clock: block.Clock{Synchronised: true},
+		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, asked: map[hold]bool{}, clock: block.Clock{Synchronised: true},
 	}
 	r.sum.From, r.sum.To = window(q)
 	r.sum.ClockErrorMicro = -1
@@ -207,7 +210,8 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 			return false, errFrame
 		}
 		r.sum.Failed += said.Damaged
-		said.Damaged = 0
+		r.gone += said.Gone
+		said.Damaged, said.Gone = 0, 0
 		if said != counted {
 			return false, fmt.Errorf("%w: the agent sent other numbers of blocks than arrived", ErrCut)
 		}
@@ -243,6 +247,14 @@ func (r *reader) openBlock(sealed []byte) (vault.Place, []byte, error) {
 }
 
 func (r *reader) bindingBlock(sealed []byte) {
+	if r.ending != nil {
+		if whole, err := r.mayEnd(sealed); err != nil {
+			r.sum.Failed++
+			return
+		} else if !whole {
+			return
+		}
+	}
 	p, b, err := r.openBlock(sealed)
 	before := len(r.bindings)
 	var h block.Header
@@ -258,6 +270,9 @@ func (r *reader) bindingBlock(sealed []byte) {
 	if !r.again {
 		r.sum.BindingBlocks++
 	}
+	if r.ending != nil {
+		r.bindings = append(r.bindings[:before], slices.DeleteFunc(r.bindings[before:], func(b session.Binding) bool { return !r.ending[holdOf(&b)] })...)
+	}
 	for i := before; i < len(r.bindings) && (p.Kind == kindLate || p.Kind == kindLateMerged); i++ {
 		r.late[i] = session.Day(p.Day)
 	}
@@ -270,10 +285,13 @@ func (r *reader) bindingBlock(sealed []byte) {
 	}
 }
 
-// Numbers under which the store files bindings that came late.
+// Numbers under which the store files bindings that came late, and ends of what
+// had long been in force.
 const (
 	kindLate       = 5
 	kindLateMerged = 9
+	kindEnds       = 14
+	kindEndsMerged = 15
 )
 
 func (r *reader) registerBlock(sealed []byte) {

@@ -35,7 +35,7 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		r.sum.Failed++
 		return nil
 	}
-	if !r.asked[name] { // else its head has been read
+	if !r.whole[name] { // else its head has been read
 		r.note(&of.Header)
 		if !slices.ContainsFunc(r.rows, of.MayMatch) {
 			return nil
@@ -73,19 +73,40 @@ func (r *reader) open(sealed []byte) (*vault.Block, error) {
 	return k.Block(sealed)
 }
 
-// sessions reads the heads of all blocks of sessions in the window, and then the
-// blocks that may hold an answer.
-func (r *reader) sessions(ctx context.Context) error {
-	r.heads, r.asked = nil, map[blockName]bool{}
-	if err := r.more(ctx, moreSessions); err != nil {
-		return err
+// headsFirst reads the heads of all blocks of sessions in the window, or of ends,
+// and then the blocks that may hold an answer. When one of these has been merged
+// with others meanwhile, it starts anew.
+func (r *reader) headsFirst(ctx context.Context, what string) error {
+	for try := 1; ; try++ {
+		sum, bindings := r.sum, len(r.bindings)
+		r.heads, r.whole, r.gone = nil, map[blockName]bool{}, 0
+		if err := r.more(ctx, what); err != nil {
+			return err
+		}
+		if err := r.rest(ctx); err != nil {
+			return err
+		}
+		if r.gone == 0 || try == tries {
+			r.sum.Failed += r.gone
+			return nil
+		}
+		r.sum, r.bindings = sum, r.bindings[:bindings]
 	}
+}
+
+// tries is how often blocks are asked for. Merging has minutes between one time
+// and the next, or seconds under the heaviest load; a block that is missing every
+// time is missing.
+const tries = 3
+
+// rest reads the blocks of which the head has been read.
+func (r *reader) rest(ctx context.Context) error {
 	all := r.heads
 	for len(all) > 0 && !r.sum.Limited {
 		some := all[:min(len(all), mostNames)]
 		all = all[len(some):]
 		for _, name := range some {
-			r.asked[name] = true
+			r.whole[name] = true
 		}
 		body, err := post(ctx, r.client, strings.Replace(PathBlocks, "{id}", r.begin.ID, 1), some)
 		if err != nil {

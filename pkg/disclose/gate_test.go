@@ -124,6 +124,33 @@ func (r *gateRoom) waitForOutcome(t *testing.T) ledger.Record {
 	}
 }
 
+func TestABlockThatIsMergedWhileItIsAskedForIsLookedForAgain(t *testing.T) {
+	for merging, c := range map[int]struct {
+		failed  bool
+		verdict Verdict
+	}{0: {false, Certain}, 2: {false, Certain}, 100: {true, Uncertain}} {
+		r := newGateRoom(t, nil)
+		r.shelf.addBindings(bind("anna", hour, 0))
+		for range 2 { // of the second only the head is sent at first
+			r.shelf.addSessions(lived(-31*minute, -29*minute))
+			r.shelf.addEnds(bind("anna", hour, -500*hour))
+		}
+		r.shelf.merging = merging
+		a, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := a.Summary; len(a.Hits) != 1 || s.SessionBlocks != 2 || (s.Failed > 0) != c.failed {
+			t.Errorf("merged %d times: %d sessions, %+v", merging, len(a.Hits), s)
+		}
+		r.shelf.merging = merging
+		w, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+		if err != nil || w.Verdict != c.verdict || w.Proofs != 1 {
+			t.Errorf("merged %d times: %+v, %v", merging, w, err)
+		}
+	}
+}
+
 func askAnna() *Query {
 	return &Query{Reference: "case 7", Subscriber: "anna", From: at(-time.Hour), To: at(0)}
 }

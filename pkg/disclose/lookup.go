@@ -72,6 +72,7 @@ func (r *reader) lookup(ctx context.Context) ([]Hit, error) {
 		some, addresses := withUsers(found)
 		r.bindings = nil
 		clear(r.late)
+		clear(r.asked)
 		if err := r.bindingsOf(ctx, block.Pick{Addresses: addresses}); err != nil {
 			return nil, err
 		}
@@ -179,7 +180,7 @@ func (r *reader) sessionsOf(ctx context.Context) ([]proof, error) {
 			found[id] = old
 		}
 	}
-	if err := r.sessions(ctx); err != nil {
+	if err := r.headsFirst(ctx, moreSessions); err != nil {
 		return nil, err
 	}
 	for _, p := range found {

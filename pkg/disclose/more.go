@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -16,6 +17,7 @@ import (
 // known only to who can open them: the inside address of a translation, say.
 const (
 	moreBindings  = "bindings"
+	moreEnds      = "ends" // of bindings that go on; heads only
 	moreSessions  = "sessions"
 	moreRegisters = "registers"
 )
@@ -72,6 +74,8 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 	switch what {
 	case moreBindings:
 		damaged, err = g.o.Shelf.Bindings(ctx, q.From, q.To, g.send(ctx, fw, rd, frameBindings))
+	case moreEnds:
+		damaged, err = g.o.Shelf.Ends(ctx, q.From, q.To, block.HeadOfBindings, g.send(ctx, fw, rd, frameBindings))
 	case moreSessions:
 		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, q.heads(), g.send(ctx, fw, rd, frameSessions))
 	case moreRegisters:
@@ -95,14 +99,14 @@ func (g *Gate) More(w http.ResponseWriter, r *http.Request) {
 	case rd == nil:
 		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
 		return
-	case what != moreBindings && what != moreSessions && what != moreRegisters && what != moreEverything:
+	case what != moreBindings && what != moreEnds && what != moreSessions && what != moreRegisters && what != moreEverything:
 		refuse(w, http.StatusNotFound, errors.New("there is nothing of that name to be read"))
 		return
 	}
 	g.reply(w, r, func(fw *frameWriter) error { return g.more(r.Context(), fw, rd, what) })
 }
 
-// blockName names a block of sessions.
+// blockName names a block of sessions or ends.
 type blockName struct {
 	Kind  uint8       `json:"kind"`
 	Day   session.Day `json:"day"`
@@ -144,7 +148,7 @@ func (g *Gate) Blocks(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockName) error {
 	b, err := g.o.Shelf.Block(ctx, n.Kind, n.Day, n.Epoch, n.Seq)
 	if errors.Is(err, fs.ErrNotExist) {
-		fw.end.Damaged++
+		fw.end.Gone++
 		return nil
 	}
 	var p vault.Place
@@ -152,11 +156,14 @@ func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockN
 		p, err = vault.ParsePlace(b)
 	}
 	if err != nil {
-		return fmt.Errorf("read a block of sessions: %w", err)
+		return fmt.Errorf("read a block: %w", err)
 	}
 	if from, to := rd.query.From/1e6-1, rd.query.To/1e6+1; p.From > to || p.To < from {
 		fw.end.Damaged++ // it is none of those that were offered
 		return nil
+	}
+	if n.Kind == kindEnds || n.Kind == kindEndsMerged {
+		return g.send(ctx, fw, rd, frameBindings)(b)
 	}
 	return g.send(ctx, fw, rd, frameSessions)(b)
 }

@@ -3,6 +3,7 @@ package disclose
 import (
 	"context"
 	"io/fs"
+	"slices"
 	"testing"
 
 	"github.com/edgelog/edgelog/pkg/block"
@@ -18,11 +19,13 @@ type shelf struct {
 	wrapped  [][]byte
 	holdKeys [][]byte
 	binding  [][]byte
+	ended    [][]byte
 	session  [][]byte
 
 	directories [][]byte
 	pages       map[uint64][][]byte
 
+	merging  int // how often Block finds that the block was merged since its head was read
 	seq      uint32
 	handed   int
 	bytes    int // of what was handed out
@@ -70,6 +73,18 @@ func (s *shelf) addBindings(list ...session.Binding) {
 	s.binding = append(s.binding, s.seal(block.KindBindings, plain, err))
 }
 
+// addEnds adds a block of ends that became known long after.
+func (s *shelf) addEnds(list ...session.Binding) {
+	plain, err := block.EncodeBindings(nil, s.header(), list)
+	s.ended = append(s.ended, s.seal(kindEnds, plain, err))
+}
+
+// addLate adds a block of what came late, on the day that is over at noon.
+func (s *shelf) addLate(list ...session.Binding) {
+	plain, err := block.EncodeBindings(nil, s.header(), list)
+	s.binding = append(s.binding, s.seal(kindLate, plain, err))
+}
+
 func (s *shelf) each(list [][]byte, fn func([]byte) error) error {
 	for _, b := range list {
 		s.handed++
@@ -95,8 +110,16 @@ func (s *shelf) Bindings(_ context.Context, _, _ int64, fn func([]byte) error) (
 
 // Sessions hands out the heads of every other block, and all of the others.
 func (s *shelf) Sessions(_ context.Context, _, _ int64, frames int, fn func([]byte) error) (int, error) {
+	return 0, s.heads(s.session, frames, fn)
+}
+
+func (s *shelf) Ends(_ context.Context, _, _ int64, frames int, fn func([]byte) error) (int, error) {
+	return 0, s.heads(s.ended, frames, fn)
+}
+
+func (s *shelf) heads(list [][]byte, frames int, fn func([]byte) error) error {
 	n := 0
-	return 0, s.each(s.session, func(b []byte) error {
+	return s.each(list, func(b []byte) error {
 		if n++; n%2 == 0 {
 			head, err := vault.Part(nil, b, func(i int) bool { return i < frames })
 			if err != nil {
@@ -110,7 +133,11 @@ func (s *shelf) Sessions(_ context.Context, _, _ int64, frames int, fn func([]by
 }
 
 func (s *shelf) Block(_ context.Context, _ uint8, _ session.Day, _ uint64, seq uint32) ([]byte, error) {
-	for _, b := range s.session {
+	if s.merging > 0 {
+		s.merging--
+		return nil, fs.ErrNotExist
+	}
+	for _, b := range slices.Concat(s.session, s.ended) {
 		if p, err := vault.ParsePlace(b); err == nil && p.Seq == seq {
 			s.bytes += len(b)
 			return b, nil

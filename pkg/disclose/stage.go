@@ -62,7 +62,7 @@ func (r *reader) take(body io.ReadCloser) error {
 const steps = 3
 
 // bindingsOf reads the bindings that p wants, those of what they lead to, and so
-// on.
+// on, and then the ends that are missing.
 func (r *reader) bindingsOf(ctx context.Context, p block.Pick) error {
 	known := map[netip.Addr]bool{}
 	for _, a := range p.Addresses {
@@ -86,10 +86,10 @@ func (r *reader) bindingsOf(ctx context.Context, p block.Pick) error {
 			}
 		}
 		if len(p.Addresses) == 0 {
-			return nil
+			break
 		}
 	}
-	return nil
+	return r.ends(ctx)
 }
 
 // behind returns the addresses whose holder holds b. Of a rule without a port

@@ -83,6 +83,7 @@ type end struct {
 	Register int `json:"register"`
 	Blocks   int `json:"blocks"`
 	Damaged  int `json:"damaged"` // stored values that the store could not hand out
+	Gone     int `json:"gone"`    // blocks that were asked for by name and are not there, or not any more
 }
 
 // Outcome is what the reader says became of its reading. It never says what was

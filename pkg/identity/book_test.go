@@ -336,3 +336,30 @@ func TestAtDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// TestOfTwoSubscribersThatOneSessionNamesAtOneMomentTheLaterHolds has a report of
+// the second of the log-on name another: in the book, and read back from what was
+// handed over.
+func TestOfTwoSubscribersThatOneSessionNamesAtOneMomentTheLaterHolds(t *testing.T) {
+	for _, c := range [][2]string{{"anna", "bo"}, {"bo", "anna"}} {
+		sink := &testSink{}
+		b := openTest(t, t.TempDir(), Options{Sink: sink})
+		tell := func(k Kind, who string, at float64) {
+			t.Helper()
+			e := Event{Kind: k, At: sec(at), Source: session.SourceRADIUS, NAS: "nas1", Session: "s", Subscriber: who,
+				Leases: []Lease{{Kind: IPv4Address, Prefix: netip.MustParsePrefix("10.0.0.1/32")}}}
+			if err := errors.Join(b.Apply(t.Context(), []Event{e}), b.Flush(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tell(Start, c[0], 100)
+		tell(Interim, c[1], 100)
+		tell(Stop, c[1], 500)
+		for where, at := range map[string]Bindings{"in the book": b, "read back": NewReader(sink.got(), ReaderOptions{})} {
+			list := at.AllOn(session.AddrFrom(netip.MustParseAddr("10.0.0.1")), 0, 65535, sec(101), sec(499))
+			if len(list) != 1 || list[0].Subscriber != c[1] || list[0].From != sec(100) || list[0].To != sec(500) {
+				t.Errorf("%s, %v: %+v", where, c, list)
+			}
+		}
+	}
+}

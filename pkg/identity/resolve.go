@@ -111,9 +111,12 @@ func (c *claim) binding() session.Binding {
 }
 
 // bindingKey names one binding: what is handed over twice under one key is one
-// binding, and the later version holds.
+// binding, and the later version holds. Of two subscribers that one session named
+// at one moment, the first held for no time at all; he has to be told of, too, or
+// what was handed over of him would stay.
 type bindingKey struct {
 	source      string
+	subscriber  string
 	prefix      netip.Prefix
 	from        int64
 	first, last uint16
@@ -122,7 +125,7 @@ type bindingKey struct {
 }
 
 func keyOf(b *session.Binding) bindingKey {
-	return bindingKey{source: b.SourceKey, prefix: b.Prefix, from: b.From, first: b.FirstPort, last: b.LastPort, via: b.Via, rule: b.Rule}
+	return bindingKey{source: b.SourceKey, subscriber: b.Subscriber, prefix: b.Prefix, from: b.From, first: b.FirstPort, last: b.LastPort, via: b.Via, rule: b.Rule}
 }
 
 // compareBinding is the order of bindings within one prefix: by start. The

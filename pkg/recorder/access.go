@@ -62,31 +62,26 @@ type accessCount struct {
 // before it are filed apart, so that a reader of a day finds them without
 // reading the year after it.
 func (w *accessWriter) PutBindings(_ context.Context, list []session.Binding) error {
-	late := w.now().AddDate(0, 0, -timely).UnixNano()
-	old := make([]session.Binding, 0)
-	news := make([]session.Binding, 0, len(list))
+	long := w.now().AddDate(0, 0, -timely).UnixNano()
+	of := map[store.Kind][]session.Binding{}
 	for i := range list {
-		if w.late(&list[i], late) {
-			old = append(old, list[i])
-		} else {
-			news = append(news, list[i])
-		}
+		k := w.kind(&list[i], long)
+		of[k] = append(of[k], list[i])
 	}
-	w.count.late += uint64(len(old))
-	return w.put(news, old, nil)
+	w.count.late += uint64(len(of[store.KindLate]))
+	return w.put(of)
 }
 
-// late reports whether b may be the first to say something about a time before
-// ns. The end of what was in force when the day began is not.
-func (w *accessWriter) late(b *session.Binding, ns int64) bool {
-	if b.To < ns {
-		return true
-	}
+// kind says how b is filed: late when it may be the first to say something about
+// a time before ns, an end when b was in force already when the day began.
+func (w *accessWriter) kind(b *session.Binding, ns int64) store.Kind {
 	if b.From >= ns {
-		return false
+		return store.KindBindings
 	}
-	_, known := slices.BinarySearch(w.known, w.hash(b))
-	return !known
+	if _, known := slices.BinarySearch(w.known, w.hash(b)); known && b.To >= ns {
+		return store.KindEnds
+	}
+	return store.KindLate
 }
 
 // hash names a binding by what stays the same while it is in force.
@@ -100,29 +95,25 @@ func (w *accessWriter) hash(b *session.Binding) uint64 {
 	return h.Sum64()
 }
 
-// put files new bindings, late ones, and those that were in force.
-func (w *accessWriter) put(news, late, force []session.Binding) error {
-	if len(news)+len(late)+len(force) == 0 {
-		return nil
-	}
+// put files bindings of each kind.
+func (w *accessWriter) put(of map[store.Kind][]session.Binding) error {
 	day := session.DayOf(w.now().UnixNano())
 	head, l := w.head(), w.shelf.load(nil)
-	for _, set := range []struct {
-		kind store.Kind
-		list []session.Binding
-	}{{store.KindBindings, news}, {store.KindLate, late}, {store.KindInForce, force}} {
-		for part := range slices.Chunk(set.list, w.max) {
-			if err := l.bindings(head, set.kind, day, part); err != nil {
+	records := 0
+	for kind, list := range of {
+		for part := range slices.Chunk(list, w.max) {
+			if err := l.bindings(head, kind, day, part); err != nil {
 				return fmt.Errorf("store access records: %w", err)
 			}
 		}
+		records += len(list)
 	}
 	if done, err := l.put(); err != nil {
 		w.shelf.again += done
 		return fmt.Errorf("store access records: %w", err)
 	}
 	w.count.blocks += uint64(len(l.blocks))
-	w.count.records += uint64(len(news) + len(late) + len(force))
+	w.count.records += uint64(records)
 	return nil
 }
 
@@ -142,7 +133,7 @@ func (w *accessWriter) step(ctx context.Context, force bool) (time.Duration, err
 	}
 	if day := session.DayOf(now.UnixNano()); err == nil && (w.start || day != w.shown) {
 		list := w.book.InForce()
-		if err = w.put(nil, nil, list); err == nil {
+		if err = w.put(map[store.Kind][]session.Binding{store.KindInForce: list}); err == nil {
 			w.shown, w.start = day, false
 			w.count.snapshot += uint64(len(list))
 			w.remember(list)

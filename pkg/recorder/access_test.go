@@ -22,11 +22,14 @@ func replaceOnce(t *testing.T, s, old, new string) string {
 	return strings.Replace(s, old, new, 1)
 }
 
+// bindingKinds are the kinds of blocks that hold bindings.
+var bindingKinds = []store.Kind{store.KindBindings, store.KindLate, store.KindInForce, store.KindEnds}
+
 // writtenOn counts the binding blocks filed under a day.
 func (r *room) writtenOn(day session.Day) int {
 	r.t.Helper()
 	n := 0
-	for kind := store.KindBindings; kind <= store.KindInForce; kind++ {
+	for _, kind := range bindingKinds {
 		err := r.store.ScanDays(r.t.Context(), kind, day, day, math.MinInt64, math.MaxInt64, func(vault.Place, store.Sealed) error { n++; return nil })
 		if err != nil {
 			r.t.Fatal(err)
@@ -123,7 +126,8 @@ func TestACorrectionThatComesDaysLaterIsFoundWithoutReadingTheDaysBetween(t *tes
 		}
 	}
 	r.logOn("anna", "10.0.0.1", evening.Add(-30*time.Minute))
-	r.logOff("long", "10.0.0.9", r.clock.Now())
+	ended := r.clock.Now()
+	r.logOff("long", "10.0.0.9", ended)
 	r.clock.add(time.Minute)
 	if err := r.step(); err != nil {
 		t.Fatal(err)
@@ -143,6 +147,24 @@ func TestACorrectionThatComesDaysLaterIsFoundWithoutReadingTheDaysBetween(t *tes
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	ends := 0
+	_, err = r.Shelf().Ends(t.Context(), evening.Add(-20*time.Minute).UnixNano(), evening.UnixNano(), vault.MaxFrames, func(sealed []byte) error {
+		ends++
+		_, list, err := block.DecodeBindings(unseal(sealed))
+		if len(list) != 1 || list[0].Subscriber != "long" || list[0].To != ended.UnixNano() {
+			t.Errorf("among the ends are %+v", list)
+		}
+		return err
+	})
+	if err != nil || ends != 1 {
+		t.Errorf("%d blocks of ends, %v", ends, err)
+	}
+	if n, err := r.Shelf().Ends(t.Context(), ended.Add(-time.Hour).UnixNano(), ended.UnixNano(), vault.MaxFrames, func([]byte) error {
+		t.Error("the end is among what became known long after, of its own day")
+		return nil
+	}); n != 0 || err != nil {
+		t.Error(n, err)
 	}
 	if all := r.store.Health().Blocks; !found || read > 8 || all < 20 {
 		t.Errorf("found %v, %d blocks of %d were read", found, read, all)

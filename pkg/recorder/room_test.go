@@ -319,7 +319,7 @@ func (r *room) read() (sessions []session.Session, bindings []session.Binding, h
 		return nil
 	})
 	check(err)
-	for kind := store.KindBindings; kind <= store.KindInForce; kind++ {
+	for _, kind := range bindingKinds {
 		check(r.store.Scan(ctx, kind, math.MinInt64, math.MaxInt64, func(_ vault.Place, sealed store.Sealed) error {
 			_, list, err := block.DecodeBindings(unseal(sealed))
 			check(err)

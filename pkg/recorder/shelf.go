@@ -52,12 +52,12 @@ func (s Shelf) Keys(ctx context.Context, first, last session.Day, fn func(wrappe
 //   - what began, changed and ended from the day before the window until two
 //     days after it;
 //   - what came later than that, whenever it came;
-//   - last, what is held of such times.
+//   - last, what is held of such times;
+//   - but not the later ends of what was in force all that time: see Ends.
 //
 // A damaged block is passed over and counted.
 func (s Shelf) Bindings(ctx context.Context, from, to int64, fn func(sealed []byte) error) (damaged int, err error) {
 	since, first, last := session.DayOf(from)-1, session.DayOf(from), session.DayOf(to-1)
-	until := floorMilli(to) + nearBy.Milliseconds()
 	for _, part := range []struct {
 		kind        store.Kind
 		first, last session.Day
@@ -65,9 +65,10 @@ func (s Shelf) Bindings(ctx context.Context, from, to int64, fn func(sealed []by
 		{store.KindInForce, since, min(first, last)},
 		{store.KindInForce, max(last, first+1), last + timely},
 		{store.KindBindings, since, last + timely},
+		{store.KindEnds, since, last + timely},
 		{store.KindLate, since, math.MaxInt32},
 	} {
-		n, err := passOver(s.store.ScanDays(ctx, part.kind, part.first, part.last, math.MinInt64, until, func(_ vault.Place, b store.Sealed) error {
+		n, err := passOver(s.store.ScanDays(ctx, part.kind, part.first, part.last, math.MinInt64, near(to), func(_ vault.Place, b store.Sealed) error {
 			return fn(b)
 		}))
 		damaged += n
@@ -79,6 +80,17 @@ func (s Shelf) Bindings(ctx context.Context, from, to int64, fn func(sealed []by
 	return damaged + n, err
 }
 
+// Ends calls fn with the head of each sealed block of ends, which became known
+// more than two days after the time from ≤ t < to, ns, of bindings that may have
+// been in force then: its first frames, or all of a small one. A damaged block is
+// passed over and counted.
+func (s Shelf) Ends(ctx context.Context, from, to int64, frames int, fn func(head []byte) error) (damaged int, err error) {
+	after := session.DayOf(to-1) + timely + 1
+	return passOver(s.store.HeadsOfDays(ctx, store.KindEnds, after, math.MaxInt32, floorMilli(from), near(to), frames, func(_ vault.Place, b []byte) error {
+		return fn(b)
+	}))
+}
+
 // timely is in how many days after the fact an access record is among the
 // changes of its day; later it is filed apart.
 const timely = 2
@@ -86,6 +98,10 @@ const timely = 2
 // nearBy is how far behind a window a binding may begin that must be known to
 // judge what is said about the window: clocks differ.
 const nearBy = time.Minute
+
+// near is until when a binding may begin that is to be known of a window that
+// ends at to, ns; unix milliseconds.
+func near(to int64) int64 { return floorMilli(to) + nearBy.Milliseconds() }
 
 // Registers calls fn with the sealed directory of each import of subscribers
 // that says something about a time before to, ns, the first import first. A
@@ -120,11 +136,11 @@ func (s Shelf) Sessions(ctx context.Context, from, to int64, frames int, fn func
 	return damaged + n, err
 }
 
-// Block returns one sealed block of sessions. The error wraps fs.ErrNotExist when
-// it is not there, or damaged.
+// Block returns one sealed block of sessions or of ends. The error wraps
+// fs.ErrNotExist when it is not there, or damaged.
 func (s Shelf) Block(_ context.Context, kind uint8, day session.Day, epoch uint64, seq uint32) (sealed []byte, err error) {
-	if store.Kind(kind).Of() != store.KindSessions {
-		return nil, fmt.Errorf("%w: kind %d is not one of sessions", fs.ErrNotExist, kind)
+	if of := store.Kind(kind).Of(); of != store.KindSessions && of != store.KindEnds {
+		return nil, fmt.Errorf("%w: blocks of kind %d are not read one by one", fs.ErrNotExist, kind)
 	}
 	b, err := s.store.Block(store.Kind(kind), day, epoch, seq)
 	if errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrDamaged) {

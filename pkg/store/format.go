@@ -32,13 +32,18 @@ const (
 	KindHold         Kind = 11 // why it is held, and how many blocks it has
 	KindHoldSessions Kind = 12
 	KindHoldBindings Kind = 13
+
+	KindEnds       Kind = 14 // ends of what had been in force for more than two days, on the day on which they became known
+	KindEndsMerged Kind = 15
 )
 
 // fresh reports whether blocks of that kind are put.
-func (k Kind) fresh() bool { return k >= KindSessions && k <= KindInForce }
+func (k Kind) fresh() bool { return k >= KindSessions && k <= KindInForce || k == KindEnds }
 
 // known reports whether this version files blocks of that kind.
-func (k Kind) known() bool { return k >= KindSessions && k <= KindInForceMerged }
+func (k Kind) known() bool {
+	return k >= KindSessions && k <= KindInForceMerged || k == KindEnds || k == KindEndsMerged
+}
 
 // held reports whether blocks of that kind lie in a hold.
 func (k Kind) held() bool { return k >= KindHold && k <= KindHoldBindings }
@@ -46,6 +51,7 @@ func (k Kind) held() bool { return k >= KindHold && k <= KindHoldBindings }
 // merged are the kinds that blocks can be merged to.
 var merged = map[Kind]Kind{
 	KindSessions: KindSessionsMerged, KindBindings: KindBindingsMerged, KindLate: KindLateMerged, KindInForce: KindInForceMerged,
+	KindEnds: KindEndsMerged,
 }
 
 // Merged returns the kind of the blocks that blocks of kind k are merged to; ok

@@ -28,6 +28,11 @@ func (s *Store) Scan(ctx context.Context, kind Kind, fromMs, toMs int64, fn func
 // Heads is Scan, but of a block with more than a few KiB only the first frames
 // are read and delivered, as a part of it (vault.Part).
 func (s *Store) Heads(ctx context.Context, kind Kind, fromMs, toMs int64, frames int, fn func(vault.Place, []byte) error) error {
+	return s.HeadsOfDays(ctx, kind, 0, lastDay, fromMs, toMs, frames, fn)
+}
+
+// HeadsOfDays is Heads of the blocks that are filed under the days first to last.
+func (s *Store) HeadsOfDays(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, frames int, fn func(vault.Place, []byte) error) error {
 	head := func(dst, sealed []byte) ([]byte, error) {
 		if len(sealed) <= smallBlock {
 			return append(dst, sealed...), nil
@@ -38,7 +43,7 @@ func (s *Store) Heads(ctx context.Context, kind Kind, fromMs, toMs int64, frames
 	if frames <= zoneFrames {
 		zones = &zoneList{}
 	}
-	return s.deliver(ctx, inDays(kind, 0, lastDay, fromMs, toMs), head, zones, func(p vault.Place, b Sealed) error { return fn(p, b) })
+	return s.deliver(ctx, inDays(kind, first, last, fromMs, toMs), head, zones, func(p vault.Place, b Sealed) error { return fn(p, b) })
 }
 
 // smallBlock is up to which size, in bytes, a head saves nothing.

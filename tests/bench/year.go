@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -21,10 +22,16 @@ import (
 const (
 	filledDays     = 3
 	filledLeases   = 1_000_000
-	filledChanges  = 2  // a second
-	filledSessions = 8  // a second
-	changesEvery   = 60 // seconds: blocks of changes; see pkg/recorder/access.go
+	filledChanges  = 2 // a second
+	filledSessions = 8 // a second
 	blockRows      = 65536
+
+	// Of what the recorder merges: see pkg/recorder/merge.go.
+	mergedAfter    = 3600 // seconds
+	mergedSessions = 1 << 14
+	mergedBindings = 1 << 11
+
+	longAfter = 2 * 86400 // seconds in force, after which an end is filed apart: see pkg/recorder/access.go
 )
 
 var filledNet = netip.MustParsePrefix("100.64.0.0/10")
@@ -41,6 +48,7 @@ type filler struct {
 	waiting []store.Sealed
 	bytes   int
 	next    map[store.Kind]map[session.Day]uint32
+	merging map[store.Kind]*block.Merger // what is still to be merged; nil: nothing is merged any more
 	random  *rand.Rand
 
 	since    []int64  // when the holder of each address got it, ns
@@ -75,7 +83,7 @@ func openFiller(g *gateway.Gateway) (*filler, error) {
 	}
 	return &filler{
 		gateway: c.Gateway, st: st, vault: v, epoch: st.NewEpoch(), enc: block.NewEncoder(), next: map[store.Kind]map[session.Day]uint32{},
-		random: rand.New(rand.NewPCG(1, 2)),
+		merging: map[store.Kind]*block.Merger{}, random: rand.New(rand.NewPCG(1, 2)),
 	}, nil
 }
 
@@ -103,35 +111,67 @@ func (f *filler) close() error {
 	return f.st.Close()
 }
 
-// days writes all of it.
+// days writes all of it: merged hour by hour, and the last hour as it came, a
+// block each second.
 func (f *filler) days() error {
 	now := time.Now().Unix()
+	end := now - 60
 	first := session.DayOf(now*1e9) - filledDays
 	begin := first.Start().Unix()
 	f.first = begin * 1e9
 	for i := range f.since {
 		f.since[i], f.holder[i] = (begin-int64(f.random.IntN(7*86400)))*1e9, f.who()
 	}
-	var changes []session.Binding
-	for s := begin; s < now-60; s++ {
+	for s := begin; s < end; s++ {
 		day := session.DayOf(s * 1e9)
 		if s == day.Start().Unix() {
-			if err := f.bindings(store.KindInForce, day, f.inForce()); err != nil {
+			if err := errors.Join(f.bindings(store.KindInForce, day, f.inForce()), f.merge(day)); err != nil {
 				return err
 			}
 		}
-		changes = f.change(changes, s)
-		if s%changesEvery == 0 {
-			if err := f.bindings(store.KindBindings, day, changes); err != nil {
-				return err
-			}
-			changes = changes[:0]
-		}
-		if err := f.ended(day, s); err != nil {
+		if err := errors.Join(f.change(day, s), f.ended(day, s)); err != nil {
 			return err
 		}
+		last := s+1 == end-mergedAfter
+		if (s+1)%mergedAfter == 0 || last {
+			if err := f.merge(day); err != nil {
+				return err
+			}
+		}
+		if last {
+			f.merging = nil
+		}
 	}
-	return f.bindings(store.KindBindings, session.DayOf(now*1e9), changes)
+	return nil
+}
+
+// merge writes what was collected, sorted by address.
+func (f *filler) merge(day session.Day) error {
+	for kind, m := range f.merging {
+		if err := m.Blocks(func(h block.Header, plain []byte) error {
+			return f.seal(kind, day, plain, h.MinStart, h.MaxEnd, h.Count)
+		}); err != nil {
+			return err
+		}
+		m.Reset()
+	}
+	return nil
+}
+
+// file collects a block to be merged, or writes it as it is. Times are unix
+// milliseconds.
+func (f *filler) file(kind store.Kind, day session.Day, from, to int64, rows int) error {
+	if f.merging == nil {
+		return f.seal(kind, day, f.plain, from, to, rows)
+	}
+	if f.merging[kind] == nil {
+		most := mergedBindings
+		if kind == store.KindSessions {
+			most = mergedSessions
+		}
+		f.merging[kind] = block.NewMerger(block.MergeOptions{MaxRows: most, MaxBytes: store.MaxPlaintext})
+	}
+	return f.merging[kind].Add(f.plain)
 }
 
 func (f *filler) who() uint32 {
@@ -165,15 +205,21 @@ func (f *filler) inForce() []session.Binding {
 	return list
 }
 
-// change lets some addresses change hands.
-func (f *filler) change(list []session.Binding, s int64) []session.Binding {
+// change lets some addresses change hands. Ends of what had long been in force are
+// filed apart.
+func (f *filler) change(day session.Day, s int64) error {
+	var list, ends []session.Binding
 	for range filledChanges {
 		i := f.random.IntN(filledLeases)
-		list = append(list, f.binding(i, s*1e9))
+		if end := f.binding(i, s*1e9); end.From < (s-longAfter)*1e9 {
+			ends = append(ends, end)
+		} else {
+			list = append(list, end)
+		}
 		f.since[i], f.holder[i] = s*1e9, f.who()
 		list = append(list, f.binding(i, session.Forever))
 	}
-	return list
+	return errors.Join(f.bindings(store.KindBindings, day, list), f.bindings(store.KindEnds, day, ends))
 }
 
 // ended writes the sessions that end in a second: most are short, one in a
@@ -204,7 +250,7 @@ func (f *filler) ended(day session.Day, s int64) error {
 	for i := range list {
 		from, to = min(from, list[i].Start), max(to, list[i].End)
 	}
-	return f.seal(store.KindSessions, day, from, to, len(list))
+	return f.file(store.KindSessions, day, from/1e6, to/1e6, len(list))
 }
 
 func (f *filler) head() block.Header {
@@ -231,20 +277,24 @@ func (f *filler) bindings(kind store.Kind, day session.Day, list []session.Bindi
 	for i := range part {
 		from, to = min(from, part[i].From), max(to, part[i].To)
 	}
-	if err := f.seal(kind, day, from, to, len(part)); err != nil {
+	if err := f.file(kind, day, from/1e6, to/1e6, len(part)); err != nil {
 		return err
 	}
 	return f.bindings(kind, day, list[len(part):])
 }
 
-// seal seals what was encoded last.
-func (f *filler) seal(kind store.Kind, day session.Day, from, to int64, rows int) error {
+// seal seals a block. Times are unix milliseconds.
+func (f *filler) seal(kind store.Kind, day session.Day, plain []byte, from, to int64, rows int) error {
 	if f.next[kind] == nil {
 		f.next[kind] = map[session.Day]uint32{}
 	}
+	frames, err := block.Frames(nil, plain)
+	if err != nil {
+		return err
+	}
 	sealed, err := f.vault.Seal(nil, vault.Place{
-		Gateway: f.gateway, Kind: uint8(kind), Day: int32(day), Epoch: f.epoch, Seq: f.next[kind][day], From: from / 1e6, To: to / 1e6, Count: uint32(rows),
-	}, f.plain)
+		Gateway: f.gateway, Kind: uint8(kind), Day: int32(day), Epoch: f.epoch, Seq: f.next[kind][day], From: from, To: to, Count: uint32(rows),
+	}, frames...)
 	if err != nil {
 		return err
 	}
