@@ -77,6 +77,7 @@ func TestAHoldKeepsTheSessionsOfACaseAndNothingElseOfTheirDay(t *testing.T) {
 		}
 	}
 	id := fmt.Sprint(list.Holds[0].ID)
+	sealedIn(t, filepath.Join(g.DataDir(), "store", "holds"), "anna", "case 77", g.Subscribers[0].Addr4.String(), string(g.Subscribers[0].Addr4.AsSlice()))
 	before, sessions, err := g.Sessions(ctx, "--subscriber", "anna")
 	if err != nil || len(sessions) != 3 {
 		t.Fatalf("beside its hold: %d sessions, %v", len(sessions), err)
@@ -106,6 +107,28 @@ func TestAHoldKeepsTheSessionsOfACaseAndNothingElseOfTheirDay(t *testing.T) {
 		t.Errorf("who: %q\n%s", a.names(), a.notes)
 	}
 	releaseAndLook(t, g, id)
+}
+
+// sealedIn fails the test if a file below dir has one of the words in it.
+func sealedIn(t *testing.T, dir string, words ...string) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(name string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		files++
+		b, err := os.ReadFile(name)
+		for _, w := range words {
+			if strings.Contains(string(b), w) {
+				t.Errorf("%s has %q in it", name, w)
+			}
+		}
+		return err
+	})
+	if err != nil || files == 0 {
+		t.Errorf("%d files, %v", files, err)
+	}
 }
 
 func releaseAndLook(t *testing.T, g *gateway.Gateway, id string) {

@@ -138,6 +138,16 @@ func (d *doctor) checkConfig(path string) {
 	}
 }
 
+// checkExpiry finds out whether anything is kept longer than it may be.
+func (d *doctor) checkExpiry(x *recorder.ExpiryStatus) {
+	switch {
+	case x.Text != "" || x.Late:
+		d.fail("expiry", fmt.Sprintf("%s not destroyed whose time is over: %s", plural(uint64(max(x.Due, 0)), "day"), x.Text), "\"edgelog expire --dry-run\" shows the days")
+	default:
+		d.ok("expiry", fmt.Sprintf("nothing is kept longer than %d days", x.RetentionDays))
+	}
+}
+
 // checkAgent finds out whether the agent runs: some checks mean the opposite
 // then.
 func (d *doctor) checkAgent() {
@@ -155,6 +165,7 @@ func (d *doctor) checkAgent() {
 			d.ok("balance", plural(uint64(len(s.Sums)), "sum")+" of counters add up")
 		}
 		d.checkCost(s)
+		d.checkExpiry(&s.Store.Expiry)
 		return
 	}
 	dir := filepath.Dir(socket)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -206,8 +207,8 @@ func printStore(w io.Writer, s *recorder.Status) {
 	}
 	fmt.Fprintf(w, "store      %s; %s of %s; disk %s, %s free, stops below %s\n", state,
 		plural(st.Blocks, "block"), bytesText(st.Bytes), st.State, bytesText(uint64(max(st.Free, 0))), bytesText(uint64(st.Stop)))
-	if st.Oldest != "" {
-		fmt.Fprintf(w, "kept       from %s on, each day for %d days%s\n", st.Oldest, st.Expiry.RetentionDays,
+	if st.Oldest != "" || st.Expiry.Last != "" {
+		fmt.Fprintf(w, "kept       from %s on, each day for %d days%s\n", cmp.Or(st.Oldest, "now"), st.Expiry.RetentionDays,
 			unless(st.Expiry.Last == "", "; destroyed last: "+st.Expiry.Last))
 	}
 	if x := &st.Expiry; x.Text != "" {

@@ -85,7 +85,8 @@ func (v *verifier) online() error {
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("verify: the agent answered %s; is it of this version?", resp.Status)
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // better less than nothing
+		return fail(fmt.Errorf("verify: the agent answered %s: %s", resp.Status, strings.TrimSpace(string(text))))
 	}
 	if err := v.follow(resp.Body); err != nil {
 		return err

@@ -78,7 +78,8 @@ func (d *Decoder) Sessions(b []byte) (*Sessions, error) {
 }
 
 // Look reads no more of a block of sessions than its Head, so that MayMatch can
-// be asked; Match opens more as it needs it. The result is valid until the next
+// be asked; Match opens more as it needs it. Where frame gives nil for the filter
+// anything may be there. The result is valid until the next
 // call, and uses frame until then. The error wraps ErrDamaged, ErrNewer, ErrKind
 // or that of frame.
 func (d *Decoder) Look(frame Frame) (*Sessions, error) {
@@ -141,6 +142,10 @@ func (s *Sessions) need(columns ...byte) error {
 		b, err := s.frame(int(s.dir.frame[c]))
 		if err != nil {
 			return fmt.Errorf("read block of sessions, %s: %w", r.what, err)
+		}
+		if b == nil && c == colFilter {
+			s.there |= 1 << c
+			continue
 		}
 		if len(b) != int(s.dir.size[c]) {
 			return fmt.Errorf("read block of sessions, %s: %w: %d bytes instead of %d", r.what, ErrDamaged, len(b), s.dir.size[c])

@@ -11,8 +11,12 @@ import (
 type Frame func(i int) ([]byte, error)
 
 // Heads is how many frames of a block of sessions, from the first, a question
-// opens to see whether the block may have an answer.
-const Heads = 3
+// opens to see whether the block may have an answer. For one about an end user's
+// address ZoneHeads will do.
+const (
+	Heads     = 3
+	ZoneHeads = 2
+)
 
 // Frames cuts a block into the frames in which it is sealed, and appends them
 // to dst: header and directory, then each column. They lie one behind the other

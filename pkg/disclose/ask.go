@@ -116,13 +116,14 @@ type reader struct {
 	bindings []session.Binding
 	late     map[int]session.Day // of bindings: that came late, when they were filed
 	ending   map[hold]bool       // not nil: of the bindings that are read only the ends of these are wanted
-	asked    map[hold]bool       // those that ends were asked for
+	sought   map[hold]bool       // those whose ends were asked for
 	again    bool                // binding blocks that were read before are read for other rows: they count once
 	clock    block.Clock         // the worst of the blocks that bindings were taken from
 	wanted   func(*session.Session, block.Clock)
 	from     uint64                                      // the hold that is being read; 0: none
 	namedBy  []session.Binding                           // with WantHold: the bindings that sessions were joined with
 	verify   *verification                               // with WantVerify
+	asked    map[blockName]bool                          // blocks that are sent as a whole
 	heads    []blockName                                 // of blocks that may hold an answer, of which only the head has been read
 	gone     int                                         // blocks of which only the head was there
 	register func(day int32, epoch uint64, plain []byte) // takes what is opened of registers
@@ -140,7 +141,7 @@ type keyName struct {
 func newReader(q *Query, ids *vault.Identities) *reader {
 	r := &reader{
 		q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder(),
-		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, asked: map[hold]bool{}, clock: block.Clock{Synchronised: true},
+		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, sought: map[hold]bool{}, clock: block.Clock{Synchronised: true},
 	}
 	r.sum.From, r.sum.To = window(q)
 	r.sum.ClockErrorMicro = -1

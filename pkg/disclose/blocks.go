@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -23,12 +24,18 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		return nil
 	}
 	name := blockName{b.Place.Kind, session.Day(b.Place.Day), b.Place.Epoch, b.Place.Seq}
-	of, err := r.decoder.Look(func(i int) ([]byte, error) { return b.Frame(nil, i) })
+	of, err := r.decoder.Look(func(i int) ([]byte, error) {
+		f, err := b.Frame(nil, i)
+		if errors.Is(err, vault.ErrAbsent) && i >= block.ZoneHeads && i < block.Heads {
+			return nil, nil // it was not asked for
+		}
+		return f, err
+	})
 	if err != nil {
 		r.sum.Failed++
 		return nil
 	}
-	if !slices.Contains(r.heads, name) { // else its head has been read
+	if !r.asked[name] { // else its head has been read
 		r.note(&of.Header)
 		if !slices.ContainsFunc(r.rows, of.MayMatch) {
 			return nil
@@ -72,7 +79,7 @@ func (r *reader) open(sealed []byte) (*vault.Block, error) {
 func (r *reader) headsFirst(ctx context.Context, what string) error {
 	for try := 1; ; try++ {
 		sum, bindings := r.sum, len(r.bindings)
-		r.heads, r.gone = nil, 0
+		r.heads, r.asked, r.gone = nil, map[blockName]bool{}, 0
 		if err := r.more(ctx, what); err != nil {
 			return err
 		}
@@ -96,9 +103,12 @@ const tries = 3
 func (r *reader) rest(ctx context.Context) error {
 	all := r.heads
 	for len(all) > 0 && !r.sum.Limited {
-		r.heads = all[:min(len(all), mostNames)]
-		all = all[len(r.heads):]
-		body, err := post(ctx, r.client, strings.Replace(PathBlocks, "{id}", r.begin.ID, 1), r.heads)
+		some := all[:min(len(all), mostNames)]
+		all = all[len(some):]
+		for _, name := range some {
+			r.asked[name] = true
+		}
+		body, err := post(ctx, r.client, strings.Replace(PathBlocks, "{id}", r.begin.ID, 1), some)
 		if err != nil {
 			return fmt.Errorf("ask for blocks: %w", err)
 		}

@@ -22,6 +22,10 @@
 //     the checkpoint that covers it; a reader that goes away without a word is
 //     recorded as such.
 //
+// A hold is a question whose answer is not shown but sealed again, under a key of
+// its own, and kept beyond the destruction of its day (hold.go). A verification
+// opens everything and shows nothing but what is wrong (verify.go).
+//
 // The package refuses a question about more than one identifier or without a
 // bounded window, one from a peer whom the kernel does not name, an outcome in
 // free words, and to print before the ledger has the outcome. It knows neither the kernel nor the recorder, and holds no

@@ -41,7 +41,7 @@ const (
 func isHeld(kind uint8) bool { return kind >= kindHold && kind <= kindHoldBindings }
 
 // maxHold is the most bytes that are held at once.
-const maxHold = 512 << 20
+const maxHold = 64 << 20
 
 // Custodians are for whom a hold is sealed.
 type Custodians struct {
@@ -147,6 +147,9 @@ func (s *sealing) all(r *reader, hits []Hit) error {
 	head := block.Header{
 		Profile: session.ProfileAccess, Gateway: r.begin.Gateway, Provider: r.sum.Provider,
 		Clock: block.Clock{Synchronised: r.sum.Unsynchronised == 0, MaxErrorMicros: uint32(min(max(r.sum.ClockErrorMicro, 0), math.MaxUint32))},
+	}
+	if len(head.Provider) > 255 { // several, one after the other in the course of the window: the present one
+		head.Provider = r.begin.Provider
 	}
 	for _, word := range r.sum.Profiles {
 		if p, err := session.ParseProfile(word); err == nil { // the fullest of them

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
@@ -248,4 +249,25 @@ func TestOnlyBindingsThatNameAHeldSessionAreHeld(t *testing.T) {
 	if !slices.Equal(who, []string{"anna", "cy", ""}) { // cy had it until just before
 		t.Errorf("%q", who)
 	}
+}
+
+// BenchmarkVerify opens blocks of 65,536 sessions and looks at each row.
+func BenchmarkVerify(b *testing.B) {
+	list := make([]session.Session, 1<<16)
+	for i := range list {
+		list[i] = lived(-time.Minute, -time.Second)
+		list[i].InitiatorPort, list[i].Start = uint16(i), list[i].Start+int64(i)*1e5
+	}
+	plain, err := block.EncodeSessions(nil, block.Header{Gateway: "gw1", Profile: session.ProfileSession}, list)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := vault.Place{Gateway: "gw1", Kind: 1, Day: int32(session.DayOf(at(0))), From: 0, To: at(0) / 1e6, Count: uint32(len(list))}
+	v, d := newVerification(nil), block.NewDecoder()
+	for b.Loop() {
+		if err := v.look(d, &p, plain); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(list))*float64(b.N)/b.Elapsed().Seconds(), "sessions/s")
 }

@@ -77,7 +77,7 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 	case moreEnds:
 		damaged, err = g.o.Shelf.Ends(ctx, q.From, q.To, block.HeadOfBindings, g.send(ctx, fw, rd, frameBindings))
 	case moreSessions:
-		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, block.Heads, g.send(ctx, fw, rd, frameSessions))
+		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, q.heads(), g.send(ctx, fw, rd, frameSessions))
 	case moreRegisters:
 		damaged, err = g.o.Shelf.Registers(ctx, q.To, g.send(ctx, fw, rd, frameRegister))
 	case moreEverything:

@@ -202,6 +202,15 @@ func (q *Query) rows() block.Query {
 	return b
 }
 
+// heads is how many frames of a block of sessions say whether it may hold an
+// answer.
+func (q *Query) heads() int {
+	if q.Address.IsValid() {
+		return block.ZoneHeads
+	}
+	return block.Heads
+}
+
 // plain reports whether s is short and printable.
 func plain(s string) bool {
 	return len(s) <= maxText && !strings.ContainsFunc(s, unicode.IsControl)

@@ -61,6 +61,7 @@ type ExpiryStatus struct {
 	At            time.Time `json:"at,omitzero"`    // when
 	Days          uint64    `json:"days"`           // destroyed by this agent
 	Due           int       `json:"due"`            // days that should have been, and are not
+	Late          bool      `json:"late"`           // one of them since more than an hour
 	Text          string    `json:"text,omitempty"` // why not
 }
 
@@ -140,49 +141,68 @@ func (x *expiry) tick() {
 // step destroys the days whose time is over, unless the clock cannot be
 // believed.
 func (x *expiry) step(most time.Duration) {
-	now := x.r.o.Now()
+	now, keep := x.r.o.Now(), x.r.Config().Store.RetentionDays
 	days := x.due(now)
-	x.status.RetentionDays, x.status.Due, x.status.Text = x.r.Config().Store.RetentionDays, len(days), ""
-	if jump := now.Sub(x.believed) - (x.elapsed() - x.passed); jump > most && !x.trusted && !x.synced() {
-		if len(days) > 0 {
-			x.hold(fmt.Errorf("the clock stands %s ahead of the last thing that is known to have happened, and is not synchronised: "+
-				"nothing is destroyed; synchronise it, or say \"edgelog expire --clock-is-right\"", jump.Round(time.Second)))
+	err := x.doubt(now, most)
+	if err == nil {
+		x.believed, x.passed, x.trusted = now, x.elapsed(), false
+		for err == nil && len(days) > 0 {
+			if err = x.destroy(days[0]); err != nil {
+				err = fmt.Errorf("destroy %s, whose time is over: %w", days[0], err)
+			} else {
+				days = days[1:]
+			}
 		}
-		return
-	}
-	x.believed, x.passed, x.trusted = now, x.elapsed(), false
-	for _, day := range days {
-		if err := x.destroy(day); err != nil {
-			x.hold(fmt.Errorf("destroy %s, whose time is over: %w", day, err))
-			return
+		if err == nil {
+			err = x.forgetCoverage(now)
 		}
-		x.status.Due--
+	} else if len(days) == 0 {
+		err = nil // nothing is held up
 	}
-	x.forgetCoverage(now)
+	x.status.RetentionDays, x.status.Due = keep, len(days)
+	x.status.Late = len(days) > 0 && now.Sub((days[0]+session.Day(keep)+1).Start()) > time.Hour
+	x.say(err)
+}
+
+// doubt returns why the clock cannot be believed, nil when it can.
+func (x *expiry) doubt(now time.Time, most time.Duration) error {
+	jump := now.Sub(x.believed) - (x.elapsed() - x.passed)
+	if jump <= most || x.trusted || x.synced() {
+		return nil
+	}
+	return fmt.Errorf("the clock stands %s ahead of the last thing that is known to have happened, and is not synchronised: "+
+		"nothing is destroyed; synchronise it, or say \"edgelog expire --clock-is-right\"", jump.Round(time.Second))
 }
 
 // forgetCoverage removes what is known of the recording on days whose time is
 // over. It names nobody, and needs no certificate.
-func (x *expiry) forgetCoverage(now time.Time) {
+func (x *expiry) forgetCoverage(now time.Time) error {
 	if x.r.cover == nil {
-		return // at the start; the first tick does it
+		return nil // at the start; the first tick does it
 	}
 	keep := x.r.cover.keep
 	for _, day := range store.Due(keep.Days(), now, x.r.Config().Store.RetentionDays) {
 		if err := keep.Destroy(day); err != nil {
-			x.hold(err)
-			return
+			return err
 		}
 	}
+	return nil
 }
 
-// hold says why what is due is not destroyed.
-func (x *expiry) hold(err error) {
-	if x.status.Text != err.Error() {
+// say tells why what is due is not destroyed, once, and that nothing is in the way
+// any more.
+func (x *expiry) say(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != x.status.Text {
 		x.log.Error("what must not be kept any longer is still there", "error", err)
 		x.r.note(err)
+	} else if text == "" && x.status.Text != "" {
+		x.log.Info("what must not be kept any longer is destroyed again in time")
 	}
-	x.status.Text = err.Error()
+	x.status.Text = text
 }
 
 func (x *expiry) due(now time.Time) []session.Day {

@@ -3,8 +3,6 @@ package recorder
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -240,25 +238,8 @@ func TestARotationWrapsTheKeysOfHoldsToo(t *testing.T) {
 	if err != nil || len(list.Keys) != 1 || !list.Keys[0].Hold || list.Keys[0].Epoch != 42 {
 		t.Fatalf("%+v %v", list, err)
 	}
-	pair, err := vault.GenerateIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ids, err := vault.ParseIdentities(bytes.NewReader(pair.File()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	to, err := vault.ParseRecipients([]string{pair.Recipient})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := list.Keys[0]
-	day, epoch, wrapped, err := vault.Rewrap(k.Wrapped, r.ids, to)
-	if err != nil || day != k.Day || epoch != k.Epoch {
-		t.Fatalf("%d %d %v", day, epoch, err)
-	}
-	sum := sha256.Sum256(k.Wrapped)
-	k.Wrapped, k.Instead = wrapped, hex.EncodeToString(sum[:])
+	back, ids := r.rewrapped(list)
+	k := back.Keys[0]
 	gone := k
 	gone.Epoch = 43 // released meanwhile
 	if done, err := r.replaceKeys(t.Context(), &KeyList{Keys: []KeyOfADay{k, gone}}, "uid 0 gid 0"); err != nil || done.Keys != 1 {
@@ -278,5 +259,32 @@ func TestARotationWrapsTheKeysOfHoldsToo(t *testing.T) {
 	}
 	if bad, _ := r.verified(); len(bad) > 0 {
 		t.Errorf("%q", bad)
+	}
+}
+
+func TestOneCheckAtATimeAndItsEndIsSaid(t *testing.T) {
+	r := newRoom(t, "")
+	r.keep(2)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.record(ctx) }()
+	ask := func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		r.verifyHandler(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, PathVerify, nil))
+		return w
+	}
+	r.checking.Lock()
+	if w := ask(); w.Code != http.StatusConflict {
+		t.Errorf("a second one: %d", w.Code)
+	}
+	r.checking.Unlock()
+	lines := strings.Split(strings.TrimSpace(ask().Body.String()), "\n")
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	var last VerifyEvent
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.End == nil || last.End.Problems != 0 || last.End.Failed != "" || last.End.Records == 0 {
+		t.Errorf("%v %+v", err, last.End)
 	}
 }

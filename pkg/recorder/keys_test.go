@@ -16,6 +16,34 @@ import (
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
+// rewrapped wraps keys for another custodian, as edgelog keys rotate does, and
+// returns his private key.
+func (r *room) rewrapped(list *KeyList) (back *KeyList, ids *vault.Identities) {
+	r.t.Helper()
+	pair, err := vault.GenerateIdentity()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if ids, err = vault.ParseIdentities(bytes.NewReader(pair.File())); err != nil {
+		r.t.Fatal(err)
+	}
+	to, err := vault.ParseRecipients([]string{pair.Recipient})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	back = &KeyList{}
+	for _, k := range list.Keys {
+		day, epoch, wrapped, err := vault.Rewrap(k.Wrapped, r.ids, to)
+		if err != nil || day != k.Day || epoch != k.Epoch {
+			r.t.Fatalf("%d %d %v", day, epoch, err)
+		}
+		sum := sha256.Sum256(k.Wrapped)
+		k.Wrapped, k.Instead = wrapped, hex.EncodeToString(sum[:])
+		back.Keys = append(back.Keys, k)
+	}
+	return back, ids
+}
+
 func TestAfterARotationOnlyTheNewKeyOpensAndAnOldCopyOnlyTheOldOne(t *testing.T) {
 	r := newRoom(t, "")
 	r.keep(5)
@@ -27,27 +55,7 @@ func TestAfterARotationOnlyTheNewKeyOpensAndAnOldCopyOnlyTheOldOne(t *testing.T)
 		t.Fatalf("%+v %v", list, err)
 	}
 	copied := list.Keys // of before
-	pair, err := vault.GenerateIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	newIDs, err := vault.ParseIdentities(bytes.NewReader(pair.File()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	to, err := vault.ParseRecipients([]string{pair.Recipient})
-	if err != nil {
-		t.Fatal(err)
-	}
-	back := &KeyList{}
-	for _, k := range list.Keys {
-		day, epoch, wrapped, err := vault.Rewrap(k.Wrapped, r.ids, to)
-		if err != nil || day != k.Day || epoch != k.Epoch {
-			t.Fatalf("%d %d %v", day, epoch, err)
-		}
-		sum := sha256.Sum256(k.Wrapped)
-		back.Keys = append(back.Keys, KeyOfADay{Day: k.Day, Epoch: k.Epoch, Wrapped: wrapped, Instead: hex.EncodeToString(sum[:])})
-	}
+	back, newIDs := r.rewrapped(list)
 	if done, err := r.replaceKeys(ctx, back, "uid 0 gid 0"); err != nil || done.Keys != 2 {
 		t.Fatalf("%+v %v", done, err)
 	}

@@ -126,6 +126,7 @@ type Recorder struct {
 	parts     []part // see With
 	reloading sync.Mutex
 	importing importing
+	checking  sync.Mutex // held by the one check under way
 
 	mu      sync.Mutex // guards what Status reads
 	state   string

@@ -293,6 +293,7 @@ func (r *Recorder) publish() {
 		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again, register: r.registrar.status,
 		lately: r.upkeep.pace.lately, expiry: r.expiry.status,
 	}
+	c.expiry.RetentionDays = r.Config().Store.RetentionDays
 	c.sessions.waiting = uint64(r.sessions.batch.Len())
 	for _, a := range []*alarm{&r.sessions.alarm, &r.access.alarm} {
 		if a.err != nil && c.storeErr == nil {

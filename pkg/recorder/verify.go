@@ -94,6 +94,11 @@ func Count(s *store.Store) (end VerifyEnd, err error) {
 
 // verifyHandler answers PathVerify.
 func (r *Recorder) verifyHandler(w http.ResponseWriter, req *http.Request) {
+	if !r.checking.TryLock() {
+		http.Error(w, "another check is under way; wait for its end", http.StatusConflict)
+		return
+	}
+	defer r.checking.Unlock()
 	w.Header().Set("Content-Type", "application/jsonl")
 	enc := json.NewEncoder(w)
 	say := func(e VerifyEvent) {

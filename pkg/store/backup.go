@@ -150,7 +150,6 @@ func Backup(ctx context.Context, c *Catalogue, dir string, progress func(done, a
 // readManifest reads the manifest of a backup. An empty directory is an empty
 // backup, where that may be.
 func readManifest(dir string, mayBeEmpty bool) (*manifest, error) {
-	m := &manifest{Format: manifestFormat, Parts: map[string]part{}, Coverage: map[string]fact{}}
 	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		entries, err := os.ReadDir(dir)
@@ -160,11 +159,16 @@ func readManifest(dir string, mayBeEmpty bool) (*manifest, error) {
 		if !mayBeEmpty || len(entries) > 0 {
 			return nil, fmt.Errorf("%w: there is no %s in it; name a backup, or an empty directory to begin one", ErrNotStore, manifestFile)
 		}
-		return m, nil
+		return parseManifest([]byte(`{"format":1}`))
 	}
 	if err != nil {
 		return nil, translate(err)
 	}
+	return parseManifest(text)
+}
+
+func parseManifest(text []byte) (*manifest, error) {
+	m := new(manifest)
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, manifestFile, err)
 	}
@@ -175,6 +179,12 @@ func readManifest(dir string, mayBeEmpty bool) (*manifest, error) {
 		if _, _, ok := parsePart(name); !ok {
 			return nil, fmt.Errorf("%w: %s names %q, which is no part of a store", ErrDamaged, manifestFile, name)
 		}
+	}
+	if m.Parts == nil {
+		m.Parts = map[string]part{}
+	}
+	if m.Coverage == nil {
+		m.Coverage = map[string]fact{}
 	}
 	return m, nil
 }

@@ -215,3 +215,81 @@ func TestABackupToWhereItCannotBeIsRefused(t *testing.T) {
 		t.Errorf("two at once: %v", err)
 	}
 }
+
+func TestWhatGoesWhileABackupIsMadeIsLeftOut(t *testing.T) {
+	l := twoRuns(t)
+	c := l.s.Catalogue()
+	c.Gateway = "gw-1"
+	if err := errors.Join(l.s.DestroyKeys(aDay), l.s.DestroyBlocks(aDay), l.s.DestroyHold(7)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Backup(context.Background(), c, filepath.Join(t.TempDir(), "backup"), nil)
+	if err != nil || len(b.Gone) != 2 || len(b.Copied) != 1 {
+		t.Errorf("%+v %v", b, err)
+	}
+}
+
+func TestAReleasedHoldGoesFromTheBackup(t *testing.T) {
+	l, dir := twoRuns(t), filepath.Join(t.TempDir(), "backup")
+	l.backUp(dir)
+	if err := l.s.DestroyHold(7); err != nil {
+		t.Fatal(err)
+	}
+	c := l.s.Catalogue()
+	c.Gateway, c.Released = "gw-1", []uint64{7}
+	b, err := Backup(context.Background(), c, dir, nil)
+	if err != nil || !slices.Equal(b.Removed, []string{"holds/7"}) {
+		t.Errorf("%+v %v", b, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "holds", "*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func FuzzManifest(f *testing.F) {
+	for _, s := range []string{"", "{}", `{"format":1,"parts":{"days/2026-11-21/1":{"sha256":"00","files":{"a":{"size":1}}}}}`, `{"format":1,"parts":{"holds/../1":{}}}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m, err := parseManifest(text)
+		if err != nil {
+			return
+		}
+		const dir = "/a/store"
+		for name := range m.Parts { // none leads out of a store
+			if at := filepath.Join(dir, name); !strings.HasPrefix(at, filepath.Join(dir, daysDir)+"/") && !strings.HasPrefix(at, filepath.Join(dir, holdsDir)+"/") {
+				t.Errorf("%q", name)
+			}
+		}
+	})
+}
+
+func FuzzHold(f *testing.F) {
+	f.Add([]byte(`{"format":1,"id":7,"first_day":"2026-11-21","last_day":"2026-11-21","blocks":["00"]}`))
+	f.Add([]byte("{"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		h, err := parseHold(text)
+		if err != nil {
+			return
+		}
+		if first, last := h.Days(); first < 0 || last < 0 || len(h.Blocks) == 0 {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+func FuzzKeysBackup(f *testing.F) {
+	f.Add([]byte(`{"format":1,"gateway":"gw-1","keys":[{"day":"2026-11-21","epoch":1,"wrapped":"YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IA=="}]}`))
+	f.Add([]byte("{"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		b, err := ParseKeysBackup(text)
+		if err != nil {
+			return
+		}
+		for _, k := range b.Keys {
+			if _, ok := parseDay(k.Day); !ok && k.Hold == 0 {
+				t.Errorf("%+v", k)
+			}
+		}
+	})
+}

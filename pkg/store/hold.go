@@ -103,6 +103,10 @@ func readHold(dir string) (*Hold, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
+	return parseHold(text)
+}
+
+func parseHold(text []byte) (*Hold, error) {
 	h := &Hold{text: text}
 	if err := json.Unmarshal(text, h); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, holdFile, err)

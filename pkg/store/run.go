@@ -189,6 +189,8 @@ type runWriter struct {
 	db  *badger.DB
 	out *badger.StreamWriter
 	buf *z.Buffer
+
+	zones []byte // see zonesKey
 }
 
 func (s *Store) newRun(day session.Day, n uint64) (*runWriter, error) {
@@ -219,14 +221,14 @@ func (w *runWriter) put(e entry, b Sealed) error {
 		return translate(err)
 	}
 	w.entries = append(w.entries, e)
+	w.keepZone(&e, b)
 	return nil
 }
 
 // finish makes the run durable, under the name that it has while it is not yet
 // part of the store.
 func (w *runWriter) finish() error {
-	err := w.out.Flush()
-	err = errors.Join(err, w.db.Close())
+	err := errors.Join(w.writeZones(), w.out.Flush(), w.db.Close())
 	w.db = nil
 	if err := errors.Join(err, w.buf.Release()); err != nil {
 		return translate(err)

@@ -39,7 +39,11 @@ func (s *Store) HeadsOfDays(ctx context.Context, kind Kind, first, last session.
 		}
 		return vault.Part(dst, sealed, func(i int) bool { return i < frames })
 	}
-	return s.scan(ctx, kind, first, last, fromMs, toMs, head, func(p vault.Place, b Sealed) error { return fn(p, b) })
+	var zones *zoneList
+	if kind == KindSessions && frames <= zoneFrames {
+		zones = &zoneList{}
+	}
+	return s.deliver(ctx, inDays(kind, first, last, fromMs, toMs), head, zones, func(p vault.Place, b Sealed) error { return fn(p, b) })
 }
 
 // smallBlock is up to which size, in bytes, a head saves nothing.
@@ -47,22 +51,25 @@ const smallBlock = 8 << 10
 
 // ScanDays is Scan of the blocks that are filed under the days first to last.
 func (s *Store) ScanDays(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, fn func(vault.Place, Sealed) error) error {
-	return s.scan(ctx, kind, first, last, fromMs, toMs, whole, fn)
+	return s.deliver(ctx, inDays(kind, first, last, fromMs, toMs), whole, nil, fn)
 }
 
 // All calls fn with every block there is, by day and epoch; else it is Scan.
 func (s *Store) All(ctx context.Context, fn func(vault.Place, Sealed) error) error {
-	return s.deliver(ctx, func(shelf, int64, int64) bool { return true }, whole, fn)
+	return s.deliver(ctx, func(shelf, int64, int64) bool { return true }, whole, nil, fn)
 }
 
-func (s *Store) scan(ctx context.Context, kind Kind, first, last session.Day, fromMs, toMs int64, c cut, fn func(vault.Place, Sealed) error) error {
-	return s.deliver(ctx, func(sh shelf, from, to int64) bool {
+// inDays wants blocks of a kind, merged or not, that are filed under the days first
+// to last and meet a window.
+func inDays(kind Kind, first, last session.Day, fromMs, toMs int64) func(sh shelf, from, to int64) bool {
+	return func(sh shelf, from, to int64) bool {
 		return sh.kind.Of() == kind && sh.day >= first && sh.day <= last && from <= toMs && to >= fromMs
-	}, c, fn)
+	}
 }
 
-// deliver calls fn with the blocks that are wanted.
-func (s *Store) deliver(ctx context.Context, want func(sh shelf, from, to int64) bool, c cut, fn func(vault.Place, Sealed) error) error {
+// deliver calls fn with the blocks that are wanted, or, with zones, with the zones
+// of those that have one.
+func (s *Store) deliver(ctx context.Context, want func(sh shelf, from, to int64) bool, c cut, zones *zoneList, fn func(vault.Place, Sealed) error) error {
 	r, err := s.reader(want)
 	if err != nil {
 		return fmt.Errorf("scan store: %w", err)
@@ -74,11 +81,7 @@ func (s *Store) deliver(ctx context.Context, want func(sh shelf, from, to int64)
 			return fmt.Errorf("scan store: %w", err)
 		}
 		l := &r.list[i]
-		if l.lost {
-			r.find(l.shelf, int64(l.seq), errLost)
-			continue
-		}
-		p, block, err := s.shelves.read(l.in, &l.entry, buf, c)
+		p, block, err := s.fetch(l, &buf, c, zones)
 		switch {
 		case errors.Is(err, errGone) && l.in.run: // its time was over
 			continue
@@ -86,7 +89,6 @@ func (s *Store) deliver(ctx context.Context, want func(sh shelf, from, to int64)
 			r.find(l.shelf, int64(l.seq), err)
 			continue
 		}
-		buf = block
 		if err := fn(p, block); err != nil {
 			return err
 		}
@@ -95,6 +97,27 @@ func (s *Store) deliver(ctx context.Context, want func(sh shelf, from, to int64)
 		return fmt.Errorf("scan store: %w: %d blocks could not be read, %w; the others were; put the files back from a backup", ErrDamaged, len(r.bad), r.bad[0])
 	}
 	return nil
+}
+
+// fetch reads a block, or its zone.
+func (s *Store) fetch(l *located, buf *[]byte, c cut, zones *zoneList) (p vault.Place, block Sealed, err error) {
+	if l.lost {
+		return p, nil, errLost
+	}
+	if zones != nil {
+		part, err := s.zone(zones, l)
+		if errors.Is(err, errGone) {
+			return p, nil, err
+		}
+		if part != nil && err == nil {
+			p, _, err = vault.Layout(part)
+			return p, part, err
+		}
+	}
+	if p, block, err = s.shelves.read(l.in, &l.entry, *buf, c); err == nil {
+		*buf = block
+	}
+	return p, block, err
 }
 
 // reader sees the store as it was when it was made. A fresh database that is

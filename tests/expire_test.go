@@ -1,0 +1,176 @@
+package tests
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/recorder"
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
+	"github.com/edgelog/edgelog/tests/gateway"
+)
+
+// pastDay puts a session of a day into the store of a gateway that is stopped, as
+// its agent would have then.
+func pastDay(t *testing.T, g *gateway.Gateway, day session.Day) {
+	t.Helper()
+	c, err := config.Load(g.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := day.Start().Add(12 * time.Hour)
+	st, err := store.Open(filepath.Join(g.DataDir(), "store"), store.Options{MinFree: 1 << 20, Ballast: -1, Now: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close() //nolint:errcheck // said below
+	v, err := vault.New(c.Custodians.Recipients, vault.Options{Keys: st})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close() //nolint:errcheck // never fails
+	plain, err := block.EncodeSessions(nil, block.Header{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile}, []session.Session{{
+		Start: at.UnixNano(), End: at.UnixNano(), Proto: session.TCP, Initiator: session.AddrFrom(netip.MustParseAddr("10.0.0.7")), InitiatorPort: 4711,
+		Responder: session.AddrFrom(netip.MustParseAddr("192.0.2.7")), ResponderPort: 443, EndReason: session.EndFIN,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, err := block.Frames(nil, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoch := st.NewEpoch()
+	b, err := v.Seal(nil, vault.Place{Gateway: c.Gateway, Kind: uint8(store.KindSessions), Day: int32(day), Epoch: epoch, Seq: st.NextSeq(store.KindSessions, day, epoch),
+		From: at.UnixMilli(), To: at.UnixMilli(), Count: 1}, frames...)
+	if err == nil {
+		err = st.Put(b)
+	}
+	if err == nil {
+		err = st.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADayWhoseTimeIsOverIsDestroyedAndACertificateSaysSo(t *testing.T) {
+	g := start(t, gateway.Options{Edit: quickEnds()})
+	ctx := limited(t)
+	if err := g.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	day := session.DayOf(time.Now().UnixNano()) - 10
+	pastDay(t, g, day)
+	if err := g.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	conf := []string{"--config", g.Config}
+	with := func(args ...string) []string { return append(args, conf...) }
+	says(t, g, true, day.String(), "expire", with("--dry-run")...)
+	says(t, g, true, "0 due; nothing was destroyed now", "expire", with("--dry-run")...)
+	says(t, g, true, day.String(), "keys", with("list")...)
+	says(t, g, false, "give one of", "expire", with("--dry-run", "--certificates")...)
+	if err := g.Reconfigure(map[string]string{"retention_days =": "retention_days = 3"}); err != nil {
+		t.Fatal(err)
+	}
+	until(ctx, t, g, "the new time of retention is in force", func(s *recorder.Status) bool { return s.Store.Expiry.RetentionDays == 3 })
+	says(t, g, true, "destroyed last: "+day.String(), "expire", conf...)
+	says(t, g, true, day.String(), "expire", with("--certificates")...)
+	if out, err := g.Run(ctx, "keys", "list"); err != nil || strings.Contains(out, day.String()) {
+		t.Errorf("its key is listed: %v\n%s", err, out)
+	}
+	note := filepath.Join(g.DataDir(), "destroyed", day.String()+".note")
+	says(t, g, true, "good: "+day.String(), "expire", with("--verify", note)...)
+	out, err := g.Run(ctx, "expire", "--dry-run", "--json")
+	var e recorder.Expiry
+	if err != nil || json.Unmarshal([]byte(out), &e) != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	says(t, g, true, "1 records", "expire", "--verify", note, "--public-key", e.PublicKey)
+	b, err := os.ReadFile(note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := filepath.Join(g.Dir, "forged.note")
+	if err := os.WriteFile(forged, bytes.Replace(b, []byte(`"records": 1`), []byte(`"records": 0`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says(t, g, false, "certificate", "expire", "--verify", forged, "--public-key", e.PublicKey)
+	says(t, g, true, "kept", "status", conf...)
+	says(t, g, true, "all is well", "verify", conf...)
+}
+
+func TestACustodianWhoLeavesHandsOver(t *testing.T) {
+	g := start(t, gateway.Options{Edit: quickEnds()})
+	ctx := limited(t)
+	caseOf(t, g, 2)
+	_, before, err := g.Sessions(ctx, "--subscriber", "anna")
+	if err != nil || len(before) != 2 {
+		t.Fatalf("%d sessions, %v", len(before), err)
+	}
+	c, err := config.Load(g.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var recipients []string
+	oldKey, newKey := g.Identity, filepath.Join(g.Dir, "new.key")
+	for i := range max(c.Custodians.Minimum, 2) {
+		pair, err := vault.GenerateIdentity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		recipients = append(recipients, strconv.Quote(pair.Recipient))
+		if i == 0 {
+			if err := os.WriteFile(newKey, pair.File(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := g.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(g.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, old := range c.Custodians.Recipients {
+		replacement := recipients[min(i, len(recipients)-1)]
+		text = bytes.Replace(text, []byte(strconv.Quote(old)), []byte(replacement), 1)
+	}
+	if err := os.WriteFile(g.Config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	conf := []string{"--config", g.Config}
+	with := func(args ...string) []string { return append(args, conf...) }
+	says(t, g, true, "others", "keys", with("list")...)
+	g.Identity = newKey
+	if _, list, err := g.Sessions(ctx, "--subscriber", "anna"); err == nil && len(list) > 0 {
+		t.Errorf("who comes reads %d sessions before anybody handed over", len(list))
+	}
+	says(t, g, false, "not sealed for any of these keys", "keys", with("rotate", "--identity", newKey)...)
+	says(t, g, true, "wrapped for the custodians in force", "keys", with("rotate", "--identity", oldKey, "--request", "anna's case is hers")...)
+	says(t, g, true, "0 not known", "keys", with("list")...)
+	_, after, err := g.Sessions(ctx, "--subscriber", "anna")
+	if err != nil || fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("who comes reads %v, %v, instead of %v", after, err, before)
+	}
+	g.Identity = oldKey
+	if _, list, err := g.Sessions(ctx, "--subscriber", "anna"); err == nil {
+		t.Errorf("who left reads %d sessions", len(list))
+	}
+}
