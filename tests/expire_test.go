@@ -141,17 +141,7 @@ func TestACustodianWhoLeavesHandsOver(t *testing.T) {
 	if err := g.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(g.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, old := range c.Custodians.Recipients {
-		replacement := recipients[min(i, len(recipients)-1)]
-		text = bytes.Replace(text, []byte(strconv.Quote(old)), []byte(replacement), 1)
-	}
-	if err := os.WriteFile(g.Config, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	replaceCustodians(t, g.Config, c.Custodians.Recipients, recipients)
 	if err := g.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -172,5 +162,20 @@ func TestACustodianWhoLeavesHandsOver(t *testing.T) {
 	g.Identity = oldKey
 	if _, list, err := g.Sessions(ctx, "--subscriber", "anna"); err == nil {
 		t.Errorf("who left reads %d sessions", len(list))
+	}
+}
+
+// replaceCustodians puts quoted public keys in the places of others.
+func replaceCustodians(t *testing.T, file string, old, quoted []string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, key := range old {
+		text = bytes.Replace(text, []byte(strconv.Quote(key)), []byte(quoted[min(i, len(quoted)-1)]), 1)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
