@@ -91,8 +91,9 @@ func BenchmarkAt(b *testing.B) {
 func compareAt(b *testing.B, book *Book, addrs []session.Addr) {
 	b.Run("prefix tree", func(b *testing.B) {
 		t, i, ns := new(bart.Table[*session.Binding]), 0, sec(1000)
-		for p, list := range book.idx.all() {
-			t.Insert(p, &list[0])
+		for list := range book.idx.all() {
+			x := list[0].binding()
+			t.Insert(x.Prefix, &x)
 		}
 		runtime.GC()
 		b.ResetTimer()
@@ -106,8 +107,9 @@ func compareAt(b *testing.B, book *Book, addrs []session.Addr) {
 	})
 	b.Run("map", func(b *testing.B) {
 		m, i, ns := make(map[session.Addr]*session.Binding), 0, sec(1000)
-		for p, list := range book.idx.all() {
-			m[session.AddrFrom(p.Addr())] = &list[0]
+		for list := range book.idx.all() {
+			x := list[0].binding()
+			m[session.AddrFrom(x.Prefix.Addr())] = &x
 		}
 		runtime.GC()
 		b.ResetTimer()

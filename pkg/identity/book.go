@@ -104,17 +104,18 @@ type Book struct {
 	opts Options
 	idx  *index
 
-	mu       sync.Mutex // guards what follows
-	sessions map[string]*sess
-	sources  map[sourceKey]*source
-	bare     map[*sess]struct{} // sessions without any lease so far
-	absent   map[*sess]struct{} // sessions in memory that the snapshot leaves out
+	mu       sync.Mutex            // guards what follows
+	sources  map[sourceKey]*source // and in each its sessions
+	sessions int
+	awake    []*kept            // those that are being worked on
+	buf      []byte             // for their records
+	bare     map[*kept]struct{} // sessions without any lease so far
+	absent   map[*kept]struct{} // sessions in memory that the snapshot leaves out
 	expiry   expiry             // sessions whose leases end by themselves
 	now      int64              // leases that ended by themselves until then have ended, UTC ns
 	ended    map[uint64]int64   // sessions forgotten at a start: hash of the key → end
 	pending  map[bindingKey]versioned
-	places   map[string]string // interned texts that many bindings share
-	seq      uint64            // changes since Open
+	seq      uint64 // changes since Open
 	closed   bool
 	loading  bool
 	count    counts
@@ -135,7 +136,7 @@ type Book struct {
 
 // versioned is a binding and the number of the change that made it.
 type versioned struct {
-	b   session.Binding
+	h   bound
 	seq uint64
 	new bool // the sink cannot have it
 }
@@ -152,10 +153,10 @@ func Open(dir string, opts Options) (*Book, error) { return open(dir, opts, osFi
 func newBook(dir string, opts Options, files fileMaker) *Book {
 	b := &Book{
 		dir: dir, opts: opts.withDefaults(), files: files,
-		sessions: make(map[string]*sess), sources: make(map[sourceKey]*source),
-		bare: make(map[*sess]struct{}), absent: make(map[*sess]struct{}), ended: make(map[uint64]int64),
-		pending: make(map[bindingKey]versioned), places: make(map[string]string),
-		token: make(chan struct{}, 1),
+		sources: make(map[sourceKey]*source),
+		bare:    make(map[*kept]struct{}), absent: make(map[*kept]struct{}), ended: make(map[uint64]int64),
+		pending: make(map[bindingKey]versioned),
+		token:   make(chan struct{}, 1),
 	}
 	b.group.init()
 	b.lastPrune = b.opts.Clock()
@@ -231,7 +232,7 @@ func (b *Book) acceptable() error {
 
 // take brings events into memory and into the buffer for the log. b.mu is held.
 func (b *Book) take(events []Event) {
-	changed := make([]*sess, 0, len(events))
+	changed := make([]*kept, 0, len(events))
 	now := b.opts.Clock().UnixNano()
 	b.now = max(b.now, now)
 	for i := range events {
@@ -241,26 +242,26 @@ func (b *Book) take(events []Event) {
 			changed = b.takeReset(changed, e.Source, e.NAS, e.At)
 			continue
 		}
-		s, how := b.takeFact(e, now)
+		k, how := b.takeFact(e, now)
 		switch how {
 		case factKnown:
 			b.count.repeated++
 		case factQuiet:
 			b.count.quiet++
 		default:
-			changed = append(changed, s)
+			changed = append(changed, k)
 		}
 	}
 	b.reindex(changed)
+	b.rest()
 }
 
 // takeFact adds the fact that e reports to its session, and to the log unless
 // nothing would be different after a restart without it.
-func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
-	key := e.SourceKey()
-	s := b.session(key, e.Source, e.NAS)
+func (b *Book) takeFact(e *Event, now int64) (*kept, outcome) {
+	s := b.wake(b.session(b.source(e.Source, e.NAS), e.Session))
 	f := fact{kind: e.Kind, at: e.At, held: -1, what: &content{
-		subscriber: e.Subscriber, line: e.Line, equipment: e.Equipment, place: b.intern(e.Place), group: e.Group,
+		subscriber: e.Subscriber, line: e.Line, equipment: e.Equipment, place: e.Place, group: e.Group,
 		identity: e.Identity, leases: normalLeases(e.Leases),
 	}}
 	if e.Kind != Stop {
@@ -273,7 +274,7 @@ func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
 		f.flags |= factDoubtful
 		b.count.doubtful++
 	}
-	if e.At < now-int64(b.opts.Retain) || e.At <= s.until {
+	if e.At < now-int64(b.opts.Retain) || e.At <= s.forgotten() {
 		f.flags |= factLate
 		b.count.late++
 	}
@@ -283,7 +284,7 @@ func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
 		how = factAdded // how long others hold the prefix may depend on it
 	}
 	if how == factKnown || how == factQuiet {
-		return s, how
+		return s.kept, how
 	}
 	if how == factCrowded {
 		b.count.crowded++
@@ -291,14 +292,14 @@ func (b *Book) takeFact(e *Event, now int64) (*sess, outcome) {
 	for _, t := range told {
 		s.add(t)
 	}
-	if _, out := b.absent[s]; out {
-		b.logWhole(s)
-		return s, how
+	if _, out := b.absent[s.kept]; out {
+		b.logWhole(s.kept)
+		return s.kept, how
 	}
 	b.seq++
 	s.seq = b.seq
 	b.group.add(appendSession(b.group.buf, s, append(told, f)))
-	return s, how
+	return s.kept, how
 }
 
 // contested reports whether another session claims a prefix of s with a start
@@ -307,7 +308,7 @@ func (b *Book) contested(s *sess) bool {
 	for _, l := range s.facts[len(s.facts)-1].what.leases {
 		list := b.idx.list(l.Prefix)
 		for i := range list {
-			if list[i].SourceKey != s.key && list[i].Certainty&session.FromInferred != 0 {
+			if list[i].k != s.kept && list[i].certainty()&session.FromInferred != 0 {
 				return true
 			}
 		}
@@ -315,20 +316,21 @@ func (b *Book) contested(s *sess) bool {
 	return false
 }
 
-// logWhole puts all of s into the log if the snapshot does not have it.
-func (b *Book) logWhole(s *sess) {
-	if _, out := b.absent[s]; !out {
+// logWhole puts all of k into the log if the snapshot does not have it.
+func (b *Book) logWhole(k *kept) {
+	if _, out := b.absent[k]; !out {
 		return
 	}
-	delete(b.absent, s)
+	delete(b.absent, k)
 	b.seq++
-	s.seq = b.seq
+	k.seq = b.seq
+	s := k.look()
 	b.group.add(appendSession(b.group.buf, s, b.storedFacts(s)))
 }
 
 // takeReset notes that a source restarted and appends its sessions: it ends those
 // from before, and those from after cannot have begun before it.
-func (b *Book) takeReset(changed []*sess, origin session.Source, name string, at int64) []*sess {
+func (b *Book) takeReset(changed []*kept, origin session.Source, name string, at int64) []*kept {
 	src := b.source(origin, name)
 	if !src.addReset(at) {
 		b.count.repeated++
@@ -336,84 +338,94 @@ func (b *Book) takeReset(changed []*sess, origin session.Source, name string, at
 	}
 	b.seq++
 	b.group.add(appendReset(b.group.buf, origin, src.name, at))
-	for s := src.head; s != nil; s = s.next {
-		b.logWhole(s)
-		s.seq = b.seq
-		changed = append(changed, s)
+	for k := range src.sessions.all() {
+		b.logWhole(k)
+		k.seq = b.seq
+		changed = append(changed, k)
 	}
 	return changed
 }
 
-// session returns the session of that key and makes it if need be.
-func (b *Book) session(key string, origin session.Source, name string) *sess {
-	s, ok := b.sessions[key]
-	if !ok {
-		s = &sess{key: key, src: b.source(origin, name), origin: origin, until: b.endedBefore(key)}
-		b.sessions[key] = s
-		s.link()
-		b.bare[s] = struct{}{}
+// session returns the session of that source and id, and makes it if need be.
+func (b *Book) session(src *source, id string) *kept {
+	k := src.sessions.find(id)
+	if k == nil {
+		k = newKept(src, id)
+		if until := b.endedBefore(k); until != 0 {
+			k.times().until = until
+		}
+		src.sessions.add(k)
+		b.sessions++
+		b.bare[k] = struct{}{}
 	}
-	return s
+	return k
+}
+
+// all returns every session.
+func (b *Book) all() []*kept {
+	all := make([]*kept, 0, b.sessions)
+	for _, src := range b.sources {
+		all = slices.AppendSeq(all, src.sessions.all())
+	}
+	return all
+}
+
+// wake returns a session with its facts, to be changed. It is awake until rest.
+func (b *Book) wake(k *kept) *sess {
+	if k.open == nil {
+		k.open = k.look()
+		b.awake = append(b.awake, k)
+	}
+	return k.open
+}
+
+// rest puts what is awake back into records.
+func (b *Book) rest() {
+	for i, k := range b.awake {
+		if !k.gone() {
+			b.buf = k.open.pack(b.buf)
+		}
+		k.open, b.awake[i] = nil, nil
+	}
+	b.awake = b.awake[:0]
 }
 
 func (b *Book) source(origin session.Source, name string) *source {
 	k := sourceKey{origin, name}
 	src, ok := b.sources[k]
 	if !ok {
-		src = &source{name: name}
+		src = newSource(origin, name)
 		b.sources[k] = src
 	}
 	return src
 }
 
-// maxPlaces bounds the texts kept to share them.
-const maxPlaces = 1 << 16
-
-func (b *Book) intern(s string) string {
-	if s == "" {
-		return ""
-	}
-	if t, ok := b.places[s]; ok {
-		return t
-	}
-	if len(b.places) >= maxPlaces {
-		clear(b.places)
-	}
-	b.places[s] = s
-	return s
-}
-
 type touched struct {
 	p netip.Prefix
-	s *sess
+	k *kept
 }
 
 // reindex brings the lists of all prefixes of the changed sessions up to date.
 // A session may occur in changed several times. b.mu is held.
-func (b *Book) reindex(changed []*sess) {
-	var touches []touched
+func (b *Book) reindex(changed []*kept) {
+	touches := make([]touched, 0, len(changed))
 	var prefixes []netip.Prefix
-	for _, s := range changed {
-		s.now = b.now
+	for _, k := range changed {
+		s := k.look()
+		b.buf = s.pack(b.buf)
+		if k.wait != nil || lastsUntil(s.facts) != 0 {
+			k.times().now = b.now
+		}
 		b.watch(s)
 		prefixes = prefixesOf(prefixes[:0], s)
 		if len(prefixes) > 0 {
-			delete(b.bare, s)
+			delete(b.bare, k)
 		}
 		for _, p := range prefixes {
-			touches = append(touches, touched{p, s})
+			touches = append(touches, touched{p, k})
 		}
 	}
-	if len(touches) == 0 {
-		return
-	}
-	slices.SortFunc(touches, func(x, y touched) int {
-		if c := x.p.Compare(y.p); c != 0 {
-			return c
-		}
-		return compareText(x.s.key, y.s.key)
-	})
-	touches = slices.Compact(touches)
+	slices.SortFunc(touches, func(x, y touched) int { return x.p.Compare(y.p) })
 	for len(touches) > 0 {
 		p, n := touches[0].p, 1
 		for n < len(touches) && touches[n].p == p {
@@ -421,7 +433,7 @@ func (b *Book) reindex(changed []*sess) {
 		}
 		old := b.idx.list(p)
 		list := b.resolvePrefix(p, old, touches[:n])
-		if b.replaced(old, list) {
+		if b.replaced(old, list) || len(list) == 1 { // if only for the record to be that of now
 			b.idx.set(p, list)
 		}
 		touches = touches[n:]
@@ -430,20 +442,20 @@ func (b *Book) reindex(changed []*sess) {
 
 // resolvePrefix computes the list of p from the changed sessions and those
 // that are in the old list.
-func (b *Book) resolvePrefix(p netip.Prefix, old []session.Binding, changed []touched) []session.Binding {
+func (b *Book) resolvePrefix(p netip.Prefix, old []bound, changed []touched) []bound {
 	claims := b.scratch[:0]
+	done := make(map[*kept]bool, len(changed)+len(old))
+	add := func(k *kept) {
+		if !done[k] && !k.gone() {
+			done[k] = true
+			claims = claimsOn(claims, k.look(), p)
+		}
+	}
 	for _, t := range changed {
-		claims = claimsOn(claims, t.s, p)
+		add(t.k)
 	}
 	for i := range old {
-		key := old[i].SourceKey
-		isIt := func(t touched) bool { return t.s.key == key }
-		if slices.ContainsFunc(changed, isIt) || slices.ContainsFunc(old[:i], func(o session.Binding) bool { return o.SourceKey == key }) {
-			continue
-		}
-		if s, ok := b.sessions[key]; ok {
-			claims = claimsOn(claims, s, p)
-		}
+		add(old[i].k)
 	}
 	list := resolve(claims)
 	clear(claims)

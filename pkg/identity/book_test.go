@@ -143,8 +143,10 @@ func grouped(e Event) Event { e.Group = "bundle"; return e }
 
 func (r *Reader) everything() []session.Binding {
 	var out []session.Binding
-	for _, list := range r.idx.all() {
-		out = append(out, list...)
+	for list := range r.idx.all() {
+		for i := range list {
+			out = append(out, list[i].binding())
+		}
 	}
 	return out
 }
@@ -178,14 +180,14 @@ func TestAtChooses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got := ""
 			if x, ok := b.At(addr(c.addr), c.port, sec(c.at)); ok {
-				got = x.Subscriber
+				got = x.Subscriber()
 			}
 			if got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 			rgot := ""
 			if x, ok := NewReader(b.everything(), ReaderOptions{}).At(addr(c.addr), c.port, sec(c.at)); ok {
-				rgot = x.Subscriber
+				rgot = x.Subscriber()
 			}
 			if rgot != c.want {
 				t.Errorf("reader: got %q, want %q", rgot, c.want)
@@ -316,9 +318,9 @@ func TestFactsOfOneSessionAreBounded(t *testing.T) {
 		name := string(rune('a' + i%26))
 		apply(t, b, ev(Start, "0", name, float64(i*10), "192.0.2.1"))
 	}
-	for _, s := range b.sessions {
-		if len(s.facts) > maxFacts {
-			t.Errorf("%d facts", len(s.facts))
+	for _, k := range b.all() {
+		if n := len(k.look().facts); n > maxFacts {
+			t.Errorf("%d facts", n)
 		}
 	}
 	if s := b.Stats(); s.Crowded == 0 || s.InForce != 1 {

@@ -11,12 +11,11 @@ import (
 type claim struct {
 	lease    Lease
 	what     *content // its subscriber, never nil
-	key      string   // of the session
-	src      string   // name of the source
-	origin   session.Source
-	from, to int64 // UTC, ns; to is Forever while nothing speaks of an end
-	seen     int64 // first moment at which a message named the lease; from may be an estimate before it
-	last     int64 // last such moment
+	k        *kept    // the session
+	id       string   // of k
+	from, to int64    // UTC, ns; to is Forever while nothing speaks of an end
+	seen     int64    // first moment at which a message named the lease; from may be an estimate before it
+	last     int64    // last such moment
 	fromInf  bool
 	toInf    bool
 }
@@ -205,7 +204,7 @@ func settle(dst []claim, open, next int, at int64) ([]claim, int) {
 // fact before it that named leases of the same kind, or -1.
 func (s *sess) newClaim(l *life, i, prev int, lease Lease) claim {
 	f := &l.facts[i]
-	c := claim{lease: lease, what: f.what, key: s.key, src: s.src.name, origin: s.origin,
+	c := claim{lease: lease, what: f.what, k: s.kept, id: s.id,
 		from: f.at, to: session.Forever, seen: f.at, last: f.at, fromInf: true}
 	switch {
 	case i == 0 && f.kind == Start:
@@ -228,7 +227,7 @@ func (s *sess) end(c *claim, l *life) {
 	stop := slices.IndexFunc(l.facts, func(f fact) bool { return f.kind == Stop })
 	last, until := &l.facts[len(l.facts)-1], lastsUntil(l.facts)
 	if until != 0 {
-		until = max(until, s.until) // of renewals that are forgotten
+		until = max(until, s.forgotten()) // of renewals that are forgotten
 	}
 	switch {
 	case stop >= 0:
@@ -240,12 +239,12 @@ func (s *sess) end(c *claim, l *life) {
 		// A Stop that does not name the lease leaves open whether it was
 		// given up before, one long after its end whether it was renewed.
 		c.toInf = e.flags&factDoubtful != 0 || !slices.Contains(e.what.leases, c.lease) || until != 0 && e.at > until+slack
-	case until != 0 && until <= max(s.now, l.ceilOr0()):
+	case until != 0 && until <= max(s.ranTo(), l.ceilOr0()):
 		c.to, c.toInf = max(min(until, l.ceil), c.seen), true
 	case l.ceil != session.Forever:
 		c.to, c.toInf = max(l.ceil, c.seen), true
 	case last.flags&factLate != 0:
-		c.to, c.toInf = max(last.at, s.until), true
+		c.to, c.toInf = max(last.at, s.forgotten()), true
 	}
 }
 
@@ -284,6 +283,7 @@ func (c *content) fill(o *content) *content {
 		return c
 	}
 	n := *c
+	n.rec = ""
 	for _, p := range [...]struct {
 		to   *string
 		from string

@@ -65,9 +65,9 @@ func appendPrefix(b []byte, p netip.Prefix) []byte {
 }
 
 func appendSession(b []byte, s *sess, facts []fact) []byte {
-	b = append(b, recSession, byte(s.origin))
+	b = append(b, recSession, byte(s.src.origin))
 	b = appendText(b, s.src.name)
-	b = appendText(b, s.key)
+	b = appendText(b, s.src.prefix+s.id)
 	b = binary.AppendUvarint(b, uint64(len(facts)))
 	var before *content
 	for i := range facts {
@@ -117,8 +117,8 @@ func appendVia(b []byte, via netip.Addr) []byte {
 }
 
 func appendTouch(b []byte, s *sess) []byte {
-	b = append(b, recTouch, byte(s.origin))
-	return appendText(appendText(b, s.src.name), s.key)
+	b = append(b, recTouch, byte(s.src.origin))
+	return appendText(appendText(b, s.src.name), s.src.prefix+s.id)
 }
 
 func appendContent(b []byte, c *content) []byte {

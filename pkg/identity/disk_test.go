@@ -144,10 +144,10 @@ func checkConfirmed(t *testing.T, confirmed []bool, r *Reader) {
 			continue
 		}
 		a := addr(e.Leases[0].Prefix.Addr().String())
-		if x, ok := r.At(a, 0, e.At); e.Kind == Start && (!ok || x.Subscriber != e.Subscriber) {
+		if x, ok := bindingAt(r, a, 0, e.At); e.Kind == Start && (!ok || x.Subscriber != e.Subscriber) {
 			t.Errorf("start %d was confirmed and is lost", i)
 		}
-		if x, ok := r.At(a, 0, e.At-1); e.Kind == Stop && (!ok || x.To != e.At || x.Certainty&session.ToInferred != 0) {
+		if x, ok := bindingAt(r, a, 0, e.At-1); e.Kind == Stop && (!ok || x.To != e.At || x.Certainty&session.ToInferred != 0) {
 			t.Errorf("stop %d was confirmed and is lost", i)
 		}
 	}

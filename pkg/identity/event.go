@@ -154,7 +154,12 @@ var keyEscape = strings.NewReplacer("%", "%25", "/", "%2F")
 // Binding.SourceKey: source, NAS and session id. Two sessions of two NAS never
 // share one.
 func (e *Event) SourceKey() string {
-	return e.Source.String() + "/" + keyEscape.Replace(e.NAS) + "/" + e.Session
+	return keyPrefix(e.Source, e.NAS) + e.Session
+}
+
+// keyPrefix is what the keys of all sessions of a source begin with.
+func keyPrefix(origin session.Source, name string) string {
+	return origin.String() + "/" + keyEscape.Replace(name) + "/"
 }
 
 // normalLeases returns the leases of e masked, with all ports written out, in

@@ -27,11 +27,11 @@ func (b *Book) told(s *sess, f *fact) (out []fact) {
 		list := b.idx.list(l.Prefix)
 		for i := range list {
 			x := &list[i]
-			if x.SourceKey != s.key || x.To < f.at || x.To >= f.until || x.FirstPort != l.FirstPort || x.LastPort != l.LastPort || !s.lasted(x.To) {
+			if x.k != s.kept || x.to < f.at || x.to >= f.until || x.first != l.FirstPort || x.last != l.LastPort || !s.lasted(x.to) {
 				continue
 			}
-			if !b.pending[keyOf(x)].new {
-				out = append(out, fact{kind: kindSplit, held: -1, at: x.To, what: &content{leases: []Lease{l}}})
+			if !b.pending[x.key()].new {
+				out = append(out, fact{kind: kindSplit, held: -1, at: x.to, what: &content{leases: []Lease{l}}})
 			}
 		}
 	}
@@ -73,7 +73,7 @@ func (s *sess) split(dst []claim, first int) []claim {
 // expiring is a session whose leases end by themselves.
 type expiring struct {
 	at int64 // not after its last lease ends, UTC ns
-	s  *sess
+	k  *kept
 }
 
 // expiry is a heap of them, each once, the next to end first.
@@ -101,9 +101,9 @@ func (s *sess) lastUntil() int64 {
 
 // watch has the session looked at when its lease ends. b.mu is held.
 func (b *Book) watch(s *sess) {
-	if until := s.lastUntil(); until > s.now && !s.timed {
-		s.timed = true
-		heap.Push(&b.expiry, expiring{until, s})
+	if until := s.lastUntil(); until > b.now && !s.times().timed {
+		s.wait.timed = true
+		heap.Push(&b.expiry, expiring{until, s.kept})
 	}
 }
 
@@ -123,27 +123,29 @@ func (b *Book) expire(now int64) {
 // held.
 func (b *Book) expireSome(now int64) (more bool) {
 	b.now = max(b.now, now)
-	var changed []*sess
+	var changed []*kept
 	for len(b.expiry) > 0 && b.expiry[0].at <= now && len(changed) < expireChunk {
-		s := heap.Pop(&b.expiry).(expiring).s
-		s.timed = false
-		if b.sessions[s.key] != s {
-			continue // forgotten
+		k := heap.Pop(&b.expiry).(expiring).k
+		k.wait.timed = false
+		if k.gone() {
+			continue
 		}
+		s := k.look()
 		if until := s.lastUntil(); until == 0 || until > now {
 			b.watch(s)
 			continue
 		}
 		b.count.expired++
-		if _, out := b.absent[s]; out {
-			b.logWhole(s)
+		if _, out := b.absent[k]; out {
+			b.logWhole(k)
 		} else { // the sink is to have its end, after a restart too
 			b.seq++
 			s.seq = b.seq
 			b.group.add(appendTouch(b.group.buf, s))
 		}
-		changed = append(changed, s)
+		changed = append(changed, k)
 	}
 	b.reindex(changed)
+	b.rest()
 	return len(changed) == expireChunk
 }

@@ -87,7 +87,7 @@ func TestAStateOfAnEarlierVersionOpens(t *testing.T) {
 	for range 2 { // as it was, and as it is written now
 		b := openTest(t, dir, opts)
 		want(t, "in the book", b.InForce(), "anna 192.0.2.1/32 10..-", "anna 2001:db8::/56 10..-", "dora 192.0.2.4/32 80~..-", "eva 203.0.113.7/32 90..-")
-		x, ok := b.At(addr("203.0.113.7"), 2000, sec(100))
+		x, ok := bindingAt(b, addr("203.0.113.7"), 2000, sec(100))
 		if _, other := b.At(addr("203.0.113.7"), 2048, sec(100)); !ok || other || x.Line != "line 5" || x.Equipment != "02:00:00:00:00:05" || x.Place != "hall" {
 			t.Errorf("the block of ports is %+v, %v, %v", x, ok, other)
 		}

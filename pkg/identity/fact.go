@@ -27,10 +27,13 @@ const (
 )
 
 // content is what an event says beside its time. Facts share one content when
-// they say the same; it is never changed.
+// they say the same; what it says is never changed.
 type content struct {
 	subscriber, line, equipment, place, group, identity string
 	leases                                              []Lease // normalLeases
+
+	rec string // the record that the content is in; "" as long as it is in none
+	at  uint32 // where its said (record.go) begins in rec
 }
 
 func (c *content) equal(o *content) bool {
@@ -38,25 +41,21 @@ func (c *content) equal(o *content) bool {
 		c.place == o.place && c.group == o.group && c.identity == o.identity && slices.Equal(c.leases, o.leases)
 }
 
-// sess is all that is known of one session of a source.
+// sess is all that is known of one session of a source, while it is worked on.
 type sess struct {
-	key    string
-	src    *source
-	facts  []fact // compareFact order; at most maxFacts
-	seq    uint64 // number of the newest change that is in the log
-	prev   *sess  // the list of src
-	next   *sess
-	until  int64 // end of the session as it was before a restart forgot it; 0 when it was not
-	now    int64 // leases that ended by themselves until then have ended
-	timed  bool  // it waits in Book.expiry
-	origin session.Source
+	*kept
+	id      string
+	facts   []fact // compareFact order; at most maxFacts
+	changed bool   // the record is not up to date
 }
 
 // source is a NAS or another place that sessions come from.
 type source struct {
-	name   string
-	resets []int64 // Accounting-On and -Off, UTC ns, ascending
-	head   *sess
+	origin   session.Source
+	name     string
+	prefix   string  // what the keys of its sessions begin with
+	resets   []int64 // Accounting-On and -Off, UTC ns, ascending
+	sessions roll
 }
 
 // slack is how far apart two reports of the same moment may lie: a NAS that
@@ -125,6 +124,7 @@ func (s *sess) add(f fact) outcome {
 	if i > 0 && i < len(s.facts) && s.says(&s.facts[i-1], &f, &s.facts[i]) && s.facts[i-1].until >= f.until {
 		return factKnown
 	}
+	s.changed = true
 	if s.isQuiet(i, f) {
 		if s.facts[i-1].kind == Interim && i >= 2 && s.facts[i-2].what == f.what {
 			s.facts[i-1] = f // the news is only that it still goes on
@@ -232,26 +232,4 @@ func (s *source) addReset(at int64) bool {
 // began after a: the source has used the session id again.
 func beganAfter(a, b *fact) bool {
 	return b.held >= 0 && b.at-b.held > a.at+slack
-}
-
-// link puts s into the list of its source.
-func (s *sess) link() {
-	s.next = s.src.head
-	if s.next != nil {
-		s.next.prev = s
-	}
-	s.src.head = s
-}
-
-// unlink takes s out of the list of its source.
-func (s *sess) unlink() {
-	if s.prev != nil {
-		s.prev.next = s.next
-	} else {
-		s.src.head = s.next
-	}
-	if s.next != nil {
-		s.next.prev = s.prev
-	}
-	s.prev, s.next = nil, nil
 }

@@ -6,20 +6,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
-func compareText(a, b string) int { return strings.Compare(a, b) }
-
 // replaced notes what is different between the old and the new list of one
 // prefix: what must be handed over, and the counts. It reports whether
 // anything is. b.mu is held.
-func (b *Book) replaced(old, list []session.Binding) bool {
+func (b *Book) replaced(old, list []bound) bool {
 	changed := len(old) != len(list)
 	i := 0
 	for j := range list {
@@ -28,7 +24,7 @@ func (b *Book) replaced(old, list []session.Binding) bool {
 			b.withdrawn(&old[i], list)
 			i++
 		}
-		if i < len(old) && old[i] == list[j] {
+		if i < len(old) && old[i].same(&list[j]) {
 			i++
 			continue
 		}
@@ -47,10 +43,10 @@ func (b *Book) replaced(old, list []session.Binding) bool {
 	return changed
 }
 
-func openIn(list []session.Binding) int {
+func openIn(list []bound) int {
 	n := 0
 	for i := range list {
-		if list[i].To == session.Forever {
+		if list[i].to == session.Forever {
 			n++
 		}
 	}
@@ -58,20 +54,23 @@ func openIn(list []session.Binding) int {
 }
 
 // isNew marks a binding to be handed over.
-func (b *Book) isNew(x *session.Binding) {
+func (b *Book) isNew(x *bound) {
 	if b.opts.Sink != nil && !b.loading {
-		k := keyOf(x)
+		k := x.key()
 		old, waits := b.pending[k]
-		b.pending[k] = versioned{*x, b.seq, !waits || old.new || old.b.To != x.To}
+		b.pending[k] = versioned{*x, b.seq, !waits || old.new || old.h.to != x.to}
 	}
 }
 
 // withdrawn forgets to hand over a binding that is no longer believed; a
 // version of it that the sink has already is put right by the rules of Reader.
-func (b *Book) withdrawn(x *session.Binding, list []session.Binding) {
-	k := keyOf(x)
+func (b *Book) withdrawn(x *bound, list []bound) {
+	if len(b.pending) == 0 {
+		return
+	}
+	k := x.key()
 	for i := range list {
-		if keyOf(&list[i]) == k {
+		if list[i].from == x.from && list[i].key() == k {
 			return
 		}
 	}
@@ -140,7 +139,7 @@ func (b *Book) handOver(ctx context.Context) error {
 			if n, newer := b.pending[k]; !newer {
 				v.new = false
 				b.pending[k] = v
-			} else if n.b.To == v.b.To {
+			} else if n.h.to == v.h.to {
 				n.new = false
 				b.pending[k] = n
 			}
@@ -156,8 +155,8 @@ func (b *Book) handOver(ctx context.Context) error {
 // give passes the bindings of out to the sink, batch by batch.
 func (b *Book) give(ctx context.Context, out map[bindingKey]versioned) error {
 	batch := make([]session.Binding, 0, min(len(out), b.opts.Batch))
-	for k := range maps.Keys(out) {
-		batch = append(batch, out[k].b)
+	for _, v := range out {
+		batch = append(batch, v.h.binding())
 		if len(batch) == cap(batch) {
 			if err := b.opts.Sink.PutBindings(ctx, batch); err != nil {
 				return err
@@ -175,20 +174,21 @@ func (b *Book) give(ctx context.Context, out map[bindingKey]versioned) error {
 // are with the sink. It looks through the published table without a lock and
 // holds the lock for a few sessions at a time.
 func (b *Book) prune(before int64) {
-	var keys []string
-	for _, list := range b.idx.all() {
+	var over []*kept
+	for list := range b.idx.all() {
 		for i := range list {
-			if list[i].To < before {
-				keys = append(keys, list[i].SourceKey)
+			if list[i].to < before {
+				over = append(over, list[i].k)
 			}
 		}
 	}
 	b.mu.Lock()
-	for s := range b.bare {
-		if s.facts[len(s.facts)-1].at < before {
+	for k := range b.bare {
+		if s := k.look(); s.facts[len(s.facts)-1].at < before {
 			b.forget(s)
 		}
 	}
+	b.rest()
 	for h, until := range b.ended {
 		if until < before {
 			delete(b.ended, h)
@@ -196,16 +196,20 @@ func (b *Book) prune(before int64) {
 	}
 	b.pruneSources(before)
 	b.mu.Unlock()
-	for len(keys) > 0 {
-		n := min(len(keys), 256)
+	for len(over) > 0 {
+		n := min(len(over), 256)
 		b.mu.Lock()
-		for _, key := range keys[:n] {
-			if s, ok := b.sessions[key]; ok && b.isOver(s, before) {
+		for _, k := range over[:n] {
+			if k.gone() {
+				continue
+			}
+			if s := k.look(); b.isOver(s, before) {
 				b.forget(s)
 			}
 		}
+		b.rest()
 		b.mu.Unlock()
-		keys = keys[n:]
+		over = over[n:]
 	}
 }
 
@@ -223,7 +227,7 @@ func (b *Book) pruneSources(before int64) {
 		if n > 0 {
 			src.resets = append([]int64(nil), src.resets[n:]...)
 		}
-		if src.head == nil && (len(src.resets) == 0 || src.resets[len(src.resets)-1] < before) {
+		if src.sessions.n == 0 && (len(src.resets) == 0 || src.resets[len(src.resets)-1] < before) {
 			delete(b.sources, k)
 		}
 	}
@@ -236,10 +240,10 @@ func (b *Book) isOver(s *sess, before int64) bool {
 	for _, p := range prefixesOf(nil, s) {
 		list := x.list(p)
 		for i := range list {
-			if list[i].SourceKey != s.key {
+			if list[i].k != s.kept {
 				continue
 			}
-			if _, waits := b.pending[keyOf(&list[i])]; waits || list[i].To >= before {
+			if _, waits := b.pending[list[i].key()]; waits || list[i].to >= before {
 				return false
 			}
 		}
@@ -254,48 +258,49 @@ func (b *Book) forget(s *sess) {
 	for _, p := range prefixesOf(nil, s) {
 		old := x.list(p)
 		for i := range old {
-			if o, ok := b.sessions[old[i].SourceKey]; ok && o != s {
+			if o := old[i].k; o != s.kept && !o.gone() {
 				b.keepCuts(o, p, old)
 			}
 		}
-		list := b.without(old, s.key)
+		list := without(old, s.kept)
 		if b.replaced(old, list) {
 			x.set(p, list)
 		}
 	}
-	s.unlink()
-	delete(b.sessions, s.key)
-	delete(b.bare, s)
-	delete(b.absent, s)
+	s.src.sessions.remove(s.kept)
+	b.sessions--
+	delete(b.bare, s.kept)
+	delete(b.absent, s.kept)
+	s.rec = ""
 }
 
-func (b *Book) without(list []session.Binding, key string) []session.Binding {
-	var out []session.Binding
+func without(list []bound, k *kept) []bound {
+	var out []bound
 	for i := range list {
-		if list[i].SourceKey != key {
+		if list[i].k != k {
 			out = append(out, list[i])
 		}
 	}
 	return out
 }
 
-// keepCuts adds to s the ends on p that only other sessions are the reason for.
-func (b *Book) keepCuts(s *sess, p netip.Prefix, list []session.Binding) {
-	for _, f := range b.cuts(s, p, list) {
-		s.add(f)
+// keepCuts adds to k the ends on p that only other sessions are the reason for.
+func (b *Book) keepCuts(k *kept, p netip.Prefix, list []bound) {
+	for _, f := range cuts(k.look(), p, list) {
+		b.wake(k).add(f)
 	}
 }
 
 // cuts returns facts for the bindings of s in the list of p that end earlier
 // than the facts of s say.
-func (b *Book) cuts(s *sess, p netip.Prefix, list []session.Binding) []fact {
+func cuts(s *sess, p netip.Prefix, list []bound) []fact {
 	var out []fact
 	for _, c := range claimsOn(nil, s, p) {
 		for i := range list {
 			x := &list[i]
-			if x.SourceKey == s.key && x.From >= c.from && x.From <= c.seen && x.FirstPort == c.lease.FirstPort && x.LastPort == c.lease.LastPort &&
-				x.Certainty&session.ToInferred != 0 && x.To < c.to {
-				out = append(out, fact{kind: kindCut, held: -1, at: max(x.To, 1), what: &content{leases: []Lease{c.lease}}})
+			if x.k == s.kept && x.from >= c.from && x.from <= c.seen && x.first == c.lease.FirstPort && x.last == c.lease.LastPort &&
+				x.certainty()&session.ToInferred != 0 && x.to < c.to {
+				out = append(out, fact{kind: kindCut, held: -1, at: max(x.to, 1), what: &content{leases: []Lease{c.lease}}})
 			}
 		}
 	}
@@ -304,11 +309,11 @@ func (b *Book) cuts(s *sess, p netip.Prefix, list []session.Binding) []fact {
 
 // endedBefore returns the end of a session that was over and is forgotten since
 // the last start, or 0.
-func (b *Book) endedBefore(key string) int64 {
+func (b *Book) endedBefore(k *kept) int64 {
 	if len(b.ended) == 0 {
 		return 0
 	}
-	return b.ended[hashKey(key)]
+	return b.ended[hashKey(k.key())]
 }
 
 func hashKey(key string) uint64 {

@@ -148,11 +148,25 @@ func show(list []session.Binding) string {
 	return strings.Join(lines, "\n")
 }
 
+// bindingAt is At, written out.
+func bindingAt(x interface {
+	At(session.Addr, uint16, int64) (Hold, bool)
+}, a session.Addr, port uint16, ns int64,
+) (session.Binding, bool) {
+	h, ok := x.At(a, port, ns)
+	if !ok {
+		return session.Binding{}, false
+	}
+	return h.Binding(), true
+}
+
 // everything returns all bindings in memory.
 func (b *Book) everything() []session.Binding {
 	var out []session.Binding
-	for _, list := range b.idx.all() {
-		out = append(out, list...)
+	for list := range b.idx.all() {
+		for i := range list {
+			out = append(out, list[i].binding())
+		}
 	}
 	return out
 }

@@ -11,20 +11,20 @@ import (
 // one with the longest prefix, then the fewest ports, then of the source that
 // is trusted most; then a reported start goes before an inferred one, the later
 // before the earlier, and the order of SourceKey decides the rest.
-func (x *index) at(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
+func (x *index) at(a session.Addr, port uint16, ns int64) (*bound, bool) {
 	hi, lo, lengths := x.where(a)
-	buckets, addr := *x.buckets.Load(), a.Netip() // after the lengths, which are published last
+	buckets := *x.buckets.Load() // after the lengths, which are published last
 	for _, n := range lengths {
 		h, l := mask(hi, lo, n)
-		e := x.find(buckets, prefixAt(addr, n), h, l, n)
+		e := x.find(buckets, h, l, n)
 		if e == nil {
 			continue
 		}
-		if b := &e.one[0]; ns >= b.From && ns < b.To && port >= b.FirstPort && port <= b.LastPort {
-			return b, true
+		if one := &e.one[0]; one.covers(port, ns) {
+			return one, true
 		}
-		if len(e.list) > 1 {
-			if b := x.best(e.list, port, ns); b != nil {
+		if e.several != nil {
+			if b := x.best(*e.several, port, ns); b != nil {
 				return b, true
 			}
 		}
@@ -32,11 +32,11 @@ func (x *index) at(a session.Addr, port uint16, ns int64) (*session.Binding, boo
 	return nil, false
 }
 
-func (x *index) best(list []session.Binding, port uint16, ns int64) *session.Binding {
-	var b *session.Binding
+func (x *index) best(list []bound, port uint16, ns int64) *bound {
+	var b *bound
 	for i := len(list) - 1; i >= 0; i-- {
 		c := &list[i]
-		if ns < c.From || ns >= c.To || port < c.FirstPort || port > c.LastPort {
+		if !c.covers(port, ns) {
 			continue
 		}
 		if b == nil || x.better(c, b) {
@@ -48,14 +48,14 @@ func (x *index) best(list []session.Binding, port uint16, ns int64) *session.Bin
 
 // better reports whether c goes before b, which stands behind it in the order
 // of compareBinding.
-func (x *index) better(c, b *session.Binding) bool {
-	if w, v := c.LastPort-c.FirstPort, b.LastPort-b.FirstPort; w != v {
+func (x *index) better(c, b *bound) bool {
+	if w, v := c.last-c.first, b.last-b.first; w != v {
 		return w < v
 	}
-	if t, u := x.trust[c.Source], x.trust[b.Source]; t != u {
+	if t, u := x.trust[c.k.src.origin], x.trust[b.k.src.origin]; t != u {
 		return t < u
 	}
-	return b.Certainty&session.FromInferred != 0 && c.Certainty&session.FromInferred == 0
+	return b.certainty()&session.FromInferred != 0 && c.certainty()&session.FromInferred == 0
 }
 
 // allOn returns every binding that holds for a and any of the ports first..last
@@ -64,17 +64,14 @@ func (x *index) better(c, b *session.Binding) bool {
 func (x *index) allOn(a session.Addr, first, last uint16, from, to int64) []session.Binding {
 	var out []session.Binding
 	hi, lo, lengths := x.where(a)
-	buckets, addr := *x.buckets.Load(), a.Netip()
+	buckets := *x.buckets.Load()
 	for _, n := range lengths {
 		h, l := mask(hi, lo, n)
-		e := x.find(buckets, prefixAt(addr, n), h, l, n)
-		if e == nil {
-			continue
-		}
-		for i := range e.list {
-			b := &e.list[i]
-			if last >= b.FirstPort && first <= b.LastPort && b.From <= to && (b.To > from || b.From == b.To && b.From >= from) {
-				out = append(out, *b)
+		list := x.find(buckets, h, l, n).list()
+		for i := range list {
+			b := &list[i]
+			if last >= b.first && first <= b.last && b.from <= to && (b.to > from || b.from == b.to && b.from >= from) {
+				out = append(out, b.binding())
 			}
 		}
 	}
@@ -107,10 +104,10 @@ func Certain(candidates []session.Binding, from, to int64) bool {
 // inForce returns the bindings that have no end.
 func (x *index) inForce() []session.Binding {
 	var out []session.Binding
-	for _, list := range x.all() {
+	for list := range x.all() {
 		for i := range list {
-			if list[i].To == session.Forever {
-				out = append(out, list[i])
+			if list[i].to == session.Forever {
+				out = append(out, list[i].binding())
 			}
 		}
 	}
@@ -121,10 +118,10 @@ func (x *index) inForce() []session.Binding {
 // later included, in no particular order.
 func (b *Book) Held(at int64) []session.Binding {
 	var out []session.Binding
-	for _, list := range b.idx.all() {
+	for list := range b.idx.all() {
 		for i := range list {
-			if list[i].To > at {
-				out = append(out, list[i])
+			if list[i].to > at {
+				out = append(out, list[i].binding())
 			}
 		}
 	}

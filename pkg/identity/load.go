@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -126,14 +127,14 @@ func (l *loader) record(d *decoder) {
 		}
 	case recBinding, recVia:
 		if x := d.binding(kind); d.err == nil && b.opts.Sink != nil {
-			b.pending[keyOf(&x)] = versioned{b: x}
+			h := b.boundOf(&x)
+			b.pending[h.key()] = versioned{h: h}
 		}
 	case recTouch:
 		origin, name, key := session.Source(d.u8()), d.text(), d.text()
-		if s := b.sessions[key]; d.err == nil && s != nil && s.origin == origin && s.src.name == name {
-			l.changed(s)
-		} else {
-			l.changed(nil)
+		if d.err == nil {
+			src := b.source(origin, name)
+			l.changed(src.sessions.find(strings.TrimPrefix(key, src.prefix)))
 		}
 	case recEnded:
 		h, until := d.u64(), d.varint()
@@ -160,22 +161,36 @@ func (l *loader) session(d *decoder) {
 	if d.err != nil {
 		return
 	}
-	s := b.session(key, origin, name)
+	src := b.source(origin, name)
+	id, ok := strings.CutPrefix(key, src.prefix)
+	if !ok {
+		d.fail("a session's key is not of its source")
+		return
+	}
+	s := b.wake(b.session(src, id))
 	for _, f := range facts {
-		f.what.place = b.intern(f.what.place)
 		s.add(f)
 	}
-	l.changed(s)
+	b.rest()
+	l.changed(s.kept)
+}
+
+// boundOf returns a binding that was stored, as the table would keep it.
+func (b *Book) boundOf(x *session.Binding) bound {
+	src := b.source(x.Source, x.SourceName)
+	y := *x
+	y.SourceKey = strings.TrimPrefix(x.SourceKey, src.prefix)
+	return boundOf(&kept{src: src}, &y)
 }
 
 // changed gives a change its number, as it had when it was made.
-func (l *loader) changed(s *sess) {
+func (l *loader) changed(k *kept) {
 	if !l.inLog {
 		return
 	}
 	l.b.seq++
-	if s != nil {
-		s.seq = l.b.seq
+	if k != nil {
+		k.seq = l.b.seq
 	}
 }
 
@@ -184,10 +199,11 @@ func (l *loader) changed(s *sess) {
 // whose lease may have ended by itself since.
 func (l *loader) finish() {
 	b := l.b
-	all := make([]*sess, 0, len(b.sessions))
-	for _, s := range b.sessions {
-		s.until = b.endedBefore(s.key)
-		all = append(all, s)
+	all := b.all()
+	for _, k := range all {
+		if until := b.endedBefore(k); until != 0 || k.wait != nil {
+			k.times().until = until
+		}
 	}
 	b.now = b.opts.Clock().UnixNano()
 	b.reindex(all)
@@ -197,13 +213,14 @@ func (l *loader) finish() {
 	}
 	idx := b.idx
 	restarted := b.seq > l.handed // a restart may have touched any session
-	for _, s := range all {
+	for _, k := range all {
+		s := k.look()
 		if u := s.lastUntil(); s.seq <= l.handed && !(restarted && len(s.src.resets) > 0) && (u == 0 || u > b.now) {
 			continue
 		}
 		for _, p := range prefixesOf(nil, s) {
 			for _, x := range idx.list(p) {
-				b.pending[keyOf(&x)] = versioned{b: x, seq: b.seq}
+				b.pending[x.key()] = versioned{h: x, seq: b.seq}
 			}
 		}
 	}

@@ -58,7 +58,7 @@ func (x *index) names(list []Question) {
 			if hashes[i] != 0 && b.hash[k].Load() == hashes[i] {
 				entries[i] = b.e[k].Load()
 				one := &entries[i].one[0]
-				near |= uint64(one.From) | uint64(len(one.Subscriber))
+				near |= uint64(one.from) | uint64(one.name)
 			}
 		}
 	}
@@ -66,10 +66,11 @@ func (x *index) names(list []Question) {
 	for i := range list {
 		q, e := &list[i], entries[i]
 		if e != nil {
-			b := &e.one[0]
-			if q.At >= b.From && q.At < b.To && q.Port >= b.FirstPort && q.Port <= b.LastPort &&
-				b.Subscriber != "" && b.Rule == "" && !b.Via.IsValid() && b.Prefix.Contains(q.Addr.Netip()) {
-				q.Subscriber = b.Subscriber
+			h := &e.one[0]
+			hi, lo := halves(q.Addr)
+			hi, lo = mask(hi, lo, h.n)
+			if h.hi == hi && h.lo == lo && h.covers(q.Port, q.At) && h.name != 0 && h.flags&leads == 0 {
+				q.Subscriber = h.subscriber()
 				continue
 			}
 		}

@@ -44,11 +44,16 @@ func NewReader(bindings []session.Binding, o ReaderOptions) *Reader {
 	slices.SortStableFunc(all, func(a, b merged) int { return a.Prefix.Compare(b.Prefix) })
 	x := newIndex(o.Trust)
 	var claims []claim
+	sources := map[sourceKey]*kept{}
 	for len(all) > 0 {
 		p := all[0].Prefix
 		claims = claims[:0]
 		for len(all) > 0 && all[0].Prefix == p {
-			claims = append(claims, all[0].claim())
+			k := sourceKey{all[0].Source, all[0].SourceName}
+			if sources[k] == nil {
+				sources[k] = &kept{src: &source{origin: k.origin, name: k.name}}
+			}
+			claims = append(claims, all[0].claim(sources[k]))
 			all = all[1:]
 		}
 		x.set(p, resolve(claims))
@@ -66,12 +71,12 @@ type merged struct {
 // book has settled between them what it knew, and more than is sealed.
 const readGroup = "read back"
 
-func (m *merged) claim() claim {
+func (m *merged) claim(k *kept) claim {
 	return claim{
 		lease: Lease{Prefix: m.Prefix, FirstPort: m.FirstPort, LastPort: m.LastPort, Via: m.Via, Rule: m.Rule},
 		what: &content{subscriber: m.Subscriber, line: m.Line, equipment: m.Equipment, place: m.Place, group: readGroup,
 			identity: m.Identity},
-		key: m.SourceKey, src: m.SourceName, origin: m.Source, from: m.From, to: m.To, seen: m.seen, last: m.seen,
+		k: k, id: m.SourceKey, from: m.From, to: m.To, seen: m.seen, last: m.seen,
 		fromInf: m.Certainty&session.FromInferred != 0, toInf: m.Certainty&session.ToInferred != 0,
 	}
 }
@@ -79,13 +84,13 @@ func (m *merged) claim() claim {
 // compareVersions brings versions of one binding together, by From; of one
 // From the one that says most comes first.
 func compareVersions(a, b merged) int {
-	return cmp.Or(compareHold(&a.Binding, &b.Binding), cmp.Compare(a.From, b.From),
+	return cmp.Or(compareOne(&a.Binding, &b.Binding), cmp.Compare(a.From, b.From),
 		cmp.Compare(endRank(&a.Binding), endRank(&b.Binding)), cmp.Compare(a.To, b.To), cmp.Compare(a.Certainty, b.Certainty),
 		cmp.Compare(a.Line, b.Line), cmp.Compare(a.Equipment, b.Equipment), cmp.Compare(a.Place, b.Place), cmp.Compare(a.Identity, b.Identity))
 }
 
-// compareHold is 0 when a and b may be versions of one binding.
-func compareHold(a, b *session.Binding) int {
+// compareOne is 0 when a and b may be versions of one binding.
+func compareOne(a, b *session.Binding) int {
 	return cmp.Or(cmp.Compare(a.SourceKey, b.SourceKey), a.Prefix.Compare(b.Prefix),
 		cmp.Compare(a.FirstPort, b.FirstPort), cmp.Compare(a.LastPort, b.LastPort), cmp.Compare(a.Subscriber, b.Subscriber),
 		a.Via.Compare(b.Via), cmp.Compare(a.Rule, b.Rule))
@@ -114,7 +119,7 @@ func foldVersions(all []merged) []merged {
 func foldIf(all []merged, one func(a, b *session.Binding) bool) []merged {
 	out := all[:0]
 	for _, b := range all {
-		if n := len(out); n > 0 && compareHold(&out[n-1].Binding, &b.Binding) == 0 && one(&out[n-1].Binding, &b.Binding) {
+		if n := len(out); n > 0 && compareOne(&out[n-1].Binding, &b.Binding) == 0 && one(&out[n-1].Binding, &b.Binding) {
 			out[n-1].fold(&b)
 			continue
 		}

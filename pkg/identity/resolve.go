@@ -2,10 +2,7 @@ package identity
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
-
-	"github.com/edgelog/edgelog/pkg/session"
 )
 
 // resolve turns all claims on one prefix into bindings, in the order of
@@ -21,31 +18,32 @@ import (
 // Claims on ranges of ports that do not meet, claims of one group
 // (Event.Group), and claims of different kinds of source do not touch each
 // other. The claims are reordered.
-func resolve(claims []claim) []session.Binding {
+func resolve(claims []claim) []bound {
 	if len(claims) > 1 {
 		clipEstimates(claims)
 		slices.SortFunc(claims, compareClaim)
 		takeOver(claims)
 	}
-	out := make([]session.Binding, len(claims))
+	out := make([]bound, len(claims))
 	for i := range claims {
-		out[i] = claims[i].binding()
+		out[i] = claims[i].bound()
 	}
 	if len(out) > 1 {
-		slices.SortFunc(out, func(a, b session.Binding) int { return compareBinding(&a, &b) })
-		out = slices.CompactFunc(out, func(a, b session.Binding) bool { return keyOf(&a) == keyOf(&b) })
+		slices.SortFunc(out, func(a, b bound) int { return compareBinding(&a, &b) })
+		out = slices.CompactFunc(out, func(a, b bound) bool { return a.from == b.from && a.key() == b.key() })
 	}
 	return out
 }
 
 func compareClaim(a, b claim) int {
-	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.key, b.key), cmp.Compare(a.seen, b.seen),
+	return cmp.Or(cmp.Compare(a.from, b.from), compareKeys(a.k.src, a.id, b.k.src, b.id), cmp.Compare(a.seen, b.seen),
 		cmp.Compare(a.to, b.to), compareLease(a.lease, b.lease))
 }
 
 // touch reports whether a and b cannot both be true at one moment.
 func (a *claim) touch(b *claim) bool {
-	return a.key != b.key && a.origin == b.origin && a.lease.FirstPort <= b.lease.LastPort && b.lease.FirstPort <= a.lease.LastPort &&
+	return a.k.src.origin == b.k.src.origin && a.lease.FirstPort <= b.lease.LastPort && b.lease.FirstPort <= a.lease.LastPort &&
+		!(a.k.src == b.k.src && a.id == b.id) &&
 		(a.what.group == "" || a.what.group != b.what.group || a.what.subscriber != b.what.subscriber || a.lease.Via != b.lease.Via)
 }
 
@@ -93,56 +91,13 @@ func takeOver(claims []claim) {
 	}
 }
 
-func (c *claim) binding() session.Binding {
-	b := session.Binding{
-		Prefix: c.lease.Prefix, FirstPort: c.lease.FirstPort, LastPort: c.lease.LastPort,
-		From: c.from, To: c.to,
-		Subscriber: c.what.subscriber, Line: c.what.line, Equipment: c.what.equipment, Place: c.what.place,
-		Identity: c.what.identity, Via: c.lease.Via, Rule: c.lease.Rule,
-		Source: c.origin, SourceName: c.src, SourceKey: c.key,
-	}
-	if c.fromInf {
-		b.Certainty |= session.FromInferred
-	}
-	if c.toInf {
-		b.Certainty |= session.ToInferred
-	}
-	return b
-}
-
-// bindingKey names one binding: what is handed over twice under one key is one
-// binding, and the later version holds. Of two subscribers that one session named
-// at one moment, the first held for no time at all; he has to be told of, too, or
-// what was handed over of him would stay.
-type bindingKey struct {
-	source      string
-	subscriber  string
-	prefix      netip.Prefix
-	from        int64
-	first, last uint16
-	via         netip.Addr
-	rule        string
-}
-
-func keyOf(b *session.Binding) bindingKey {
-	return bindingKey{source: b.SourceKey, subscriber: b.Subscriber, prefix: b.Prefix, from: b.From, first: b.FirstPort, last: b.LastPort, via: b.Via, rule: b.Rule}
-}
-
-// compareBinding is the order of bindings within one prefix: by start. The
-// rest only makes it total.
-func compareBinding(a, b *session.Binding) int {
-	return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.SourceKey, b.SourceKey),
-		cmp.Compare(a.FirstPort, b.FirstPort), cmp.Compare(a.LastPort, b.LastPort), cmp.Compare(a.To, b.To),
-		cmp.Compare(a.Subscriber, b.Subscriber), cmp.Compare(a.Certainty, b.Certainty), a.Via.Compare(b.Via), cmp.Compare(a.Rule, b.Rule))
-}
-
 // contradictions counts the neighbours in a list that say different things of
 // the same moment and ports.
-func contradictions(list []session.Binding) int {
+func contradictions(list []bound) int {
 	n := 0
 	for i := 1; i < len(list); i++ {
 		a, b := &list[i-1], &list[i]
-		if b.From < a.To && b.Subscriber != a.Subscriber && a.Subscriber != "" && b.Subscriber != "" && a.FirstPort <= b.LastPort && b.FirstPort <= a.LastPort {
+		if b.from < a.to && a.name != 0 && b.name != 0 && a.first <= b.last && b.first <= a.last && b.subscriber() != a.subscriber() {
 			n++
 		}
 	}

@@ -139,10 +139,7 @@ func (b *Book) rotate() error {
 	b.log, b.nextGen = l, gen+1
 	b.group.logSize, b.group.logBorn = l.w.size, b.opts.Clock()
 	base := b.seq - b.group.waiting()
-	all := make([]*sess, 0, len(b.sessions))
-	for _, s := range b.sessions {
-		all = append(all, s)
-	}
+	all := b.all()
 	b.mu.Unlock()
 	<-b.token
 
@@ -185,7 +182,7 @@ func (s *snapWriter) full(least int) error {
 // writeSnapshot writes the snapshot of a generation under its final name. It
 // holds the lock for some sessions at a time: a session that changes while it
 // goes on is in the log of the same generation, and facts are a set.
-func (b *Book) writeSnapshot(gen uint64, aead cipher.AEAD, all []*sess, base uint64) error {
+func (b *Book) writeSnapshot(gen uint64, aead cipher.AEAD, all []*kept, base uint64) error {
 	header := appendHeader(nil, kindSnap, gen)
 	f, err := b.files.create(b.path(gen, extTmp), header)
 	if err != nil {
@@ -215,22 +212,23 @@ func (b *Book) writeSnapshot(gen uint64, aead cipher.AEAD, all []*sess, base uin
 // snapSessions writes the sessions that the next start must know: those with a
 // binding in force, those without any lease yet, and those that have changed
 // since the snapshot was begun. Of the others only a hash remains.
-func (b *Book) snapSessions(s *snapWriter, all []*sess, base uint64) error {
+func (b *Book) snapSessions(s *snapWriter, all []*kept, base uint64) error {
 	for len(all) > 0 {
 		n := min(len(all), 512)
 		b.mu.Lock()
-		for _, x := range all[:n] {
-			if b.sessions[x.key] != x {
-				continue // forgotten meanwhile
+		for _, k := range all[:n] {
+			if k.gone() {
+				continue
 			}
+			x := k.look()
 			until, open := b.endOf(x)
 			s.recs++
 			if open || x.seq > base {
-				delete(b.absent, x)
+				delete(b.absent, k)
 				s.buf = appendSession(s.buf, x, b.storedFacts(x))
 			} else {
-				b.absent[x] = struct{}{}
-				s.buf = appendEnded(s.buf, hashKey(x.key), until)
+				b.absent[k] = struct{}{}
+				s.buf = appendEnded(s.buf, hashKey(k.key()), until)
 			}
 		}
 		b.mu.Unlock()
@@ -256,7 +254,8 @@ func (b *Book) snapRest(s *snapWriter) {
 		s.recs++
 	}
 	for _, v := range b.pending {
-		s.buf = appendBinding(s.buf, &v.b)
+		x := v.h.binding()
+		s.buf = appendBinding(s.buf, &x)
 		s.recs++
 	}
 }
@@ -264,15 +263,15 @@ func (b *Book) snapRest(s *snapWriter) {
 // endOf returns the end of the last binding of x; open is true when one is in
 // force, or when x has no binding yet and may get one.
 func (b *Book) endOf(x *sess) (until int64, open bool) {
-	if _, bare := b.bare[x]; bare {
+	if _, bare := b.bare[x.kept]; bare {
 		return 0, true
 	}
 	until = x.facts[len(x.facts)-1].at
 	idx := b.idx
 	for _, p := range prefixesOf(nil, x) {
 		for _, y := range idx.list(p) {
-			if y.SourceKey == x.key {
-				until = max(until, y.To)
+			if y.k == x.kept {
+				until = max(until, y.to)
 			}
 		}
 	}
@@ -285,7 +284,7 @@ func (b *Book) storedFacts(x *sess) []fact {
 	out := x.facts
 	idx := b.idx
 	for _, p := range prefixesOf(nil, x) {
-		if cuts := b.cuts(x, p, idx.list(p)); len(cuts) > 0 {
+		if cuts := cuts(x, p, idx.list(p)); len(cuts) > 0 {
 			out = append(out[:len(out):len(out)], cuts...)
 		}
 	}

@@ -312,7 +312,7 @@ func TestManyAtOnce(t *testing.T) {
 				if err := b.Apply(context.Background(), []Event{ev(Start, name, name, 10, ip)}); err != nil {
 					t.Error(err)
 				}
-				if x, ok := b.At(addr(ip), 0, sec(11)); !ok || x.Subscriber != name {
+				if x, ok := b.At(addr(ip), 0, sec(11)); !ok || x.Subscriber() != name {
 					t.Errorf("%s: %v", name, x)
 				}
 				if i%2 == 0 {

@@ -44,7 +44,7 @@ func (b *Book) Stats() Stats {
 	defer b.mu.Unlock()
 	c := &b.count
 	s := Stats{
-		InForce: c.inForce, Remembered: c.remembered, Sessions: len(b.sessions), WithoutAddress: len(b.bare),
+		InForce: c.inForce, Remembered: c.remembered, Sessions: b.sessions, WithoutAddress: len(b.bare),
 		NotSealed: len(b.pending) + c.onTheWay, Contradictions: c.contradictions,
 		Events: make(map[string]uint64), Repeated: c.repeated, Quiet: c.quiet, Late: c.late, Doubtful: c.doubtful,
 		Crowded: c.crowded, Commits: c.commits, CommitErrors: c.commitErrors, Snapshots: c.snapshots,

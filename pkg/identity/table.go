@@ -45,11 +45,24 @@ type bucket struct {
 
 const perBucket = 4
 
-// entry is one prefix. Its one binding stands in it, at the front, so that all
-// that At compares is in one cache line.
+// entry is one prefix with its one binding. Of several, or none, only the prefix
+// is in held, and from is never.
 type entry struct {
-	one  [1]session.Binding // of several, only the prefix is here, and From is never
-	list []session.Binding  // one[:] when there is one
+	one     [1]bound
+	several *[]bound
+}
+
+// list returns the bindings of e, which may be nil.
+func (e *entry) list() []bound {
+	switch {
+	case e == nil:
+		return nil
+	case e.several != nil:
+		return *e.several
+	case e.one[0].from == never:
+		return nil
+	}
+	return e.one[:]
 }
 
 // never is a start that nothing reaches.
@@ -94,8 +107,8 @@ func (x *index) hash(hi, lo uint64, n uint8) uint64 {
 	return (h ^ h>>32) | 1<<63 // never 0
 }
 
-// find returns the entry of p, which is hi, lo and n in mapped form, or nil.
-func (x *index) find(buckets []bucket, p netip.Prefix, hi, lo uint64, n uint8) *entry {
+// find returns the entry of the prefix that is hi, lo and n in mapped form, or nil.
+func (x *index) find(buckets []bucket, hi, lo uint64, n uint8) *entry {
 	m := uint64(len(buckets) - 1)
 	h := x.hash(hi, lo, n)
 	for i := h & m; ; i = (i + 1) & m {
@@ -104,10 +117,10 @@ func (x *index) find(buckets []bucket, p netip.Prefix, hi, lo uint64, n uint8) *
 		// processor would wait for the memory: so no branch.
 		k1, k2, k3 := same(h, b.hash[1].Load()), same(h, b.hash[2].Load()), same(h, b.hash[3].Load())
 		if k := (k1 + 2*k2 + 3*k3) % perBucket; same(h, b.hash[0].Load())+k1+k2+k3 != 0 {
-			if e := b.e[k].Load(); e.one[0].Prefix == p {
+			if e := b.e[k].Load(); e.one[0].is(hi, lo, n) {
 				return e
 			}
-			if e := b.findSlow(p); e != nil {
+			if e := b.findSlow(hi, lo, n); e != nil {
 				return e
 			}
 		}
@@ -124,44 +137,47 @@ func same(a, b uint64) uint64 {
 }
 
 // findSlow is for two prefixes with one hash in one bucket.
-func (b *bucket) findSlow(p netip.Prefix) *entry {
+func (b *bucket) findSlow(hi, lo uint64, n uint8) *entry {
 	for k := range perBucket {
 		if b.hash[k].Load() == 0 {
 			return nil
 		}
-		if e := b.e[k].Load(); e.one[0].Prefix == p {
+		if e := b.e[k].Load(); e.one[0].is(hi, lo, n) {
 			return e
 		}
 	}
 	return nil
 }
 
+// is reports whether h is of that prefix.
+func (h *bound) is(hi, lo uint64, n uint8) bool { return h.hi == hi && h.lo == lo && h.n == n }
+
 // list returns the bindings of p.
-func (x *index) list(p netip.Prefix) []session.Binding {
+func (x *index) list(p netip.Prefix) []bound {
 	hi, lo, n := split(p)
-	if e := x.find(*x.buckets.Load(), p, hi, lo, n); e != nil {
-		return e.list
-	}
-	return nil
+	return x.find(*x.buckets.Load(), hi, lo, n).list()
 }
 
 // set puts list at prefix p; an empty list leaves nothing there.
-func (x *index) set(p netip.Prefix, list []session.Binding) {
-	e := &entry{list: list}
-	_, _, n := split(p)
+func (x *index) set(p netip.Prefix, list []bound) {
+	e := new(entry)
+	h := &e.one[0]
 	if len(list) == 1 {
-		e.one[0] = list[0]
-		e.list = e.one[:]
+		*h = list[0]
 	} else {
-		e.one[0].Prefix, e.one[0].From = p, never
+		h.hi, h.lo, h.n = split(p)
+		h.from = never
+		if len(list) > 0 {
+			e.several = &list
+		}
 	}
 	had := x.put(*x.buckets.Load(), e)
-	if len(had) == 0 && len(list) > 0 {
+	if had == 0 && len(list) > 0 {
 		x.live++
-		x.countLength(p, n, 1)
-	} else if len(had) > 0 && len(list) == 0 {
+		x.countLength(p, h.n, 1)
+	} else if had > 0 && len(list) == 0 {
 		x.live--
-		x.countLength(p, n, -1)
+		x.countLength(p, h.n, -1)
 	}
 	if n := len(*x.buckets.Load()) * perBucket; x.used > n/4*3 {
 		x.rebuild()
@@ -169,25 +185,25 @@ func (x *index) set(p netip.Prefix, list []session.Binding) {
 }
 
 // put stores e in the place of an entry of its prefix, or in a free one, and
-// returns the list that was there.
-func (x *index) put(buckets []bucket, e *entry) []session.Binding {
+// returns how many bindings were there.
+func (x *index) put(buckets []bucket, e *entry) int {
 	m := uint64(len(buckets) - 1)
-	p := e.one[0].Prefix
-	h := x.hash(split(p))
+	p := &e.one[0]
+	h := x.hash(p.hi, p.lo, p.n)
 	for i := h & m; ; i = (i + 1) & m {
 		b := &buckets[i]
 		for k := range perBucket {
 			switch b.hash[k].Load() {
 			case h:
-				if old := b.e[k].Load(); old.one[0].Prefix == p {
+				if old := b.e[k].Load(); old.one[0].is(p.hi, p.lo, p.n) {
 					b.e[k].Store(e)
-					return old.list
+					return len(old.list())
 				}
 			case 0:
 				b.e[k].Store(e)
 				b.hash[k].Store(h)
 				x.used++
-				return nil
+				return 0
 			}
 		}
 	}
@@ -205,7 +221,7 @@ func (x *index) rebuild() {
 	x.used = 0
 	for i := range old {
 		for k := range perBucket {
-			if e := old[i].e[k].Load(); e != nil && len(e.list) > 0 {
+			if e := old[i].e[k].Load(); len(e.list()) > 0 {
 				x.put(buckets, e)
 			}
 		}
@@ -240,12 +256,12 @@ func (x *index) countLength(p netip.Prefix, n uint8, d int) {
 }
 
 // all visits every list. What changes meanwhile may be seen or not.
-func (x *index) all() iter.Seq2[netip.Prefix, []session.Binding] {
-	return func(yield func(netip.Prefix, []session.Binding) bool) {
+func (x *index) all() iter.Seq[[]bound] {
+	return func(yield func([]bound) bool) {
 		buckets := *x.buckets.Load()
 		for i := range buckets {
 			for k := range perBucket {
-				if e := buckets[i].e[k].Load(); e != nil && len(e.list) > 0 && !yield(e.list[0].Prefix, e.list) {
+				if list := buckets[i].e[k].Load().list(); len(list) > 0 && !yield(list) {
 					return
 				}
 			}
@@ -266,19 +282,4 @@ func (x *index) where(a session.Addr) (hi, lo uint64, lengths []uint8) {
 
 func halves(a session.Addr) (hi, lo uint64) {
 	return binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
-}
-
-// prefixAt returns the prefix of mapped length n around a.
-func prefixAt(a netip.Addr, n uint8) netip.Prefix {
-	if a.Is4() {
-		n -= 96
-	}
-	if int(n) == a.BitLen() {
-		return netip.PrefixFrom(a, int(n))
-	}
-	p, err := a.Prefix(int(n))
-	if err != nil { // cannot happen: n is a length in use
-		return netip.Prefix{}
-	}
-	return p
 }

@@ -177,7 +177,7 @@ func (w *world) deliver(t *rapid.T, loss int, whole bool) []said {
 
 type answerer interface {
 	AllOn(a session.Addr, first, last uint16, from, to int64) []session.Binding
-	At(a session.Addr, port uint16, ns int64) (*session.Binding, bool)
+	At(a session.Addr, port uint16, ns int64) (Hold, bool)
 }
 
 // Whatever is lost, repeated, late or out of order, and however often the
@@ -257,7 +257,7 @@ func (w *world) judge(t *rapid.T, who string, x answerer, a netip.Addr, at, marg
 // lost. Two things no message told: a reboot is reported late, and a Start
 // without address leaves the time before the first Interim open.
 func (w *world) complete(t *rapid.T, x answerer, a netip.Addr, at float64, sink *testSink) {
-	got, ok := x.At(session.AddrFrom(a), 0, sec(at))
+	got, ok := bindingAt(x, session.AddrFrom(a), 0, sec(at))
 	truth := w.holder(a, at)
 	switch {
 	case ok && got.Subscriber == truth, !ok && truth == "":

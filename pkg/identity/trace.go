@@ -35,15 +35,16 @@ func ranks(trust []session.Source) (out [256]uint8) {
 // nanoseconds since 1970): of those that hold the one with the longest prefix,
 // then the fewest ports, then of the source that is trusted most, then a
 // reported start before an inferred one, then the latest start. For protocols
-// without ports, port is 0. What it returns must not be changed. It takes no lock
-// and allocates nothing.
-func (b *Book) At(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
-	return b.idx.at(a, port, ns)
+// without ports, port is 0. It takes no lock and allocates nothing.
+func (b *Book) At(a session.Addr, port uint16, ns int64) (Hold, bool) {
+	h, ok := b.idx.at(a, port, ns)
+	return Hold{h}, ok
 }
 
 // At is Book.At.
-func (r *Reader) At(a session.Addr, port uint16, ns int64) (*session.Binding, bool) {
-	return r.idx.at(a, port, ns)
+func (r *Reader) At(a session.Addr, port uint16, ns int64) (Hold, bool) {
+	h, ok := r.idx.at(a, port, ns)
+	return Hold{h}, ok
 }
 
 // Name returns whose address a and port were at the time ns: the subscriber of
@@ -96,10 +97,14 @@ func (x *index) name(a session.Addr, port uint16, ns int64) (subscriber string, 
 		if !found {
 			break
 		}
-		if b.Subscriber != "" || !ok {
-			subscriber, ok = b.Subscriber, true
+		if b.name != 0 || !ok {
+			subscriber, ok = b.subscriber(), true
 		}
-		via := viaOf(b, a.Netip(), port)
+		if b.flags&leads == 0 {
+			break
+		}
+		t := b.said()
+		via := viaOf(t.rule, addrOf(t.via), a.Netip(), port)
 		if !via.IsValid() {
 			break
 		}
@@ -110,15 +115,16 @@ func (x *index) name(a session.Addr, port uint16, ns int64) (subscriber string, 
 
 func (x *index) holder(a session.Addr, port uint16, ns int64) (out session.Binding, ok bool) {
 	for range maxLinks {
-		b, found := x.at(a, port, ns)
+		h, found := x.at(a, port, ns)
 		if !found {
 			break
 		}
-		via := viaOf(b, a.Netip(), port)
+		b := h.binding()
+		via := viaOf(b.Rule, b.Via, a.Netip(), port)
 		if ok {
-			lead(&out, b)
+			lead(&out, &b)
 		} else {
-			out, ok = *b, true
+			out, ok = b, true
 		}
 		if !via.IsValid() {
 			break
@@ -145,17 +151,17 @@ func lead(out, b *session.Binding) {
 	out.Certainty |= b.Certainty
 }
 
-// viaOf returns whose holder b means for address a and port; invalid: its own
-// subscriber.
-func viaOf(b *session.Binding, a netip.Addr, port uint16) netip.Addr {
-	if b.Rule == "" {
-		return b.Via
+// viaOf returns whose holder a binding with that rule and via means for address
+// a and port; invalid: its own subscriber.
+func viaOf(rule string, via netip.Addr, a netip.Addr, port uint16) netip.Addr {
+	if rule == "" {
+		return via
 	}
-	r, err := parsedRule(b.Rule)
+	r, err := parsedRule(rule)
 	if err != nil {
 		return netip.Addr{}
 	}
-	via, _ := r.Inside(a, port)
+	via, _ = r.Inside(a, port)
 	return via
 }
 

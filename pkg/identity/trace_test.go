@@ -165,7 +165,7 @@ func TestSourcesThatContradictAreKeptAndTheTrustedOneIsBelieved(t *testing.T) {
 	}{{nil, "anna"}, {[]session.Source{session.SourceDHCP}, "dora"}, {[]session.Source{session.SourceStatic, session.SourceRADIUS}, "house"}} {
 		b := openTest(t, t.TempDir(), Options{Trust: c.trust})
 		apply(t, b, events...)
-		if x, _ := b.At(addr("192.0.2.1"), 0, sec(30)); x.Subscriber != c.want {
+		if x, _ := bindingAt(b, addr("192.0.2.1"), 0, sec(30)); x.Subscriber != c.want {
 			t.Errorf("trust %v: %s", c.trust, x.Subscriber)
 		}
 		r := NewReader(b.everything(), ReaderOptions{Trust: c.trust})
@@ -203,7 +203,7 @@ func TestALeaseEndsByItselfUnlessItIsRenewed(t *testing.T) {
 	if n := len(sink.got()); n != 1 {
 		t.Errorf("a lease that was renewed 19 times is recorded %d times", n)
 	}
-	if n := len(b.sessions["dhcp/kea/d"].facts); n > 3 {
+	if n := len(b.source(session.SourceDHCP, "kea").sessions.find("d").look().facts); n > 3 {
 		t.Errorf("%d facts are remembered", n)
 	}
 	want(t, "while it goes on", b.everything(), "dora 192.0.2.1/32 10..-")
