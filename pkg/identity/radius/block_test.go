@@ -27,7 +27,7 @@ func portName(b *identity.Book, addr string, port uint16, when time.Time) string
 	if !ok {
 		return "nobody"
 	}
-	return x.Subscriber
+	return x.Subscriber()
 }
 
 // The life of blocks of one shared address, told by the real radclient.

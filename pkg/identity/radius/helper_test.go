@@ -234,5 +234,5 @@ func at(b *identity.Book, addr string, when time.Time) (session.Binding, bool) {
 	if !ok {
 		return session.Binding{}, false
 	}
-	return *x, true
+	return x.Binding(), true
 }
