@@ -116,7 +116,7 @@ type reader struct {
 	bindings []session.Binding
 	late     map[int]session.Day // of bindings: that came late, when they were filed
 	ending   map[hold]bool       // not nil: of the bindings that are read only the ends of these are wanted
-	asked    map[hold]bool       // those that ends were asked for
+	sought   map[hold]bool       // those whose ends were asked for
 	again    bool                // binding blocks that were read before are read for other rows: they count once
 	clock    block.Clock         // the worst of the blocks that bindings were taken from
 	wanted   func(*session.Session, block.Clock)
@@ -141,7 +141,7 @@ type keyName struct {
 func newReader(q *Query, ids *vault.Identities) *reader {
 	r := &reader{
 		q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder(),
-		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, asked: map[hold]bool{}, clock: block.Clock{Synchronised: true},
+		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, sought: map[hold]bool{}, clock: block.Clock{Synchronised: true},
 	}
 	r.sum.From, r.sum.To = window(q)
 	r.sum.ClockErrorMicro = -1

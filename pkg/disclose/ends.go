@@ -34,7 +34,7 @@ func (r *reader) ends(ctx context.Context) error {
 	}
 	r.pick = block.Pick{}
 	for h := range r.ending {
-		r.asked[h] = true
+		r.sought[h] = true
 		r.pick.Addresses = append(r.pick.Addresses, h.prefix.Masked().Addr())
 	}
 	slices.SortFunc(r.pick.Addresses, netip.Addr.Compare)
@@ -49,7 +49,7 @@ func (r *reader) ends(ctx context.Context) error {
 func (r *reader) goingOn() map[hold]bool {
 	open := map[hold]bool{}
 	for i := range r.bindings {
-		if b := &r.bindings[i]; b.To == session.Forever && b.Prefix.IsValid() && !r.asked[holdOf(b)] {
+		if b := &r.bindings[i]; b.To == session.Forever && b.Prefix.IsValid() && !r.sought[holdOf(b)] {
 			open[holdOf(b)] = true
 		}
 	}
@@ -69,12 +69,16 @@ func (r *reader) mayEnd(sealed []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	name := blockName{b.Place.Kind, session.Day(b.Place.Day), b.Place.Epoch, b.Place.Seq}
+	if r.whole[name] {
+		return true, nil // its head has been read
+	}
 	may, err := r.decoder.MayPick(func(i int) ([]byte, error) { return b.Frame(nil, i) }, &r.pick)
 	if err != nil || !may {
 		return false, err
 	}
 	if _, err := vault.ParsePlace(sealed); errors.Is(err, vault.ErrPart) {
-		r.heads = append(r.heads, blockName{b.Place.Kind, session.Day(b.Place.Day), b.Place.Epoch, b.Place.Seq})
+		r.heads = append(r.heads, name)
 		return false, nil
 	}
 	return true, nil

@@ -72,7 +72,7 @@ func (r *reader) lookup(ctx context.Context) ([]Hit, error) {
 		some, addresses := withUsers(found)
 		r.bindings = nil
 		clear(r.late)
-		clear(r.asked)
+		clear(r.sought)
 		if err := r.bindingsOf(ctx, block.Pick{Addresses: addresses}); err != nil {
 			return nil, err
 		}

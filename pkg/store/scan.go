@@ -40,7 +40,7 @@ func (s *Store) HeadsOfDays(ctx context.Context, kind Kind, first, last session.
 		return vault.Part(dst, sealed, func(i int) bool { return i < frames })
 	}
 	var zones *zoneList
-	if frames <= zoneFrames {
+	if kind == KindSessions && frames <= zoneFrames {
 		zones = &zoneList{}
 	}
 	return s.deliver(ctx, inDays(kind, first, last, fromMs, toMs), head, zones, func(p vault.Place, b Sealed) error { return fn(p, b) })
