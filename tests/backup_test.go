@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,7 +99,24 @@ func TestABackupBringsBackWhatWasDamagedAndVerifySaysWhat(t *testing.T) {
 	if after, _, err := g.Sessions(ctx, "--subscriber", "anna"); err != nil || !slices.Equal(before, after) {
 		t.Errorf("restored: %v, %q", err, after)
 	}
+	loseAll(t, g, dir, keys, before)
 	restoreElsewhere(t, g, dir, keys)
+}
+
+// loseAll leaves nothing of the store but its backup and the keys apart from it.
+func loseAll(t *testing.T, g *gateway.Gateway, dir, keys string, before []string) {
+	t.Helper()
+	ctx, store := limited(t), filepath.Join(g.DataDir(), "store")
+	if err := errors.Join(g.Stop(ctx), os.RemoveAll(store)); err != nil {
+		t.Fatal(err)
+	}
+	says(t, g, true, "all is well", "restore", dir, "--to", store, "--keys", keys)
+	if err := g.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if after, _, err := g.Sessions(ctx, "--subscriber", "anna"); err != nil || !slices.Equal(before, after) {
+		t.Errorf("all restored: %v, %q", err, after)
+	}
 }
 
 // restoreElsewhere restores into a new directory, and tries what must not be.

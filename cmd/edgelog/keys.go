@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,20 +22,75 @@ import (
 func keysCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "keys",
-		Usage:     "wrap all data keys for the custodians of now, so that a former custodian's key opens nothing any more",
-		ArgsUsage: "rotate",
-		UsageText: "edgelog keys rotate --identity KEYFILE",
+		Usage:     "show for whom data keys are wrapped, or wrap all for the custodians of now, so that a former custodian's key opens nothing any more",
+		ArgsUsage: "list|rotate",
+		UsageText: "edgelog keys list [--json]\nedgelog keys rotate --identity KEYFILE",
 		Description: "Put the new public keys into custodians.recipients, restart the agent, and rotate with a private key that opens what is there.\n" +
 			"The data keys are opened and wrapped in this process only. A copy of the old wrapped keys that somebody made before still\n" +
 			"opens with the old private key: destroy that, too.",
-		Flags:  []cli.Flag{identityFlag(), configFlag(), socketFlag()},
-		Action: rotateKeys,
+		Flags:  []cli.Flag{identityFlag(), &cli.BoolFlag{Name: "json", Usage: "with list: print JSON"}, configFlag(), socketFlag()},
+		Action: keys,
 	}
+}
+
+func keys(c *cli.Context) error {
+	if c.Args().Len() == 1 && c.Args().First() == "list" {
+		return listKeys(c)
+	}
+	return rotateKeys(c)
+}
+
+func listKeys(c *cli.Context) error {
+	socket, err := socketPath(c)
+	if err != nil {
+		return err
+	}
+	list := new(recorder.KeyFacts)
+	if err := askJSON(c.Context, socket, http.MethodGet, recorder.PathKeyFacts, "list wrapped keys", list); err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		enc := json.NewEncoder(c.App.Writer)
+		enc.SetIndent("", "  ")
+		return enc.Encode(list)
+	}
+	return printKeys(c.App.Writer, list)
+}
+
+// printKeys shows a line for each day or hold, and kind of recipients.
+func printKeys(w io.Writer, list *recorder.KeyFacts) error {
+	type line struct{ what, types, whom string }
+	var lines []line
+	count := map[line]int{}
+	others := 0
+	for _, k := range list.Keys {
+		l := line{k.Day, strings.Join(k.Types, " "), k.For}
+		if k.Hold {
+			l.what = fmt.Sprintf("hold %d", k.Epoch)
+		}
+		if count[l]++; count[l] == 1 {
+			lines = append(lines, l)
+		}
+		if k.For != recorder.ForPresent {
+			others++
+		}
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "DAY\tKEYS\tWRAPPED FOR\tCUSTODIANS") //nolint:errcheck // Flush says it
+	for _, l := range lines {
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", l.what, count[l], l.types, l.whom) //nolint:errcheck // Flush says it
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s, %d of them not known to be wrapped for the custodians of now:\n  %s\n",
+		plural(uint64(len(list.Keys)), "key"), others, strings.Join(slices.Compact(slices.Sorted(slices.Values(list.Recipients))), "\n  "))
+	return err
 }
 
 func rotateKeys(c *cli.Context) error {
 	if c.Args().Len() != 1 || c.Args().First() != "rotate" {
-		return usage("name what to do").hint("edgelog keys rotate --identity KEYFILE")
+		return usage("say what to do: list, or rotate").hint("edgelog keys rotate --identity KEYFILE")
 	}
 	if err := need(c, "identity"); err != nil {
 		return err
@@ -75,9 +132,10 @@ func rotateKeys(c *cli.Context) error {
 			return agentError(socket, err)
 		}
 	}
-	fmt.Fprintf(c.App.Writer, "%d data keys are wrapped for %d custodians now; ledger entry %d\n", done.Keys, to.Len(), done.LedgerEntry)
+	fmt.Fprintf(c.App.Writer, "%d data keys are wrapped for %d custodians now; ledger entry %d; %d were so before\n", done.Keys, to.Len(), done.LedgerEntry, list.Done)
 	if foreign > 0 {
-		fmt.Fprintf(c.App.Writer, "%d do not open with this key and stay as they are\n", foreign)
+		return fail(fmt.Errorf("%d do not open with this key and stay as they are", foreign)).
+			hint("\"edgelog keys list\" shows of which days; let another custodian of that time rotate too")
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		r.sum.Failed++
 		return nil
 	}
-	if !r.asked[name] { // else its head has been read
+	if !r.whole[name] { // else its head has been read
 		r.note(&of.Header)
 		if !slices.ContainsFunc(r.rows, of.MayMatch) {
 			return nil
@@ -79,7 +79,7 @@ func (r *reader) open(sealed []byte) (*vault.Block, error) {
 func (r *reader) headsFirst(ctx context.Context, what string) error {
 	for try := 1; ; try++ {
 		sum, bindings := r.sum, len(r.bindings)
-		r.heads, r.asked, r.gone = nil, map[blockName]bool{}, 0
+		r.heads, r.whole, r.gone = nil, map[blockName]bool{}, 0
 		if err := r.more(ctx, what); err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (r *reader) rest(ctx context.Context) error {
 		some := all[:min(len(all), mostNames)]
 		all = all[len(some):]
 		for _, name := range some {
-			r.asked[name] = true
+			r.whole[name] = true
 		}
 		body, err := post(ctx, r.client, strings.Replace(PathBlocks, "{id}", r.begin.ID, 1), some)
 		if err != nil {

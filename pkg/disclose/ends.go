@@ -71,7 +71,7 @@ func (r *reader) mayEnd(sealed []byte) (bool, error) {
 		return false, err
 	}
 	name := blockName{b.Place.Kind, session.Day(b.Place.Day), b.Place.Epoch, b.Place.Seq}
-	if r.asked[name] {
+	if r.whole[name] {
 		return true, nil // its head has been read
 	}
 	may, err := r.decoder.MayPick(func(i int) ([]byte, error) { return b.Frame(nil, i) }, &r.pick)

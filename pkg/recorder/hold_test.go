@@ -172,6 +172,26 @@ func TestVerifyFindsWhatTheLedgerNamesAndTheStoreHasNot(t *testing.T) {
 	}
 }
 
+func TestVerifyFindsARunThatAnotherTookThePlaceOf(t *testing.T) {
+	r := newRoom(t, "retention_days = 3\n")
+	r.keep(5)
+	if err := r.merger.finish(); err != nil {
+		t.Fatal(err)
+	}
+	r.shut()
+	if err := os.RemoveAll(filepath.Join(r.dir, "data", "store")); err != nil { // and the agent begins to count anew
+		t.Fatal(err)
+	}
+	r.open()
+	r.keep(3)
+	if err := r.merger.finish(); err != nil {
+		t.Fatal(err)
+	}
+	if bad, _ := r.verified(); !strings.Contains(strings.Join(bad, "\n"), "2025-03-01 run 2025-03-01/1 was stored twice") {
+		t.Errorf("%q", bad)
+	}
+}
+
 func TestABackupIsOfAllThatWasRecordedAndKnowsWhatWasDestroyed(t *testing.T) {
 	r := newRoom(t, "retention_days = 3\n")
 	r.keep(5)

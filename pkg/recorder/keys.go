@@ -8,11 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // PathKeys is where the wrapped data keys are had (GET), and put back wrapped for
@@ -24,6 +27,7 @@ type KeyList struct {
 	Recipients []string    `json:"recipients,omitempty"` // public keys that new data keys are wrapped for
 	Minimum    int         `json:"minimum,omitempty"`    // of different ones
 	Keys       []KeyOfADay `json:"keys"`
+	Done       int         `json:"done,omitempty"` // further keys, which the ledger says are wrapped for these recipients
 }
 
 // KeyOfADay is a wrapped data key, or that of a hold.
@@ -38,7 +42,7 @@ type KeyOfADay struct {
 // Replaced says what became of keys that were sent back.
 type Replaced struct {
 	Keys        int   `json:"keys"`
-	LedgerEntry int64 `json:"ledger_entry"`
+	LedgerEntry int64 `json:"ledger_entry"` // the last one that announced it
 }
 
 const maxKeyList = 64 << 20 // bytes
@@ -75,14 +79,39 @@ func (r *Recorder) keysHandler(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *Recorder) listKeys(ctx context.Context, who string) (*KeyList, error) {
-	keys, err := r.store.WrappedKeys()
+	keys, err := r.wrappedKeys()
+	if err != nil {
+		return nil, err
+	}
+	known, err := custodiansOf(ctx, r.ledger)
 	if err != nil {
 		return nil, err
 	}
 	c := r.Config().Custodians
 	out := &KeyList{Recipients: c.Recipients, Minimum: c.Minimum, Keys: []KeyOfADay{}}
+	present := custodiansHash(c.Recipients)
 	for _, k := range keys {
-		out.Keys = append(out.Keys, KeyOfADay{Day: int32(k.Day), Epoch: k.Epoch, Wrapped: k.Wrapped})
+		if f := factOf(&k); known.of(&f) == present {
+			out.Done++
+		} else {
+			out.Keys = append(out.Keys, k)
+		}
+	}
+	if _, err := r.noteKeys(ctx, "handed out to be wrapped anew", who, len(out.Keys), nil); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// wrappedKeys returns the keys of all days, then those of holds.
+func (r *Recorder) wrappedKeys() ([]KeyOfADay, error) {
+	keys, err := r.store.WrappedKeys()
+	if err != nil {
+		return nil, err
+	}
+	out := []KeyOfADay{}
+	for _, k := range keys {
+		out = append(out, KeyOfADay{Day: int32(k.Day), Epoch: k.Epoch, Wrapped: k.Wrapped})
 	}
 	holds, _ := r.store.Holds()
 	for i := range holds {
@@ -93,16 +122,14 @@ func (r *Recorder) listKeys(ctx context.Context, who string) (*KeyList, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Keys = append(out.Keys, KeyOfADay{Day: holds[i].KeyDay, Epoch: holds[i].ID, Hold: true, Wrapped: key})
-	}
-	if _, err := r.noteKeys(ctx, "handed out to be wrapped anew", who, len(out.Keys), nil); err != nil {
-		return nil, err
+		out = append(out, KeyOfADay{Day: holds[i].KeyDay, Epoch: holds[i].ID, Hold: true, Wrapped: key})
 	}
 	return out, nil
 }
 
-// noteKeys puts into the ledger what is about to be done with keys.
-func (r *Recorder) noteKeys(ctx context.Context, state, who string, n int, hash []byte) (int64, error) {
+// noteKeys puts into the ledger what is about to be done with keys, with the
+// hashes of the old and the new wrapped forms when they are replaced.
+func (r *Recorder) noteKeys(ctx context.Context, state, who string, n int, replaced []KeyOfADay) (int64, error) {
 	payload, err := json.Marshal(struct {
 		Peer string `json:"peer"`
 	}{who})
@@ -110,8 +137,13 @@ func (r *Recorder) noteKeys(ctx context.Context, state, who string, n int, hash 
 		return 0, err
 	}
 	fields := map[string]string{"state": state, "keys": strconv.Itoa(n), "recipients": strconv.Itoa(r.custodians)}
-	if hash != nil {
-		fields["hash"] = hex.EncodeToString(hash)
+	if replaced != nil {
+		before, after := make([]string, n), make([]string, n)
+		for i, k := range replaced {
+			before[i], after[i] = k.Instead, factOf(&k).Hash
+		}
+		fields["before"], fields["after"] = strings.Join(before, " "), strings.Join(after, " ")
+		fields["custodians"] = custodiansHash(r.Config().Custodians.Recipients)
 	}
 	index, err := r.evidence.Append(ctx, ledger.Entry{Kind: ledger.Keys, Fields: fields, Payload: payload})
 	if err != nil {
@@ -120,43 +152,61 @@ func (r *Recorder) noteKeys(ctx context.Context, state, who string, n int, hash 
 	return index, nil
 }
 
+// keysInEntry is how many keys one entry of the ledger names: two hashes of 65
+// characters each must fit into its 64 KiB.
+const keysInEntry = 200
+
 // replaceKeys puts keys that were wrapped anew in the places of the old forms.
-// Broken off, it can be done again: what was replaced stays so.
+// Broken off, it can be done again: what was replaced stays so. What is in them
+// only their custodian can tell.
 func (r *Recorder) replaceKeys(ctx context.Context, in *KeyList, who string) (*Replaced, error) {
-	olds := make([][32]byte, len(in.Keys))
-	all := sha256.New()
 	for i, k := range in.Keys {
-		b, err := hex.DecodeString(k.Instead)
-		if err != nil || len(b) != 32 {
-			return nil, fmt.Errorf("key %d of day %s does not say what it replaces", i, session.Day(k.Day))
+		if b, err := hex.DecodeString(k.Instead); err != nil || len(b) != sha256.Size {
+			return nil, fmt.Errorf("key %d of day %s does not say what it replaces; nothing was replaced", i, session.Day(k.Day))
 		}
-		olds[i] = [32]byte(b)
-		sum := sha256.Sum256(k.Wrapped)
-		fmt.Fprintf(all, "%d %d %s %x\n", k.Day, k.Epoch, k.Instead, sum) // never fails
-	}
-	index, err := r.noteKeys(ctx, "about to be replaced", who, len(in.Keys), all.Sum(nil))
-	if err != nil {
-		return nil, err
-	}
-	done := 0
-	for i, k := range in.Keys {
-		if k.Hold {
-			err = r.store.ReplaceHoldKey(k.Epoch, k.Wrapped, olds[i])
-		} else {
-			err = r.store.ReplaceKey(store.WrappedKey{Day: session.Day(k.Day), Epoch: k.Epoch, Wrapped: k.Wrapped}, olds[i])
-		}
-		if errors.Is(err, store.ErrMissing) {
-			err = nil // its day's time was over meanwhile, or its hold was released
-			continue
+		types, err := vault.Stanzas(k.Wrapped)
+		if err == nil && len(types) != r.custodians {
+			err = fmt.Errorf("it is wrapped for %d, and there are %d custodians", len(types), r.custodians)
 		}
 		if err != nil {
+			return nil, fmt.Errorf("key %d of day %s: %w; nothing was replaced", i, session.Day(k.Day), err)
+		}
+	}
+	out := &Replaced{}
+	var err error
+	for some := range slices.Chunk(in.Keys, keysInEntry) {
+		if out.LedgerEntry, err = r.noteKeys(ctx, "about to be replaced", who, len(some), some); err != nil {
 			break
 		}
-		done++
+		if err = r.replace(some, out); err != nil {
+			break
+		}
 	}
-	r.evidence.note(ledger.Keys, map[string]string{"state": "replaced", "keys": strconv.Itoa(done), "announced": strconv.FormatInt(index, 10)})
+	r.evidence.note(ledger.Keys, map[string]string{"state": "replaced", "keys": strconv.Itoa(out.Keys), "announced": strconv.FormatInt(out.LedgerEntry, 10)})
 	if err != nil {
-		return nil, fmt.Errorf("%d of %d keys were replaced, then: %w; do it again", done, len(in.Keys), err)
+		return nil, fmt.Errorf("%d of %d keys were replaced, then: %w; do it again", out.Keys, len(in.Keys), err)
 	}
-	return &Replaced{Keys: done, LedgerEntry: index}, nil
+	return out, nil
+}
+
+func (r *Recorder) replace(keys []KeyOfADay, out *Replaced) error {
+	for _, k := range keys {
+		var old [sha256.Size]byte
+		_, err := hex.Decode(old[:], []byte(k.Instead))
+		switch {
+		case err != nil:
+		case k.Hold:
+			err = r.store.ReplaceHoldKey(k.Epoch, k.Wrapped, old)
+		default:
+			err = r.store.ReplaceKey(store.WrappedKey{Day: session.Day(k.Day), Epoch: k.Epoch, Wrapped: k.Wrapped}, old)
+		}
+		switch {
+		case errors.Is(err, store.ErrMissing): // its day's time was over meanwhile, or its hold was released
+		case err != nil:
+			return err
+		default:
+			out.Keys++
+		}
+	}
+	return nil
 }

@@ -298,6 +298,7 @@ func (r *Recorder) openControl() error {
 	r.Handle("POST "+PathImport, r.importHandler)
 	r.Handle("GET "+PathKeys, r.keysHandler)
 	r.Handle("POST "+PathKeys, r.keysHandler)
+	r.Handle("GET "+PathKeyFacts, r.keyFactsHandler)
 	r.Handle("GET "+PathExpiry, r.expiryHandler)
 	r.Handle("POST "+PathExpiry, r.expiryHandler)
 	r.Handle("GET "+PathHolds, r.holdsHandler)

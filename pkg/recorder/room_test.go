@@ -271,12 +271,19 @@ func (r *room) opener() func(sealed []byte) []byte {
 			r.t.Fatal(err)
 		}
 	}
-	check(r.Shelf().Keys(ctx, 0, 1<<20, func(wrapped []byte) error {
+	take := func(wrapped []byte) error {
 		k, err := vault.OpenKey(wrapped, r.ids)
 		check(err)
 		keys[[2]uint64{uint64(k.Day()), k.Epoch()}] = k
 		return nil
-	}))
+	}
+	check(r.Shelf().Keys(ctx, 0, 1<<20, take))
+	holds, _ := r.store.Holds()
+	for i := range holds {
+		wrapped, err := r.store.HoldKey(holds[i].ID)
+		check(err)
+		check(take(wrapped))
+	}
 	unseal := func(sealed []byte) []byte {
 		p, err := vault.ParsePlace(sealed)
 		check(err)

@@ -239,6 +239,7 @@ func (r *Recorder) noteStart() {
 	r.evidence.note(ledger.Start, map[string]string{
 		"version": r.o.Version, "gateway": c.Gateway, "provider": c.Provider, "profile": c.Profile.String(),
 		"legal_basis": c.LegalBasis, "configuration": hex.EncodeToString(c.Hash[:]), "uplinks": strings.Join(names, " "),
+		"epoch": itoa(r.sessions.shelf.epoch), "custodians": custodiansHash(c.Custodians.Recipients),
 	})
 }
 

@@ -195,6 +195,7 @@ func (r *Recorder) storeStatus(seen counts) StoreStatus {
 		Counted: seen.rows, AtStart: r.rowsAtStart, Again: seen.again,
 		Merge: r.merger.status(), Expiry: seen.expiry, Broken: h.Broken, SetAside: h.SetAside, Lost: h.Lost,
 	}
+	s.Merge.Waiting = h.Waiting
 	if h.Blocks > 0 {
 		s.Oldest, s.Newest = h.Oldest.String(), h.Newest.String()
 	}

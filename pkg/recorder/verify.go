@@ -181,6 +181,7 @@ func (r *Recorder) checkEvidence(ctx context.Context, end *VerifyEnd, tell func(
 // expected is what should be there, as the ledger says.
 type expected struct {
 	runs  map[string]string // "day/number" → hash
+	again map[string]bool   // runs whose number was given twice: a store that had lost one began to count anew
 	holds map[string]string // number → hash
 
 	destroyed []string // days
@@ -189,7 +190,7 @@ type expected struct {
 
 // expect reads what the ledger says should be there now.
 func expect(ctx context.Context, l *ledger.Ledger, size int64) (*expected, error) {
-	x := &expected{runs: map[string]string{}, holds: map[string]string{}}
+	x := &expected{runs: map[string]string{}, again: map[string]bool{}, holds: map[string]string{}}
 	const some = 4096
 	for at := int64(0); at < size; at += some {
 		list, err := l.Entries(ctx, at, min(at+some, size))
@@ -207,7 +208,11 @@ func (x *expected) take(e *ledger.Record) {
 	f := e.Fields
 	switch e.Kind {
 	case ledger.Stored:
-		x.runs[f["day"]+"/"+f["run"]] = f["hash"]
+		name := f["day"] + "/" + f["run"]
+		if old, ok := x.runs[name]; ok && old != f["hash"] {
+			x.again[name] = true
+		}
+		x.runs[name] = f["hash"]
 	case ledger.Destruction:
 		if f["state"] == "destroyed" && !slices.Contains(x.destroyed, f["day"]) {
 			x.destroyed = append(x.destroyed, f["day"])
@@ -215,6 +220,7 @@ func (x *expected) take(e *ledger.Record) {
 		for name := range x.runs {
 			if strings.HasPrefix(name, f["day"]+"/") {
 				delete(x.runs, name)
+				delete(x.again, name)
 			}
 		}
 	case ledger.Held:
@@ -243,6 +249,10 @@ func (r *Recorder) compare(ctx context.Context, size int64) (bad []VerifyProblem
 			bad = append(bad, dayProblem(run.Day.String(), fmt.Sprintf("run %s is not what the ledger says was stored", name)))
 		}
 		delete(want.runs, name)
+	}
+	for name := range want.again {
+		day, _, _ := strings.Cut(name, "/")
+		bad = append(bad, dayProblem(day, fmt.Sprintf("run %s was stored twice, with different contents: of what was there first nothing is left", name)))
 	}
 	for name := range want.runs {
 		day, _, _ := strings.Cut(name, "/")

@@ -43,6 +43,8 @@
 // removed before Badger would make a table of it, and once to the table of a run.
 // A database for each day and not one for all: Badger's DropPrefix would write
 // every table anew that holds anything of the day, and stop all writing meanwhile.
+// BenchmarkDestroyDay: 8 to 10 ms by directory among 4 days and among 16, 58 and
+// 230 ms by DropPrefix, which has a store of 365 days growing dearer every night.
 //
 // Badger dies with SIGBUS when the disk is full, and again at each start. So
 // Put stops well before (ErrNoSpace) and goes on by itself when there is room;

@@ -6,7 +6,7 @@ var failpoint = func(string) {}
 
 // failpoints are all names that failpoint is called with.
 var failpoints = []string{
-	"key written", "key named", "key rewrapped",
+	"key written", "key named", "key rewrapped", "key replaced",
 	"put begun", "put committed",
 	"fresh directory made", "fresh database made",
 	"run written", "contents written", "merge marked", "run named", "merge swapped", "fresh database moved away",

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -14,7 +15,8 @@ import (
 var ErrKeyChanged = errors.New("the wrapped key there is another one")
 
 // ReplaceKey puts another wrapped form of a data key in the place of the one
-// whose SHA-256 is old, durably; the old form is gone then. What is inside the
+// whose SHA-256 is old, durably; the old form is gone then,
+// and overwritten where the file system writes in place. What is inside the
 // new one nobody here can tell. The error wraps ErrMissing, ErrKeyChanged,
 // ErrBlock for something that is no wrapped key, ErrNoSpace or ErrClosed; the old
 // form is there then.
@@ -59,7 +61,12 @@ func (s *Store) replaceKey(path, tmp string, wrapped []byte, old [32]byte) error
 	if err := s.writable(len(wrapped)); err != nil {
 		return err
 	}
-	have, err := os.ReadFile(path)
+	before, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return translate(err)
+	}
+	defer before.Close() //nolint:errcheck // what is written to it is fsynced
+	have, err := io.ReadAll(before)
 	if err != nil {
 		return translate(err)
 	}
@@ -73,5 +80,10 @@ func (s *Store) replaceKey(path, tmp string, wrapped []byte, old [32]byte) error
 	if err := os.Rename(tmp, path); err != nil {
 		return errors.Join(translate(err), os.Remove(tmp))
 	}
-	return translate(syncDir(filepath.Dir(path)))
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return translate(err)
+	}
+	failpoint("key replaced")
+	_, err = before.WriteAt(make([]byte, len(have)), 0)
+	return translate(errors.Join(err, before.Sync()))
 }

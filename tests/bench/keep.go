@@ -40,8 +40,7 @@ type keeper struct {
 	left   uint64 // sessions that are still to come
 	out    uint64 // given out, fate not known
 	stored uint64
-	again  []session.Session // given back
-	idle   chan struct{}     // closed when all are stored
+	idle   chan struct{} // closed when all are stored
 	events chan probe.Event
 	spent  time.Duration     // making sessions
 	flows  []session.Session // all of them; nil: they are not kept
