@@ -112,6 +112,40 @@ func TestADayWhoseTimeIsOverIsDestroyedAndACertificateSaysSo(t *testing.T) {
 	says(t, g, true, "all is well", "verify", conf...)
 }
 
+// newCustodian restarts the agent with one other custodian, and returns the file
+// of his key.
+func newCustodian(t *testing.T, g *gateway.Gateway) (key string) {
+	t.Helper()
+	ctx := limited(t)
+	c, err := config.Load(g.Config)
+	if err != nil || len(c.Custodians.Recipients) != 1 {
+		t.Fatalf("%v, %v", c, err)
+	}
+	pair, err := vault.GenerateIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key = filepath.Join(g.Dir, "new.key")
+	if err := os.WriteFile(key, pair.File(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(g.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte(strconv.Quote(c.Custodians.Recipients[0])), []byte(strconv.Quote(pair.Recipient)), 1)
+	if err := os.WriteFile(g.Config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 func TestACustodianWhoLeavesHandsOver(t *testing.T) {
 	g := start(t, gateway.Options{Edit: quickEnds()})
 	ctx := limited(t)
@@ -120,31 +154,7 @@ func TestACustodianWhoLeavesHandsOver(t *testing.T) {
 	if err != nil || len(before) != 2 {
 		t.Fatalf("%d sessions, %v", len(before), err)
 	}
-	c, err := config.Load(g.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var recipients []string
-	oldKey, newKey := g.Identity, filepath.Join(g.Dir, "new.key")
-	for i := range max(c.Custodians.Minimum, 2) {
-		pair, err := vault.GenerateIdentity()
-		if err != nil {
-			t.Fatal(err)
-		}
-		recipients = append(recipients, strconv.Quote(pair.Recipient))
-		if i == 0 {
-			if err := os.WriteFile(newKey, pair.File(), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := g.Stop(ctx); err != nil {
-		t.Fatal(err)
-	}
-	replaceCustodians(t, g.Config, c.Custodians.Recipients, recipients)
-	if err := g.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
+	oldKey, newKey := g.Identity, newCustodian(t, g)
 	conf := []string{"--config", g.Config}
 	with := func(args ...string) []string { return append(args, conf...) }
 	says(t, g, true, "others", "keys", with("list")...)
@@ -162,20 +172,5 @@ func TestACustodianWhoLeavesHandsOver(t *testing.T) {
 	g.Identity = oldKey
 	if _, list, err := g.Sessions(ctx, "--subscriber", "anna"); err == nil {
 		t.Errorf("who left reads %d sessions", len(list))
-	}
-}
-
-// replaceCustodians puts quoted public keys in the places of others.
-func replaceCustodians(t *testing.T, file string, old, quoted []string) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, key := range old {
-		text = bytes.Replace(text, []byte(strconv.Quote(key)), []byte(quoted[min(i, len(quoted)-1)]), 1)
-	}
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }

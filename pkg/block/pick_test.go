@@ -95,3 +95,23 @@ func BenchmarkPickOneAddress(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMayPick looks for an address in the head of a merged block of bindings.
+func BenchmarkMayPick(b *testing.B) {
+	plain, err := EncodeBindings(nil, aHeader(), newMix(7, 2048, time.Hour).bindings())
+	if err != nil {
+		b.Fatal(err)
+	}
+	frames, err := Frames(nil, plain)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d, p := NewDecoder(), Pick{Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.250")}}
+	for b.Loop() {
+		if may, err := d.MayPick(Whole(plain), &p); may || err != nil {
+			b.Fatal(may, err)
+		}
+	}
+	b.ReportMetric(float64(len(frames[0])+len(frames[1])), "B/head")
+	b.ReportMetric(float64(len(plain)), "B/block")
+}

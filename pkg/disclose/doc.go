@@ -9,11 +9,14 @@
 //  3. The Gate puts it into the ledger, sealed to the custodians. If that
 //     fails, nothing is read.
 //  4. The Gate streams what is known of the recording itself in the window (what
-//     was complete, sampled, missing, or is not known), wrapped day keys and
-//     sealed blocks: bindings, then sessions. The agent cannot open any of them.
+//     was complete, sampled, missing, or is not known). Then the reader asks for
+//     sealed blocks as it needs them: heads of blocks of sessions, of these only
+//     the ones that may hold an answer, and the access records of the addresses
+//     that the sessions had. With a block go the wrapped keys of its day, and no
+//     others. The agent cannot open any of them.
 //  5. The reader opens the day keys with a custodian's identity, and the blocks
-//     with those; the Matcher picks the sessions, counts one that was written
-//     twice once, and joins each again with the access records as they are
+//     with those; of sessions that were written twice it keeps the one that says
+//     most; the Matcher joins each again with the access records as they are
 //     known now. Where that differs from what was sealed, both are shown; where
 //     another may have held the address, or an end of his hold is not known, it
 //     says so (Hit.Doubts).

@@ -28,10 +28,11 @@ func holdOf(b *session.Binding) hold {
 // missing, and of the blocks of ends only those are read of which the head holds
 // such a prefix.
 func (r *reader) ends(ctx context.Context) error {
-	r.ending = r.goingOn()
-	if len(r.ending) == 0 {
+	missing := r.goingOn()
+	if len(missing) == 0 {
 		return nil
 	}
+	r.ending = missing
 	r.pick = block.Pick{}
 	for h := range r.ending {
 		r.sought[h] = true

@@ -242,3 +242,20 @@ func TestAnAnswerPrintsInEachFormat(t *testing.T) {
 		}
 	}
 }
+
+// TestATranslatedSessionNamesWhomTheInsideAddressWasOf needs the access records of
+// an address that only the session tells.
+func TestATranslatedSessionNamesWhomTheInsideAddressWasOf(t *testing.T) {
+	r := newGateRoom(t, nil)
+	r.shelf.addBindings(bind("anna", hour, -minute, on("100.64.0.9/32")), bind("bo", hour, -minute, on("100.64.0.8/32")))
+	s := lived(-31*minute, -29*minute)
+	s.Inside, s.InsidePort = addr("100.64.0.9"), 4711
+	r.shelf.addSessions(s)
+	a, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(subscribersOf(a)) != "[anna]" || len(a.Candidates[0].Links) != 2 {
+		t.Errorf("%s (%s) %q", a.Verdict, a.Reason, subscribersOf(a))
+	}
+}

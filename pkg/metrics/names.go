@@ -119,6 +119,7 @@ var names = []name{
 	{path: "store.merge.twice", kind: counter, metric: "edgelog_merge_twice_total", help: "Of them, a session that had been written twice."},
 	{path: "store.merge.failures", kind: counter, metric: "edgelog_merge_failures_total", help: "Merges that came to nothing; they are tried again."},
 	{path: "store.expiry.days", kind: counter, metric: "edgelog_destructions_total", help: "Days that were destroyed because their time was over, since the agent started."},
+	{path: "store.expiry.late", metric: "edgelog_destruction_late", help: "1 when what is due is more than an hour late."},
 	{path: "store.expiry.due", metric: "edgelog_destructions_due", help: "Days that should have been destroyed and are not."},
 	{path: "store.broken_runs", metric: "edgelog_store_broken_runs", help: "Runs whose list of contents cannot be read."},
 	{path: "store.databases_aside", metric: "edgelog_store_databases_aside", help: "Databases that could not be opened and were set aside."},

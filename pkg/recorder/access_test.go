@@ -126,8 +126,7 @@ func TestACorrectionThatComesDaysLaterIsFoundWithoutReadingTheDaysBetween(t *tes
 		}
 	}
 	r.logOn("anna", "10.0.0.1", evening.Add(-30*time.Minute))
-	ended := r.clock.Now()
-	r.logOff("long", "10.0.0.9", ended)
+	r.logOff("long", "10.0.0.9", r.clock.Now())
 	r.clock.add(time.Minute)
 	if err := r.step(); err != nil {
 		t.Fatal(err)
@@ -148,25 +147,60 @@ func TestACorrectionThatComesDaysLaterIsFoundWithoutReadingTheDaysBetween(t *tes
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends := 0
-	_, err = r.Shelf().Ends(t.Context(), evening.Add(-20*time.Minute).UnixNano(), evening.UnixNano(), vault.MaxFrames, func(sealed []byte) error {
-		ends++
-		_, list, err := block.DecodeBindings(unseal(sealed))
-		if len(list) != 1 || list[0].Subscriber != "long" || list[0].To != ended.UnixNano() {
-			t.Errorf("among the ends are %+v", list)
-		}
-		return err
-	})
-	if err != nil || ends != 1 {
-		t.Errorf("%d blocks of ends, %v", ends, err)
-	}
-	if n, err := r.Shelf().Ends(t.Context(), ended.Add(-time.Hour).UnixNano(), ended.UnixNano(), vault.MaxFrames, func([]byte) error {
-		t.Error("the end is among what became known long after, of its own day")
-		return nil
-	}); n != 0 || err != nil {
-		t.Error(n, err)
-	}
 	if all := r.store.Health().Blocks; !found || read > 8 || all < 20 {
 		t.Errorf("found %v, %d blocks of %d were read", found, read, all)
+	}
+}
+
+// TestALogOffThatComesDaysLaterIsAmongTheEnds asks for the ends that became known
+// long after an hour in which the session was in force, and long after its last
+// hour, before they are merged and after.
+func TestALogOffThatComesDaysLaterIsAmongTheEnds(t *testing.T) {
+	r := newRoom(t, "")
+	r.logOn("long", "10.0.0.9", evening.Add(-time.Hour))
+	for d := range 10 {
+		who := fmt.Sprintf("short%d", d)
+		r.logOn(who, "10.0.0.1", r.clock.Now().Add(-time.Minute))
+		r.logOff(who, "10.0.0.1", r.clock.Now())
+		if err := r.step(); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.add(24 * time.Hour)
+	}
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	ended := r.clock.Now()
+	r.logOff("long", "10.0.0.9", ended)
+	r.clock.add(time.Minute)
+	if err := r.step(); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []store.Kind{store.KindEnds, store.KindEndsMerged} {
+		unseal := r.opener()
+		ends := func(to time.Time) (list []session.Binding) {
+			damaged, err := r.Shelf().Ends(t.Context(), to.Add(-20*time.Minute).UnixNano(), to.UnixNano(), vault.MaxFrames, func(sealed []byte) error {
+				p, err1 := vault.ParsePlace(sealed)
+				_, more, err2 := block.DecodeBindings(unseal(sealed))
+				list = append(list, more...)
+				if store.Kind(p.Kind) != kind {
+					t.Errorf("a block of kind %d, not %d", p.Kind, kind)
+				}
+				return errors.Join(err1, err2)
+			})
+			if err != nil || damaged > 0 {
+				t.Fatal(damaged, err)
+			}
+			return list
+		}
+		if list := ends(evening); len(list) != 1 || list[0].Subscriber != "long" || list[0].To != ended.UnixNano() {
+			t.Errorf("kind %d: %+v", kind, list)
+		}
+		if list := ends(ended); len(list) != 0 {
+			t.Errorf("kind %d: not known long after, but at once: %+v", kind, list)
+		}
+		if err := r.merger.finish(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

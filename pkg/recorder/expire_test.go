@@ -182,13 +182,13 @@ func TestAClockThatCannotBeBelievedDestroysNothing(t *testing.T) {
 	if got := r.days(); got != kept {
 		t.Errorf("the clock jumped, and %q of %q is left", got, kept)
 	}
-	if s := r.Status().Store.Expiry; s.Due == 0 || !strings.Contains(s.Text, "--clock-is-right") {
+	if s := r.Status().Store.Expiry; s.Due == 0 || !s.Late || !strings.Contains(s.Text, "--clock-is-right") {
 		t.Errorf("status: %+v", s)
 	}
 	r.clock.jump(-300 * oneDay) // it was wrong
 	r.clock.add(oneDay)
 	r.look()
-	if s := r.expiry.status; s.Due != 0 || s.Text != "" {
+	if s := r.expiry.status; s.Due != 0 || s.Text != "" || s.Late {
 		t.Errorf("status: %+v", s)
 	}
 	// The same between two runs of the agent.

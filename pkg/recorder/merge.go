@@ -245,8 +245,15 @@ func (t *taking) take(p vault.Place, sealed store.Sealed) error {
 	}
 	t.count.Merged++
 	t.count.Records += uint64(p.Count)
+	if at.kind != store.KindSessions && t.rows.Rows() >= mostBindings {
+		return t.close() // there may be millions: the rest is sorted by itself
+	}
 	return nil
 }
+
+// mostBindings is how many access records are in memory at a time, at some 300
+// bytes each.
+const mostBindings = 1 << 17
 
 // close seals what was collected, in blocks as large as they may be.
 func (t *taking) close() error {

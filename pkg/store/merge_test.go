@@ -78,6 +78,9 @@ func (l *lab) keys() map[keyName]*vault.DayKey {
 		if err != nil {
 			l.t.Fatal(err)
 		}
+		if k.Day() != int32(w.Day) || k.Epoch() != w.Epoch {
+			l.t.Fatalf("key of day %d epoch %d under the name of %s %d", k.Day(), k.Epoch(), w.Day, w.Epoch)
+		}
 		keys[keyName{w.Day, w.Epoch}] = k
 	}
 	return keys

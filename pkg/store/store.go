@@ -189,6 +189,9 @@ func checkVersion(dir, text string) error {
 	if _, err := fmt.Sscanf(text, "edgelog store %d\n", &n); err == nil && n > 2 {
 		return fmt.Errorf("open store %q: %w: format %d, this version reads 2; upgrade edgelog", dir, ErrNewer, n)
 	}
+	if n == 1 {
+		return fmt.Errorf("open store %q: %w that this version reads: format 1, it reads 2; keep the directory and the version that wrote it until what it holds may go, and begin with an empty data_dir", dir, ErrNotStore)
+	}
 	return fmt.Errorf("open store %q: %w: VERSION does not say %q", dir, ErrNotStore, strings.TrimSpace(versionText))
 }
 

@@ -120,21 +120,7 @@ func (l *lab) put(kind Kind, day session.Day, plain string) Sealed {
 // readAll opens every block of kind in the window with the custodian's key.
 func (l *lab) readAll(kind Kind, from, to int64) (out []string, err error) {
 	l.t.Helper()
-	wrapped, err := l.s.WrappedKeys()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	keys := map[keyName]*vault.DayKey{}
-	for _, w := range wrapped {
-		k, err := vault.OpenKey(w.Wrapped, l.ids)
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		if k.Day() != int32(w.Day) || k.Epoch() != w.Epoch {
-			l.t.Fatalf("key of day %d epoch %d under the name of %s %d", k.Day(), k.Epoch(), w.Day, w.Epoch)
-		}
-		keys[keyName{w.Day, w.Epoch}] = k
-	}
+	keys := l.keys()
 	err = l.s.Scan(context.Background(), kind, from, to, func(p vault.Place, b Sealed) error {
 		_, plain, err := keys[keyName{session.Day(p.Day), p.Epoch}].Open(nil, b)
 		if err != nil {

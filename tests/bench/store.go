@@ -16,21 +16,63 @@ import (
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
-// storeDays is over how many days the sessions are spread, and storeSizes how
-// many there are when it is asked.
+// storeDays is over how many days the sessions are spread that are asked about.
 const storeDays = 30
 
-// store measures sizes, and then questions in a store of a month.
+// store measures sizes, the way to the disk, and then questions in a store of a
+// month.
 func (b *bench) store(ctx context.Context) ([]Entry, error) {
 	out, err := b.sizes(ctx)
-	if err != nil || b.millions == 0 {
-		return out, err
+	for _, part := range []func(context.Context) ([]Entry, error){b.toDisk, b.wholeDay, b.month} {
+		if err != nil {
+			break
+		}
+		var more []Entry
+		more, err = part(ctx)
+		out = append(out, more...)
 	}
-	asked, err := b.month(ctx)
-	return append(out, asked...), err
+	return out, err
+}
+
+// toDisk is how fast sessions become durable sealed blocks.
+func (b *bench) toDisk(ctx context.Context) (out []Entry, err error) {
+	err = goBench(ctx, "ToDisk", "3s", []string{"./pkg/store"}, func(_, _ string, m map[string]float64) {
+		out = append(out, Entry{Name: "store/write_sessions_per_second_core", Value: m["sessions/cpu-s"], Unit: "sessions/s",
+			Note: fmt.Sprintf("of CPU time, from a slice of sessions to durable, sealed, and in a run; %s a second by the clock", figure(m["sessions/s"]))})
+	})
+	return out, err
+}
+
+// wholeDay stores one realistic day, in order of time as an agent would, and
+// says what is left of it in the end.
+func (b *bench) wholeDay(ctx context.Context) (out []Entry, err error) {
+	if b.millions == 0 {
+		return nil, nil
+	}
+	const sessions = daySubscribers * 1440
+	dir := filepath.Join(b.dir, "day")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	before, err := writtenBytes()
+	if err != nil {
+		return nil, err
+	}
+	k, err := openKeeper(ctx, dir, time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -2), sessions)
+	if err != nil {
+		return nil, err
+	}
+	began, cpu := time.Now(), ownCPU()
+	err = errors.Join(k.keep(ctx, sessions), k.merged(ctx))
+	took, used, m := time.Since(began), ownCPU()-cpu, k.merging()
+	if err = errors.Join(err, k.stop()); err != nil {
+		return nil, err
+	}
+	return k.sizes(sessions, took, used, before, &m)
 }
 
 // month fills a store with a month of sessions, by the recorder's own way,
@@ -38,20 +80,18 @@ func (b *bench) store(ctx context.Context) ([]Entry, error) {
 func (b *bench) month(ctx context.Context) (out []Entry, err error) {
 	all := uint64(b.millions) * 1_000_000
 	dir := filepath.Join(b.dir, "store")
+	if all == 0 {
+		return nil, nil
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	begin := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -storeDays-1)
-	written, err := writtenBytes()
-	if err != nil {
-		return nil, err
-	}
 	k, err := openKeeper(ctx, dir, begin, float64(all)/storeDays)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, k.stop()) }()
-	took, cpu := time.Now(), ownCPU()
 	done := uint64(0)
 	k.flows = []session.Session{}
 	for _, share := range []uint64{10, 2, 1} {
@@ -67,36 +107,43 @@ func (b *bench) month(ctx context.Context) (out []Entry, err error) {
 			}
 			k.flows = nil
 		}
-		asked, err := k.asked(ctx, done, beside)
+		asked, err := k.asked(ctx, beside)
 		if err != nil {
 			return out, err
 		}
+		for i := range asked {
+			asked[i].Note = fmt.Sprintf("%s sessions of %d days; ", figure(float64(done)), storeDays) + asked[i].Note
+			if share > 1 {
+				asked[i].Name += fmt.Sprintf("/sessions=%d", done)
+			}
+		}
 		out = append(out, asked...)
 	}
-	return append(out, k.sizes(done, time.Since(took), ownCPU()-cpu, written)...), nil
+	return out, nil
 }
 
 // sizes are what was written, and what is kept of it.
-func (k *keeper) sizes(n uint64, took, cpu time.Duration, before int64) []Entry {
-	data := filepath.Join(k.dir, "data")
-	bytes, err1 := onDisk(filepath.Join(data, "store"), "coverage")
-	after, err2 := writtenBytes()
-	if errors.Join(err1, err2) != nil {
-		return nil
+func (k *keeper) sizes(n uint64, took, cpu time.Duration, before int64, m *recorder.MergeStatus) ([]Entry, error) {
+	kept, err := onDisk(filepath.Join(k.dir, "data", "store"), "coverage")
+	if err != nil {
+		return nil, err
 	}
-	m := k.merging()
-	per := float64(bytes) / float64(n)
+	after, err := writtenBytes()
+	if err != nil {
+		return nil, err
+	}
+	each := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / float64(n) }
 	return []Entry{
-		{Name: "store/bytes_per_session", Value: per, Unit: "B", Note: fmt.Sprintf("on disk with everything: access records of %d subscribers, filters, keys, seals; %s sessions; %d blocks merged to %d",
-			daySubscribers, figure(float64(n)), m.Merged, m.Into)},
-		{Name: "store/write_amplification", Value: float64(after-before) / float64(bytes), Unit: "x", Note: "bytes that this process had written to the disk, to those that are kept"},
-		{Name: "store/sessions_per_second_with_merging", Value: float64(n) / took.Seconds(), Unit: "sessions/s",
-			Note: fmt.Sprintf("generator included; CPU of this process %.2f us a session, of it the generator %.2f", float64(cpu.Microseconds())/float64(n), float64(k.spent.Microseconds())/float64(n))},
-	}
+		{Name: "store/bytes_per_session", Value: float64(kept) / float64(n), Unit: "bytes", Note: fmt.Sprintf(
+			"on disk with everything, a realistic day of %s sessions: access records of %d subscribers, filters, zones, keys, seals; %d blocks merged to %d", figure(float64(n)), daySubscribers, m.Merged, m.Into)},
+		{Name: "store/write_amplification", Value: float64(after-before) / float64(kept), Unit: "x", Note: "bytes that were written to the disk, to those that are kept"},
+		{Name: "store/merged_sessions_per_second", Value: float64(n) / took.Seconds(), Unit: "sessions/s",
+			Note: fmt.Sprintf("the whole recorder but for the kernel, two CPUs; %.0f ns of CPU a session, of it the generator %.0f", each(cpu), each(k.spent))},
+	}, nil
 }
 
 // asked measures the questions that are really asked.
-func (k *keeper) asked(ctx context.Context, n uint64, beside *flows) (out []Entry, err error) {
+func (k *keeper) asked(ctx context.Context, beside *flows) (out []Entry, err error) {
 	k.mu.Lock()
 	sample := slices.Clone(k.sample)
 	k.mu.Unlock()
@@ -144,7 +191,7 @@ func (k *keeper) asked(ctx context.Context, n uint64, beside *flows) (out []Entr
 		if err != nil {
 			return out, err
 		}
-		e.Name = fmt.Sprintf("store/query/%s/sessions=%d", q.name, n)
+		e.Name = "store/query/" + q.name
 		out = append(out, e)
 	}
 	return out, nil
