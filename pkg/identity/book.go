@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -131,7 +130,9 @@ type Book struct {
 	lock      *os.File
 	files     fileMaker
 
-	scratch []claim // guarded by mu
+	// For reindex, guarded by mu.
+	scratch []claim
+	meet    []*kept
 }
 
 // versioned is a binding and the number of the change that made it.
@@ -398,83 +399,6 @@ func (b *Book) source(origin session.Source, name string) *source {
 		b.sources[k] = src
 	}
 	return src
-}
-
-type touched struct {
-	p netip.Prefix
-	k *kept
-}
-
-// reindex brings the lists of all prefixes of the changed sessions up to date.
-// A session may occur in changed several times. b.mu is held.
-func (b *Book) reindex(changed []*kept) {
-	touches := make([]touched, 0, len(changed))
-	var prefixes []netip.Prefix
-	for _, k := range changed {
-		s := k.look()
-		b.buf = s.pack(b.buf)
-		if k.wait != nil || lastsUntil(s.facts) != 0 {
-			k.times().now = b.now
-		}
-		b.watch(s)
-		prefixes = prefixesOf(prefixes[:0], s)
-		if len(prefixes) > 0 {
-			delete(b.bare, k)
-		}
-		for _, p := range prefixes {
-			touches = append(touches, touched{p, k})
-		}
-	}
-	slices.SortFunc(touches, func(x, y touched) int { return x.p.Compare(y.p) })
-	for len(touches) > 0 {
-		p, n := touches[0].p, 1
-		for n < len(touches) && touches[n].p == p {
-			n++
-		}
-		old := b.idx.list(p)
-		list := b.resolvePrefix(p, old, touches[:n])
-		if b.replaced(old, list) || len(list) == 1 { // if only for the record to be that of now
-			b.idx.set(p, list)
-		}
-		touches = touches[n:]
-	}
-}
-
-// resolvePrefix computes the list of p from the changed sessions and those
-// that are in the old list.
-func (b *Book) resolvePrefix(p netip.Prefix, old []bound, changed []touched) []bound {
-	claims := b.scratch[:0]
-	done := make(map[*kept]bool, len(changed)+len(old))
-	add := func(k *kept) {
-		if !done[k] && !k.gone() {
-			done[k] = true
-			claims = claimsOn(claims, k.look(), p)
-		}
-	}
-	for _, t := range changed {
-		add(t.k)
-	}
-	for i := range old {
-		add(old[i].k)
-	}
-	list := resolve(claims)
-	clear(claims)
-	b.scratch = claims
-	return list
-}
-
-// claimsOn appends the claims of s on p.
-func claimsOn(dst []claim, s *sess, p netip.Prefix) []claim {
-	n := len(dst)
-	dst = s.claims(dst)
-	w := n
-	for i := n; i < len(dst); i++ {
-		if dst[i].lease.Prefix == p {
-			dst[w] = dst[i]
-			w++
-		}
-	}
-	return dst[:w]
 }
 
 // abandon closes the files of the book.

@@ -1,12 +1,14 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/session"
@@ -258,8 +260,8 @@ func (b *Book) forget(s *sess) {
 	for _, p := range prefixesOf(nil, s) {
 		old := x.list(p)
 		for i := range old {
-			if o := old[i].k; o != s.kept && !o.gone() {
-				b.keepCuts(o, p, old)
+			if o := &old[i]; o.k != s.kept && !o.k.gone() && gaveWay(o, s.kept, old) {
+				b.keepCuts(o.k, p, old)
 			}
 		}
 		list := without(old, s.kept)
@@ -272,6 +274,20 @@ func (b *Book) forget(s *sess) {
 	delete(b.bare, s.kept)
 	delete(b.absent, s.kept)
 	s.rec = ""
+}
+
+// gaveWay reports whether o ended because k began.
+func gaveWay(o *bound, k *kept, list []bound) bool {
+	if o.certainty()&session.ToInferred == 0 {
+		return false
+	}
+	i, _ := slices.BinarySearchFunc(list, o.to, func(x bound, to int64) int { return cmp.Compare(x.from, to) })
+	for ; i < len(list) && list[i].from == o.to; i++ {
+		if x := &list[i]; x.k == k && x.first <= o.last && o.first <= x.last {
+			return true
+		}
+	}
+	return false
 }
 
 func without(list []bound, k *kept) []bound {

@@ -19,10 +19,20 @@ import (
 // (Event.Group), and claims of different kinds of source do not touch each
 // other. The claims are reordered.
 func resolve(claims []claim) []bound {
-	if len(claims) > 1 {
-		clipEstimates(claims)
-		slices.SortFunc(claims, compareClaim)
-		takeOver(claims)
+	if len(claims) > few {
+		slices.SortFunc(claims, func(a, b claim) int { return cmp.Compare(a.lease.FirstPort, b.lease.FirstPort) })
+	}
+	for rest := claims; len(rest) > 0; {
+		n := len(rest)
+		if n > few {
+			n = meetingFirst(rest)
+		}
+		if n > 1 {
+			clipEstimates(rest[:n])
+			slices.SortFunc(rest[:n], compareClaim)
+			takeOver(rest[:n])
+		}
+		rest = rest[n:]
 	}
 	out := make([]bound, len(claims))
 	for i := range claims {
@@ -33,6 +43,17 @@ func resolve(claims []claim) []bound {
 		out = slices.CompactFunc(out, func(a, b bound) bool { return a.from == b.from && a.key() == b.key() })
 	}
 	return out
+}
+
+// meetingFirst returns how many claims, which are in the order of their ports, can
+// meet each other before one comes that meets none of them.
+func meetingFirst(claims []claim) int {
+	n, last := 1, claims[0].lease.LastPort
+	for n < len(claims) && claims[n].lease.FirstPort <= last {
+		last = max(last, claims[n].lease.LastPort)
+		n++
+	}
+	return n
 }
 
 func compareClaim(a, b claim) int {
