@@ -113,7 +113,7 @@ type Book struct {
 	expiry   expiry             // sessions whose leases end by themselves
 	now      int64              // leases that ended by themselves until then have ended, UTC ns
 	ended    map[uint64]int64   // sessions forgotten at a start: hash of the key → end
-	pending  map[bindingKey]versioned
+	pending  pending
 	seq      uint64 // changes since Open
 	closed   bool
 	loading  bool
@@ -135,13 +135,6 @@ type Book struct {
 	meet    []*kept
 }
 
-// versioned is a binding and the number of the change that made it.
-type versioned struct {
-	h   bound
-	seq uint64
-	new bool // the sink cannot have it
-}
-
 // Open opens the book whose state is kept in dir, and makes dir if it is not
 // there. It returns what was in force when the book was last written.
 //
@@ -156,7 +149,7 @@ func newBook(dir string, opts Options, files fileMaker) *Book {
 		dir: dir, opts: opts.withDefaults(), files: files,
 		sources: make(map[sourceKey]*source),
 		bare:    make(map[*kept]struct{}), absent: make(map[*kept]struct{}), ended: make(map[uint64]int64),
-		pending: make(map[bindingKey]versioned),
+		pending: newPending(),
 		token:   make(chan struct{}, 1),
 	}
 	b.group.init()

@@ -129,7 +129,8 @@ func (h *bound) key() bindingKey {
 // same reports whether a and b say the same.
 func (h *bound) same(o *bound) bool {
 	return h.from == o.from && h.to == o.to && h.first == o.first && h.last == o.last && h.flags == o.flags &&
-		h.name == o.name && h.hi == o.hi && h.lo == o.lo && h.n == o.n && h.k.src == o.k.src && h.id() == o.id() && h.said() == o.said()
+		h.name == o.name && h.hi == o.hi && h.lo == o.lo && h.n == o.n && h.k.src == o.k.src &&
+		(h.at == o.at && h.rec == o.rec || h.id() == o.id() && h.said() == o.said())
 }
 
 // compareBinding is the order of bindings within one prefix: by start. The rest

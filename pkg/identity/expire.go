@@ -30,7 +30,7 @@ func (b *Book) told(s *sess, f *fact) (out []fact) {
 			if x.k != s.kept || x.to < f.at || x.to >= f.until || x.first != l.FirstPort || x.last != l.LastPort || !s.lasted(x.to) {
 				continue
 			}
-			if !b.pending[x.key()].new {
+			if v := b.pending.get(x); v == nil || !v.new {
 				out = append(out, fact{kind: kindSplit, held: -1, at: x.to, what: &content{leases: []Lease{l}}})
 			}
 		}

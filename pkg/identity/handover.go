@@ -58,16 +58,15 @@ func openIn(list []bound) int {
 // isNew marks a binding to be handed over.
 func (b *Book) isNew(x *bound) {
 	if b.opts.Sink != nil && !b.loading {
-		k := x.key()
-		old, waits := b.pending[k]
-		b.pending[k] = versioned{*x, b.seq, !waits || old.new || old.h.to != x.to}
+		old := b.pending.get(x)
+		b.pending.put(x, old == nil || old.new || old.b.to != x.to)
 	}
 }
 
 // withdrawn forgets to hand over a binding that is no longer believed; a
 // version of it that the sink has already is put right by the rules of Reader.
 func (b *Book) withdrawn(x *bound, list []bound) {
-	if len(b.pending) == 0 {
+	if b.pending.get(x) == nil {
 		return
 	}
 	k := x.key()
@@ -76,7 +75,7 @@ func (b *Book) withdrawn(x *bound, list []bound) {
 			return
 		}
 	}
-	delete(b.pending, k)
+	b.pending.drop(x)
 }
 
 // Flush hands what is new to the Sink, forgets what is over, and replaces the
@@ -122,43 +121,41 @@ func (b *Book) snapshotDue(now time.Time) bool {
 // handOver gives all that is pending to the sink. b.flushMu is held.
 func (b *Book) handOver(ctx context.Context) error {
 	b.mu.Lock()
-	if len(b.pending) == 0 {
+	if b.pending.n == 0 {
 		b.mu.Unlock()
 		return nil
 	}
 	out, upTo := b.pending, b.seq
-	b.pending = make(map[bindingKey]versioned)
-	b.count.onTheWay = len(out)
+	b.pending = newPending()
+	b.count.onTheWay = out.n
 	b.mu.Unlock()
 
-	err := b.give(ctx, out)
+	err := b.give(ctx, &out)
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.count.onTheWay = 0
 	if err != nil {
-		for k, v := range out {
-			if n, newer := b.pending[k]; !newer {
-				v.new = false
-				b.pending[k] = v
-			} else if n.h.to == v.h.to {
+		for v := range out.all() {
+			if n := b.pending.get(&v.b); n == nil {
+				b.pending.put(&v.b, false)
+			} else if n.b.to == v.b.to {
 				n.new = false
-				b.pending[k] = n
 			}
 		}
 		b.count.sinkErrors++
-		return fmt.Errorf("hand over %d bindings: %w", len(out), err)
+		return fmt.Errorf("hand over %d bindings: %w", out.n, err)
 	}
-	b.count.handedOver += uint64(len(out))
+	b.count.handedOver += uint64(out.n)
 	b.group.handed(b.seq - upTo)
 	return nil
 }
 
 // give passes the bindings of out to the sink, batch by batch.
-func (b *Book) give(ctx context.Context, out map[bindingKey]versioned) error {
-	batch := make([]session.Binding, 0, min(len(out), b.opts.Batch))
-	for _, v := range out {
-		batch = append(batch, v.h.binding())
+func (b *Book) give(ctx context.Context, out *pending) error {
+	batch := make([]session.Binding, 0, min(out.n, b.opts.Batch))
+	for v := range out.all() {
+		batch = append(batch, v.b.binding())
 		if len(batch) == cap(batch) {
 			if err := b.opts.Sink.PutBindings(ctx, batch); err != nil {
 				return err
@@ -245,7 +242,7 @@ func (b *Book) isOver(s *sess, before int64) bool {
 			if list[i].k != s.kept {
 				continue
 			}
-			if _, waits := b.pending[list[i].key()]; waits || list[i].to >= before {
+			if b.pending.get(&list[i]) != nil || list[i].to >= before {
 				return false
 			}
 		}

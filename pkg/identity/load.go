@@ -123,12 +123,12 @@ func (l *loader) record(d *decoder) {
 			l.handed = max(l.handed, b.seq-n)
 		}
 		if d.err == nil && n <= b.seq-l.base {
-			clear(b.pending) // what the snapshot had is older than this log
+			b.pending = newPending() // what the snapshot had is older than this log
 		}
 	case recBinding, recVia:
 		if x := d.binding(kind); d.err == nil && b.opts.Sink != nil {
 			h := b.boundOf(&x)
-			b.pending[h.key()] = versioned{h: h}
+			b.pending.put(&h, false)
 		}
 	case recTouch:
 		origin, name, key := session.Source(d.u8()), d.text(), d.text()
@@ -220,7 +220,7 @@ func (l *loader) finish() {
 		}
 		for _, p := range prefixesOf(nil, s) {
 			for _, x := range idx.list(p) {
-				b.pending[x.key()] = versioned{h: x, seq: b.seq}
+				b.pending.put(&x, false)
 			}
 		}
 	}

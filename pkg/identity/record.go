@@ -298,23 +298,29 @@ func addrOf(s string) netip.Addr {
 }
 
 // roll finds the sessions of one source by their id: a hash table that costs
-// eight bytes a place, since what it holds has its id in it.
+// ten bytes a place, since what it holds has its id in it.
 type roll struct {
-	slots []*kept // a power of two of them; a session is at its hash or behind it, with no gap between
+	slots []*kept  // a power of two of them; a session is at its hash or behind it, with no gap between
+	tags  []uint16 // other bits of their hashes: what is passed over is not looked at
 	n     int
 }
 
 var rollSeed = maphash.MakeSeed()
 
-func (r *roll) home(id string) int { return int(maphash.String(rollSeed, id)) & (len(r.slots) - 1) }
+// home returns the place where the search for an id begins, and its tag.
+func (r *roll) home(id string) (int, uint16) {
+	h := maphash.String(rollSeed, id)
+	return int(h) & (len(r.slots) - 1), uint16(h >> 48)
+}
 
 // find returns the session of that id, or nil.
 func (r *roll) find(id string) *kept {
 	if r.n == 0 {
 		return nil
 	}
-	for i := r.home(id); ; i = (i + 1) & (len(r.slots) - 1) {
-		if k := r.slots[i]; k == nil || k.id() == id {
+	i, tag := r.home(id)
+	for ; ; i = (i + 1) & (len(r.slots) - 1) {
+		if k := r.slots[i]; k == nil || r.tags[i] == tag && k.id() == id {
 			return k
 		}
 	}
@@ -336,6 +342,7 @@ func (r *roll) add(k *kept) {
 	if r.n >= len(r.slots)/4*3 {
 		old := r.slots
 		r.slots = make([]*kept, max(2*len(old), 8))
+		r.tags = make([]uint16, len(r.slots))
 		for _, o := range old {
 			if o != nil {
 				r.place(o)
@@ -347,26 +354,26 @@ func (r *roll) add(k *kept) {
 }
 
 func (r *roll) place(k *kept) {
-	i := r.home(k.id())
+	i, tag := r.home(k.id())
 	for r.slots[i] != nil {
 		i = (i + 1) & (len(r.slots) - 1)
 	}
-	r.slots[i] = k
+	r.slots[i], r.tags[i] = k, tag
 }
 
 // remove takes k out, and moves those behind it up that would not be found past
 // the gap.
 func (r *roll) remove(k *kept) {
 	m := len(r.slots) - 1
-	i := r.home(k.id())
+	i, _ := r.home(k.id())
 	for r.slots[i] != k {
 		i = (i + 1) & m
 	}
 	r.slots[i] = nil
 	r.n--
 	for j := (i + 1) & m; r.slots[j] != nil; j = (j + 1) & m {
-		if h := r.home(r.slots[j].id()); (j-h)&m >= (j-i)&m {
-			r.slots[i], r.slots[j] = r.slots[j], nil
+		if h, tag := r.home(r.slots[j].id()); (j-h)&m >= (j-i)&m {
+			r.slots[i], r.tags[i], r.slots[j] = r.slots[j], tag, nil
 			i = j
 		}
 	}

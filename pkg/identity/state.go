@@ -253,8 +253,8 @@ func (b *Book) snapRest(s *snapWriter) {
 		s.buf = appendEnded(s.buf, h, until)
 		s.recs++
 	}
-	for _, v := range b.pending {
-		x := v.h.binding()
+	for v := range b.pending.all() {
+		x := v.b.binding()
 		s.buf = appendBinding(s.buf, &x)
 		s.recs++
 	}

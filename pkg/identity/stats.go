@@ -45,7 +45,7 @@ func (b *Book) Stats() Stats {
 	c := &b.count
 	s := Stats{
 		InForce: c.inForce, Remembered: c.remembered, Sessions: b.sessions, WithoutAddress: len(b.bare),
-		NotSealed: len(b.pending) + c.onTheWay, Contradictions: c.contradictions,
+		NotSealed: b.pending.n + c.onTheWay, Contradictions: c.contradictions,
 		Events: make(map[string]uint64), Repeated: c.repeated, Quiet: c.quiet, Late: c.late, Doubtful: c.doubtful,
 		Crowded: c.crowded, Commits: c.commits, CommitErrors: c.commitErrors, Snapshots: c.snapshots,
 		Expired: c.expired, LogBytes: b.group.logSize, HandedOver: c.handedOver, SinkErrors: c.sinkErrors, TornBytes: c.tornBytes,
