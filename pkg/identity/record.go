@@ -98,7 +98,7 @@ func (s *sess) pack(buf []byte) []byte {
 	}
 	buf = appendText(buf[:0], s.id)
 	buf = binary.AppendUvarint(buf, uint64(len(s.facts)))
-	var contents []*content
+	contents := make([]*content, 0, 4)
 	for i := range s.facts {
 		f := &s.facts[i]
 		flags := byte(f.flags)
@@ -229,7 +229,7 @@ func (c *cursor) text() string { return c.bytes(int(c.uvarint())) }
 
 func (c *cursor) facts() []fact {
 	out := make([]fact, c.uvarint())
-	var contents []*content
+	contents := make([]*content, 0, 4)
 	for i := range out {
 		f := &out[i]
 		flags := byte(0)

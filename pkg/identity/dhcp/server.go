@@ -252,7 +252,7 @@ func (s *server) take(ctx context.Context, list []Record, w way, now time.Time) 
 func (s *server) note(list []Record, w way, now time.Time) []identity.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var events []identity.Event
+	events := make([]identity.Event, 0, len(list)) // of a file that is read for the first time, each is one
 	begun := s.count.begun
 	for i := range list {
 		events = s.t.take(events, &list[i], w, now)
