@@ -294,7 +294,7 @@ func (d *decoder) facts() []fact {
 		switch {
 		case d.err != nil:
 			return nil
-		case f.what == nil, f.kind < Start, f.kind > kindSplit, f.kind == NASOn, f.kind == NASOff,
+		case f.what == nil, f.flags&^(factDoubtful|factLate) != 0, f.kind < Start, f.kind > kindSplit, f.kind == NASOn, f.kind == NASOff,
 			f.at <= 0, f.at > maxTime, f.held < -1, f.held > maxTime, isOurs(f) && len(f.what.leases) != 1:
 			d.fail("a fact is broken")
 			return nil
@@ -309,7 +309,7 @@ func (d *decoder) content() *content {
 	n := d.count(11)
 	for range n {
 		l := Lease{Kind: LeaseKind(d.u8()), Prefix: d.prefix(), FirstPort: d.u16(), LastPort: d.u16()}
-		if d.err == nil && (l.FirstPort > l.LastPort || l.Kind == 0) {
+		if d.err == nil && (l.FirstPort > l.LastPort || l.Kind == 0 || l.Kind >= ownVia) {
 			d.fail("a lease is broken")
 		}
 		if d.err != nil {

@@ -141,7 +141,7 @@ func (e *Event) Validate() error {
 		}
 	}
 	for _, l := range e.Leases {
-		if !l.Prefix.IsValid() || l.FirstPort > l.LastPort || l.Kind == 0 || len(l.Rule) > maxField {
+		if !l.Prefix.IsValid() || l.FirstPort > l.LastPort || l.Kind == 0 || l.Kind >= ownVia || len(l.Rule) > maxField {
 			return fmt.Errorf("%w: a lease without valid prefix, ports and kind", ErrInvalid)
 		}
 	}

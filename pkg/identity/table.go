@@ -16,6 +16,17 @@ import (
 // array of pointers to entries, and an entry is never changed once a pointer to
 // it is there. There is one writer at a time.
 //
+//	bucket, 64 bytes       entry, 80 bytes                kept, 48 bytes        source
+//	hash of a prefix ×4    prefix, from, to, ports        its source ---------> prefix of its keys,
+//	entry ×4 ----------->  certainty, who of the record   newest change         restarts,
+//	                       record --.    session ------>  record --.            roll of its sessions
+//	                                v                              v
+//	                       id | facts | subscriber, line, … | leases: the record (record.go), one for both
+//
+// A look-up reads bucket and entry, and the record only for what its caller asks
+// for. With all of that a million bindings of one RADIUS session each take 264
+// bytes a binding.
+//
 // It is a hash table of prefixes, asked once for each prefix length in use,
 // the longest first. An operator uses few lengths (/32, /64, /56), and an
 // address of its own is found at the first try: with a million bindings the
