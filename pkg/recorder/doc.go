@@ -21,7 +21,6 @@
 //     raised once, and it is tried again with growing pauses; capture goes on.
 //     When the store, or the ledger, will take nothing more from this process,
 //     Run ends with that error: the next start goes on from the pinned table.
-//
 //  6. Within the hour, or sooner when there are many, blocks whose key is still in
 //     memory are merged: sorted by address over all of them, each session once
 //     (merge.go). While sessions come too fast for that, or the disk fills up,

@@ -75,13 +75,13 @@ func (l *load) sessions(h block.Header, day session.Day, list []session.Session)
 		from, to = min(from, list[i].Start), max(to, list[i].End)
 	}
 	plain, err := l.f.enc.Sessions(l.f.plain[:0], h, list)
+	if half := len(list) / 2; half > 0 && tooLarge(plain, err) {
+		return errors.Join(l.sessions(h, day, list[:half]), l.sessions(h, day, list[half:]))
+	}
 	if err != nil {
 		return err
 	}
 	l.f.plain = plain
-	if half := len(list) / 2; len(plain) > store.MaxPlaintext && half > 0 {
-		return errors.Join(l.sessions(h, day, list[:half]), l.sessions(h, day, list[half:]))
-	}
 	return l.add(store.KindSessions, day, from, to, len(list))
 }
 
@@ -93,14 +93,20 @@ func (l *load) bindings(h block.Header, kind store.Kind, day session.Day, list [
 		from, to = min(from, list[i].From), max(to, list[i].To)
 	}
 	plain, err := l.f.enc.Bindings(l.f.plain[:0], h, list)
+	if half := len(list) / 2; half > 0 && tooLarge(plain, err) {
+		return errors.Join(l.bindings(h, kind, day, list[:half]), l.bindings(h, kind, day, list[half:]))
+	}
 	if err != nil {
 		return err
 	}
 	l.f.plain = plain
-	if half := len(list) / 2; len(plain) > store.MaxPlaintext && half > 0 {
-		return errors.Join(l.bindings(h, kind, day, list[:half]), l.bindings(h, kind, day, list[half:]))
-	}
 	return l.add(kind, day, from, to, len(list))
+}
+
+// tooLarge reports whether what was encoded, or could not be, takes more room than
+// one block has.
+func tooLarge(plain []byte, err error) bool {
+	return errors.Is(err, block.ErrTooBig) || err == nil && len(plain) > store.MaxPlaintext
 }
 
 // add seals what was encoded last. A key that has been given up, or used up,
