@@ -6,17 +6,13 @@
 //
 //  1. The session table hands out sessions that have ended (Collector). Their
 //     slots stay occupied.
-//
 //  2. Each is joined with the translation that its local end had, if there is
 //     exactly one (pkg/identity/nat), and with the binding of the end user's own
 //     address at its start. While translations are late it waits, at most ten
 //     seconds.
-//
 //  3. They are grouped by the UTC day on which they ended, encoded as blocks,
 //     sealed under that day's key, and made durable, all or none.
-//
 //  4. Only then the table is told, and frees the slots.
-//
 //  5. When storing fails, the sessions are given back to the table, an alarm is
 //     raised once, and it is tried again with growing pauses; capture goes on.
 //     When the store, or the ledger, will take nothing more from this process,
@@ -25,7 +21,6 @@
 //     memory are merged: sorted by address over all of them, each session once
 //     (merge.go). While sessions come too fast for that, or the disk fills up,
 //     blocks are taken over as they are.
-//
 //  7. When the time of its day is over, the day is destroyed: ledger, keys, blocks,
 //     certificate, ledger (expire.go). At a start that comes before anything is read.
 //
