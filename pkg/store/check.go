@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -262,7 +261,6 @@ func (c *check) strays(d *database, db *badger.DB) {
 			if b := books[sh]; seq < b.first || seq >= b.next {
 				c.find(sh, int64(seq), errStray)
 			}
-		case d.run && bytes.Equal(key, zonesKey):
 		default:
 			c.bad = append(c.bad, Problem{Seq: -1, What: fmt.Errorf("%w: an entry with a key of %d bytes in %s", ErrDamaged, len(key), d)})
 		}

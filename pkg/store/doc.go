@@ -30,7 +30,8 @@
 //	keys/     wrapped keys, <day>-<epoch>.age; never part of a copy of days/
 //	fresh/    <n>, a Badger database of what was put last; its log is all of it
 //	days/     <day>/<n>, a run: a Badger database of what fresh/<n> had of that day,
-//	          and CONTENTS, which lists its blocks
+//	          CONTENTS, which lists its blocks, and ZONES, the sealed frames of
+//	          them that a question about one address begins with
 //	damaged/  fresh databases that could not be opened
 //	trash/    what is being removed
 //	holds/    rows that are kept beyond their day, each hold with a key of its

@@ -122,7 +122,6 @@ func shelfOf(p vault.Place) shelf { return shelf{Kind(p.Kind), session.Day(p.Day
 //
 //	block   kind(1)  day(4)  epoch(8)  seq(4)
 //	book    0        kind(1) day(4)    epoch(8)	in a fresh database
-//	zones   254                          	in a run: see zones.go
 //
 // Days are never negative, so keys sort by time within a kind.
 const (

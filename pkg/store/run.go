@@ -190,7 +190,7 @@ type runWriter struct {
 	out *badger.StreamWriter
 	buf *z.Buffer
 
-	zones []byte // see zonesKey
+	zones []byte // see zonesFile
 }
 
 func (s *Store) newRun(day session.Day, n uint64) (*runWriter, error) {
@@ -228,12 +228,17 @@ func (w *runWriter) put(e entry, b Sealed) error {
 // finish makes the run durable, under the name that it has while it is not yet
 // part of the store.
 func (w *runWriter) finish() error {
-	err := errors.Join(w.writeZones(), w.out.Flush(), w.db.Close())
+	err := errors.Join(w.out.Flush(), w.db.Close())
 	w.db = nil
 	if err := errors.Join(err, w.buf.Release()); err != nil {
 		return translate(err)
 	}
 	failpoint("run written")
+	if len(w.zones) > 0 {
+		if err := writeFile(filepath.Join(w.dir, zonesFile), w.zones, os.O_TRUNC); err != nil {
+			return translate(err)
+		}
+	}
 	if err := writeFile(filepath.Join(w.dir, contentsFile), w.encode(), os.O_TRUNC); err != nil {
 		return translate(err)
 	}

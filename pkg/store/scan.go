@@ -105,11 +105,7 @@ func (s *Store) fetch(l *located, buf *[]byte, c cut, zones *zoneList) (p vault.
 		return p, nil, errLost
 	}
 	if zones != nil {
-		part, err := s.zone(zones, l)
-		if errors.Is(err, errGone) {
-			return p, nil, err
-		}
-		if part != nil && err == nil {
+		if part := zones.zone(l); part != nil {
 			p, _, err = vault.Layout(part)
 			return p, part, err
 		}

@@ -2,11 +2,9 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-
-	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/pb"
+	"os"
+	"path/filepath"
 
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -15,18 +13,17 @@ import (
 // have: header and directory, and the zone (pkg/block/FORMAT.md).
 const zoneFrames = 2
 
-// zonesKey is where a run keeps these frames of all its blocks of sessions
-// together, so that a question about one address reads them at once and not one
-// block after the other. They are parts of the sealed blocks (vault.Part), as
-// sealed as those; one that is not here is read where its block lies. The value is,
-// for each part, its length(4, big-endian) and itself.
-var zonesKey = []byte{254}
-
-const zonesStream = 254 // of the stream writer: no kind has this number
+// zonesFile is where a run keeps these frames of all its blocks of sessions
+// together, so that a question about one address reads one small file, and opens
+// the databases of those runs alone that may have an answer. They are parts of the
+// sealed blocks (vault.Part), as sealed as those; one that is not here is read where
+// its block lies. The file holds, for each part, its length(4, big-endian) and
+// itself.
+const zonesFile = "ZONES"
 
 // keepZone remembers the zone of a block that is put.
 func (w *runWriter) keepZone(e *entry, b Sealed) {
-	if e.shelf.kind.Of() != KindSessions || len(b) <= smallBlock || len(w.zones) > MaxSealed/2 {
+	if e.shelf.kind.Of() != KindSessions || len(b) <= smallBlock {
 		return
 	}
 	at := len(w.zones)
@@ -36,16 +33,6 @@ func (w *runWriter) keepZone(e *entry, b Sealed) {
 	}
 	binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-4))
 	w.zones = out
-}
-
-// writeZones adds them to the run, when all blocks are there.
-func (w *runWriter) writeZones() error {
-	if len(w.zones) == 0 {
-		return nil
-	}
-	w.buf.Reset()
-	badger.KVToBuffer(&pb.KV{Key: zonesKey, Value: w.zones, Version: 1, StreamId: zonesStream}, w.buf)
-	return w.out.Write(w.buf)
 }
 
 // zoneList has the zones of one run.
@@ -61,20 +48,21 @@ type entryName struct {
 
 // zone returns the zone of a block of a run, nil where the run does not have it
 // apart.
-func (s *Store) zone(list *zoneList, l *located) (part []byte, err error) {
+func (list *zoneList) zone(l *located) []byte {
 	if !l.in.run {
-		return nil, nil
+		return nil
 	}
 	if list.of != l.in {
 		list.of, list.parts = l.in, map[entryName][]byte{}
-		err := s.shelves.with(l.in, func(db *badger.DB) error {
-			return get(db, zonesKey, func(v []byte) error { return list.read(append([]byte(nil), v...)) })
-		})
-		if err != nil && !errors.Is(err, errLost) {
-			return nil, err
+		b, err := os.ReadFile(filepath.Join(l.in.dir, zonesFile))
+		if err != nil {
+			return nil // it has none, or goes just now
+		}
+		if list.read(b) != nil {
+			clear(list.parts) // the blocks themselves are asked
 		}
 	}
-	return list.parts[entryName{l.shelf, l.seq}], nil
+	return list.parts[entryName{l.shelf, l.seq}]
 }
 
 func (list *zoneList) read(b []byte) error {
