@@ -123,7 +123,7 @@ type reader struct {
 	from     uint64                                      // the hold that is being read; 0: none
 	namedBy  []session.Binding                           // with WantHold: the bindings that sessions were joined with
 	verify   *verification                               // with WantVerify
-	whole    map[blockName]bool                          // blocks that are sent as a whole
+	whole    map[blockName]bool                          // blocks that are sent as a whole; whether the head has been read
 	heads    []blockName                                 // of blocks that may hold an answer, of which only the head has been read
 	gone     int                                         // blocks of which only the head was there
 	register func(day int32, epoch uint64, plain []byte) // takes what is opened of registers

@@ -20,10 +20,10 @@ func (r *reader) sessionBlock(sealed []byte) error {
 	}
 	b, err := r.open(sealed)
 	if err != nil {
-		r.sum.Failed++
+		r.unreadable(sealed)
 		return nil
 	}
-	name := blockName{b.Place.Kind, session.Day(b.Place.Day), b.Place.Epoch, b.Place.Seq}
+	name := nameOf(b.Place)
 	of, err := r.decoder.Look(func(i int) ([]byte, error) {
 		f, err := b.Frame(nil, i)
 		if errors.Is(err, vault.ErrAbsent) && i >= block.ZoneHeads && i < block.Heads {
@@ -32,7 +32,7 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		return f, err
 	})
 	if err != nil {
-		r.sum.Failed++
+		r.unreadable(sealed)
 		return nil
 	}
 	if !r.whole[name] { // else its head has been read
@@ -40,7 +40,7 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		if !slices.ContainsFunc(r.rows, of.MayMatch) {
 			return nil
 		}
-		if _, err := vault.ParsePlace(sealed); errors.Is(err, vault.ErrPart) {
+		if isPart(sealed) {
 			r.heads = append(r.heads, name)
 			return nil
 		}
@@ -58,6 +58,27 @@ func (r *reader) sessionBlock(sealed []byte) error {
 		}
 	}
 	return nil
+}
+
+func nameOf(p vault.Place) blockName {
+	return blockName{p.Kind, session.Day(p.Day), p.Epoch, p.Seq}
+}
+
+func isPart(sealed []byte) bool {
+	_, err := vault.ParsePlace(sealed)
+	return errors.Is(err, vault.ErrPart)
+}
+
+// unreadable counts a damaged block. Where it was only a head, the block may be
+// sound: the store keeps heads of merged blocks a second time.
+func (r *reader) unreadable(sealed []byte) {
+	p, _, err := vault.Layout(sealed)
+	if _, asked := r.whole[nameOf(p)]; err == nil && r.whole != nil && !asked && isPart(sealed) && r.keys[keyName{p.Day, p.Epoch}] != nil {
+		r.whole[nameOf(p)] = false
+		r.heads = append(r.heads, nameOf(p))
+		return
+	}
+	r.sum.Failed++
 }
 
 // open derives the key of a sealed block, or of a part of one.
@@ -106,7 +127,9 @@ func (r *reader) rest(ctx context.Context) error {
 		some := all[:min(len(all), mostNames)]
 		all = all[len(some):]
 		for _, name := range some {
-			r.whole[name] = true
+			if _, unread := r.whole[name]; !unread {
+				r.whole[name] = true
+			}
 		}
 		body, err := post(ctx, r.client, strings.Replace(PathBlocks, "{id}", r.begin.ID, 1), some)
 		if err != nil {

@@ -2,13 +2,11 @@ package disclose
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 
 	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/session"
-	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // hold is what stays the same of a binding when its end becomes known.
@@ -70,7 +68,7 @@ func (r *reader) mayEnd(sealed []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	name := blockName{b.Place.Kind, session.Day(b.Place.Day), b.Place.Epoch, b.Place.Seq}
+	name := nameOf(b.Place)
 	if r.whole[name] {
 		return true, nil // its head has been read
 	}
@@ -78,7 +76,7 @@ func (r *reader) mayEnd(sealed []byte) (bool, error) {
 	if err != nil || !may {
 		return false, err
 	}
-	if _, err := vault.ParsePlace(sealed); errors.Is(err, vault.ErrPart) {
+	if isPart(sealed) {
 		r.heads = append(r.heads, name)
 		return false, nil
 	}

@@ -402,6 +402,21 @@ func TestADamagedBlockIsCountedAndTheRestAnswers(t *testing.T) {
 	}
 }
 
+func TestABlockIsReadThoughItsHeadThatIsKeptApartIsDamaged(t *testing.T) {
+	r := newGateRoom(t, nil)
+	for range 2 { // of the second only the head is sent at first
+		r.shelf.addSessions(lived(-time.Minute, 0))
+	}
+	r.shelf.badHeads = true
+	a, err := Ask(t.Context(), r.client, &Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour), To: at(0)}, r.custodian.ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := a.Summary; s.SessionBlocks != 2 || s.Failed != 0 || !s.Complete() {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestAStoreThatFailsMidwayGivesNoAnswer(t *testing.T) {
 	r := newGateRoom(t, nil)
 	r.shelf.addSessions(lived(-time.Minute, 0))

@@ -25,7 +25,8 @@ type shelf struct {
 	directories [][]byte
 	pages       map[uint64][][]byte
 
-	merging  int // how often Block finds that the block was merged since its head was read
+	badHeads bool // the heads that are kept apart are damaged, and the blocks are not
+	merging  int  // how often Block finds that the block was merged since its head was read
 	seq      uint32
 	handed   int
 	bytes    int // of what was handed out
@@ -126,6 +127,9 @@ func (s *shelf) heads(list [][]byte, frames int, fn func([]byte) error) error {
 				return err
 			}
 			s.bytes += len(head) - len(b)
+			if s.badHeads {
+				head[len(head)-1] ^= 1
+			}
 			return fn(head)
 		}
 		return fn(b)
