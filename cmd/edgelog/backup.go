@@ -47,7 +47,7 @@ func backup(c *cli.Context) error {
 		return backupKeys(c, socket, name)
 	}
 	cat := new(store.Catalogue)
-	if err := askJSON(c.Context, socket, http.MethodPost, recorder.PathBackup, "make a backup", cat); err != nil {
+	if err := askJSON(c.Context, socket, http.MethodPost, recorder.PathBackup, "make a backup", nil, cat); err != nil {
 		return err
 	}
 	b := newBar(c.App.ErrWriter)
@@ -79,7 +79,7 @@ func backupKeys(c *cli.Context, socket, name string) error {
 		return fail(fmt.Errorf("write the wrapped keys: %w", err))
 	}
 	keys := new(store.KeysBackup)
-	err = askJSON(c.Context, socket, http.MethodPost, recorder.PathKeysBackup, "ask for the wrapped keys", keys)
+	err = askJSON(c.Context, socket, http.MethodPost, recorder.PathKeysBackup, "ask for the wrapped keys", nil, keys)
 	if err == nil {
 		if err = json.NewEncoder(f).Encode(keys); err == nil {
 			err = f.Sync()

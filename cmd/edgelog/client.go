@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 
 	"github.com/edgelog/edgelog/pkg/recorder"
@@ -47,25 +49,55 @@ func agentError(socket string, err error) error {
 	return err
 }
 
+// request sends one request to the agent and returns the body of a good answer,
+// to be closed.
+func request(ctx context.Context, socket, method, path, what string, body io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	req.Close = true
+	resp, err := agentClient(socket).Do(req)
+	if err != nil {
+		return nil, agentError(socket, fmt.Errorf("%s: %w", what, err))
+	}
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<12)) // better less than nothing
+		return nil, errors.Join(fail(fmt.Errorf("%s on %q: the agent answered %s: %s", what, socket, resp.Status, strings.TrimSpace(string(text)))), resp.Body.Close())
+	}
+	return resp.Body, nil
+}
+
+// askJSON sends in, or nothing where it is nil, and reads the answer into out.
+func askJSON(ctx context.Context, socket, method, path, what string, in, out any) error {
+	var sent io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		sent = bytes.NewReader(b)
+	}
+	body, err := request(ctx, socket, method, path, what, sent)
+	if err != nil {
+		return err
+	}
+	defer body.Close() //nolint:errcheck // only read
+	if err := json.NewDecoder(body).Decode(out); err != nil {
+		return fmt.Errorf("%s on %q: the answer is not understood: %w; is the agent of this version?", what, socket, err)
+	}
+	return nil
+}
+
+// printJSON is what --json prints.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
 // fetchStatus asks the agent for its status.
 func fetchStatus(ctx context.Context, socket string) (*recorder.Status, error) {
-	client := agentClient(socket)
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/status", nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask for status: %w", err)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, agentError(socket, fmt.Errorf("ask for status: %w", err))
-	}
-	defer resp.Body.Close() //nolint:errcheck // only read
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask for status on %q: the agent answered %s", socket, resp.Status)
-	}
-	var s recorder.Status
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&s); err != nil {
-		return nil, fmt.Errorf("ask for status on %q: the answer is not understood: %w; is the agent of this version?", socket, err)
-	}
-	return &s, nil
+	s := new(recorder.Status)
+	return s, askJSON(ctx, socket, http.MethodGet, "/v1/status", "ask for status", nil, s)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -65,38 +64,18 @@ func showCoverage(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+		return printJSON(c.App.Writer, report)
 	}
 	return printCoverage(c.App.Writer, report)
 }
 
 // fetchCoverage asks the agent.
 func fetchCoverage(ctx context.Context, socket string, from, to int64, uplink string) (*session.CoverageReport, error) {
-	client := agentClient(socket)
-	defer client.CloseIdleConnections()
 	q := url.Values{
 		"from": {time.Unix(0, from).UTC().Format(time.RFC3339Nano)}, "to": {time.Unix(0, to).UTC().Format(time.RFC3339Nano)}, "uplink": {uplink},
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/coverage?"+q.Encode(), nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask for coverage: %w", err)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, agentError(socket, fmt.Errorf("ask for coverage: %w", err))
-	}
-	defer resp.Body.Close() //nolint:errcheck // only read
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // better less than nothing
-		return nil, fmt.Errorf("ask for coverage on %q: the agent answered %s: %s", socket, resp.Status, strings.TrimSpace(string(text)))
-	}
-	var r session.CoverageReport
-	if err := json.NewDecoder(resp.Body).Decode(&r); err != nil {
-		return nil, fmt.Errorf("ask for coverage on %q: the answer is not understood: %w; is the agent of this version?", socket, err)
-	}
-	return &r, nil
+	r := new(session.CoverageReport)
+	return r, askJSON(ctx, socket, http.MethodGet, "/v1/coverage?"+q.Encode(), "ask for coverage", nil, r)
 }
 
 func printCoverage(w io.Writer, r *session.CoverageReport) error {

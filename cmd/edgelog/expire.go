@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -62,9 +61,7 @@ func expire(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(e)
+		err = printJSON(c.App.Writer, e)
 	} else if c.Bool("certificates") {
 		err = listCertificates(c.App.Writer, e)
 	} else {
@@ -82,27 +79,8 @@ func askExpiry(c *cli.Context, method string, form url.Values) (*recorder.Expiry
 	if err != nil {
 		return nil, err
 	}
-	client := agentClient(socket)
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(c.Context, method, "http://agent"+recorder.PathExpiry, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, agentError(socket, err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // only read
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<12))
-		return nil, fail(fmt.Errorf("the agent says: %s", strings.TrimSpace(string(text))))
-	}
 	e := new(recorder.Expiry)
-	if err := json.NewDecoder(resp.Body).Decode(e); err != nil {
-		return nil, fail(fmt.Errorf("read the agent's answer: %w", err))
-	}
-	return e, nil
+	return e, askJSON(c.Context, socket, method, recorder.PathExpiry+"?"+form.Encode(), "ask what is kept", nil, e)
 }
 
 func printExpiry(w io.Writer, e *recorder.Expiry, dry bool) error {

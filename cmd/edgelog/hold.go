@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -31,17 +29,8 @@ func holdCommand() *cli.Command {
 		Description: "add finds sessions as \"edgelog lookup\" does, and keeps these rows alone, with the access records that name them, sealed\n" +
 			"under a key of their own for all custodians. Answers find them there when their day has been destroyed. release destroys a\n" +
 			"hold at once: its key, then all else. The ledger has all of it; only a custodian can read in it whose case it is.",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "request", Usage: "the case, as `TEXT`"}, identityFlag(),
-			&cli.StringFlag{Name: "subscriber", Usage: "sessions of the subscriber `S`"},
-			&cli.StringFlag{Name: "address", Usage: "sessions of the end user's address `IP`"},
-			&cli.StringFlag{Name: "remote", Usage: "sessions with the far end `IP[:PORT]`"},
-			&cli.StringFlag{Name: "port", Usage: "only with this port `N` of --address"},
-			&cli.StringFlag{Name: "from", Usage: "window from `TIME`"},
-			&cli.StringFlag{Name: "to", Usage: "window until before `TIME`"},
-			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
-			configFlag(), socketFlag(),
-		},
+		Flags: append(questionFlags(), &cli.StringFlag{Name: "request", Usage: "the case, as `TEXT`"}, identityFlag(),
+			&cli.BoolFlag{Name: "json", Usage: "print JSON"}, configFlag(), socketFlag()),
 		Action: hold,
 	}
 }
@@ -101,13 +90,11 @@ func listHolds(c *cli.Context) error {
 		return err
 	}
 	var list recorder.HoldList
-	if err := askJSON(c.Context, socket, http.MethodGet, recorder.PathHolds, "list holds", &list); err != nil {
+	if err := askJSON(c.Context, socket, http.MethodGet, recorder.PathHolds, "list holds", nil, &list); err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetIndent("", "  ")
-		return enc.Encode(list)
+		return printJSON(c.App.Writer, list)
 	}
 	if len(list.Holds) == 0 {
 		_, err = fmt.Fprintln(c.App.Writer, "there are no holds")
@@ -139,38 +126,13 @@ func releaseHold(c *cli.Context, word string) error {
 	}
 	path := strings.Replace(recorder.PathRelease, "{id}", strconv.FormatUint(id, 10), 1) + "?" + url.Values{"reference": {c.String("request")}}.Encode()
 	var cert recorder.ReleaseCertificate
-	if err := askJSON(c.Context, socket, http.MethodPost, path, "release the hold", &cert); err != nil {
+	if err := askJSON(c.Context, socket, http.MethodPost, path, "release the hold", nil, &cert); err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetIndent("", "  ")
-		return enc.Encode(cert)
+		return printJSON(c.App.Writer, cert)
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "hold %d is destroyed: its key, %s and %s; ledger entry %d\n", id,
 		plural(cert.Hold.Sessions, "session"), plural(cert.Hold.Bindings, "access record"), cert.LedgerEntry)
 	return err
-}
-
-// askJSON sends a request without a body and reads the answer into v.
-func askJSON(ctx context.Context, socket, method, path, what string, v any) error {
-	client := agentClient(socket)
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return agentError(socket, fmt.Errorf("%s: %w", what, err))
-	}
-	defer resp.Body.Close() //nolint:errcheck // only read
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<12)) // better less than nothing
-		return fail(fmt.Errorf("%s: %s", what, strings.TrimSpace(string(text))))
-	}
-	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
-		return fmt.Errorf("%s: the answer is not understood: %w; is the agent of this version?", what, err)
-	}
-	return nil
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,13 +44,11 @@ func listKeys(c *cli.Context) error {
 		return err
 	}
 	list := new(recorder.KeyFacts)
-	if err := askJSON(c.Context, socket, http.MethodGet, recorder.PathKeyFacts, "list wrapped keys", list); err != nil {
+	if err := askJSON(c.Context, socket, http.MethodGet, recorder.PathKeyFacts, "list wrapped keys", nil, list); err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetIndent("", "  ")
-		return enc.Encode(list)
+		return printJSON(c.App.Writer, list)
 	}
 	return printKeys(c.App.Writer, list)
 }
@@ -95,22 +91,17 @@ func rotateKeys(c *cli.Context) error {
 	if err := need(c, "identity"); err != nil {
 		return err
 	}
-	if err := keepMemory(); err != nil {
-		return fail(err)
-	}
-	ids, err := vault.OpenIdentitiesWith(c.String("identity"), askPassphrase, tokenUI(c))
+	ids, err := openIdentity(c)
 	if err != nil {
-		return identityError(c.String("identity"), err)
+		return err
 	}
 	socket, err := socketPath(c)
 	if err != nil {
 		return err
 	}
-	client := agentClient(socket)
-	defer client.CloseIdleConnections()
 	var list recorder.KeyList
-	if err := askKeys(c, client, http.MethodGet, nil, &list); err != nil {
-		return agentError(socket, err)
+	if err := askJSON(c.Context, socket, http.MethodGet, recorder.PathKeys, "ask for the wrapped keys", nil, &list); err != nil {
+		return err
 	}
 	to, err := vault.ParseRecipients(list.Recipients)
 	if err != nil {
@@ -128,8 +119,8 @@ func rotateKeys(c *cli.Context) error {
 	}
 	var done recorder.Replaced
 	if len(anew.Keys) > 0 {
-		if err := askKeys(c, client, http.MethodPost, anew, &done); err != nil {
-			return agentError(socket, err)
+		if err := askJSON(c.Context, socket, http.MethodPost, recorder.PathKeys, "hand back the wrapped keys", anew, &done); err != nil {
+			return err
 		}
 	}
 	fmt.Fprintf(c.App.Writer, "%d data keys are wrapped for %d custodians now; ledger entry %d; %d were so before\n", done.Keys, to.Len(), done.LedgerEntry, list.Done)
@@ -159,27 +150,4 @@ func rewrapAll(list *recorder.KeyList, ids *vault.Identities, to *vault.Recipien
 		out.Keys = append(out.Keys, recorder.KeyOfADay{Day: k.Day, Epoch: k.Epoch, Hold: k.Hold, Wrapped: wrapped, Instead: hex.EncodeToString(sum[:])})
 	}
 	return out, foreign, nil
-}
-
-func askKeys(c *cli.Context, client *http.Client, method string, in, out any) error {
-	var body bytes.Buffer
-	if in != nil {
-		if err := json.NewEncoder(&body).Encode(in); err != nil {
-			return err
-		}
-	}
-	req, err := http.NewRequestWithContext(c.Context, method, "http://agent"+recorder.PathKeys, &body)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close() //nolint:errcheck // only read
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<12))
-		return fmt.Errorf("the agent says: %s", strings.TrimSpace(string(text)))
-	}
-	return json.NewDecoder(resp.Body).Decode(out)
 }

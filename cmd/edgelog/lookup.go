@@ -31,18 +31,20 @@ func lookupCommand() *cli.Command {
 		Description: "The question is written to the ledger before anything is read, and its outcome before anything is printed.\n" +
 			"A session is found from the moment it has ended; one that is still going on is not stored yet.\n" +
 			"Times are RFC 3339, for example 2025-03-01T12:00:00Z; --to may be \"now\".",
-		Flags: []cli.Flag{
-			referenceFlag(), identityFlag(),
-			&cli.StringFlag{Name: "subscriber", Usage: "sessions of the subscriber `S`"},
-			&cli.StringFlag{Name: "address", Usage: "sessions of the end user's address `IP`"},
-			&cli.StringFlag{Name: "remote", Usage: "sessions with the far end `IP[:PORT]`"},
-			&cli.StringFlag{Name: "port", Usage: "only with this port `N` of --address"},
-			&cli.StringFlag{Name: "from", Usage: "window from `TIME`"},
-			&cli.StringFlag{Name: "to", Usage: "window until before `TIME`"},
-			formatFlag(),
-			configFlag(), socketFlag(),
-		},
+		Flags:  append(questionFlags(), referenceFlag(), identityFlag(), formatFlag(), configFlag(), socketFlag()),
 		Action: lookup,
+	}
+}
+
+// questionFlags say which sessions are meant; parseQuery reads them.
+func questionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "subscriber", Usage: "sessions of the subscriber `S`"},
+		&cli.StringFlag{Name: "address", Usage: "sessions of the end user's address `IP`"},
+		&cli.StringFlag{Name: "remote", Usage: "sessions with the far end `IP[:PORT]`"},
+		&cli.StringFlag{Name: "port", Usage: "only with this port `N` of --address"},
+		&cli.StringFlag{Name: "from", Usage: "window from `TIME`"},
+		&cli.StringFlag{Name: "to", Usage: "window until before `TIME`"},
 	}
 }
 
@@ -88,14 +90,24 @@ func knownFormat(c *cli.Context) error {
 	return nil
 }
 
-// askAgent asks with the custodian's key of --identity over the agent's socket.
-func askAgent(c *cli.Context, ask func(*http.Client, *vault.Identities) error) error {
+// openIdentity opens the custodian's key of --identity, in a process that keeps its
+// memory to itself.
+func openIdentity(c *cli.Context) (*vault.Identities, error) {
 	if err := keepMemory(); err != nil {
-		return fail(err)
+		return nil, fail(err)
 	}
 	ids, err := vault.OpenIdentitiesWith(c.String("identity"), askPassphrase, tokenUI(c))
 	if err != nil {
-		return identityError(c.String("identity"), err)
+		return nil, identityError(c.String("identity"), err)
+	}
+	return ids, nil
+}
+
+// askAgent asks with the custodian's key of --identity over the agent's socket.
+func askAgent(c *cli.Context, ask func(*http.Client, *vault.Identities) error) error {
+	ids, err := openIdentity(c)
+	if err != nil {
+		return err
 	}
 	socket, err := socketPath(c)
 	if err != nil {

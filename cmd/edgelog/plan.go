@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,9 +62,7 @@ func runPlan(c *cli.Context) error {
 		all.Profiles = append(all.Profiles, a.plan(p))
 	}
 	if c.Bool("json") {
-		e := json.NewEncoder(c.App.Writer)
-		e.SetIndent("", "  ")
-		if err := e.Encode(all); err != nil {
+		if err := printJSON(c.App.Writer, all); err != nil {
 			return fmt.Errorf("print the plan: %w", err)
 		}
 		return nil

@@ -73,22 +73,12 @@ func (v *verifier) online() error {
 	if err != nil {
 		return err
 	}
-	client := agentClient(socket)
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(v.c.Context, http.MethodPost, "http://agent"+recorder.PathVerify, nil)
+	body, err := request(v.c.Context, socket, http.MethodPost, recorder.PathVerify, "verify", nil)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return agentError(socket, fmt.Errorf("verify: %w", err))
-	}
-	defer resp.Body.Close() //nolint:errcheck // only read
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // better less than nothing
-		return fail(fmt.Errorf("verify: the agent answered %s: %s", resp.Status, strings.TrimSpace(string(text))))
-	}
-	if err := v.follow(resp.Body); err != nil {
+	defer body.Close() //nolint:errcheck // only read
+	if err := v.follow(body); err != nil {
 		return err
 	}
 	if v.c.IsSet("identity") {
