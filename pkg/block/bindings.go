@@ -435,27 +435,3 @@ func (d *Decoder) text(out []session.Binding, rows int, set func(*session.Bindin
 		}
 	}
 }
-
-// MatchBindings appends to dst the bindings of list that q asks for. A binding
-// has no far side, so a query with Remote gets none.
-func MatchBindings(dst, list []session.Binding, q Query) []session.Binding {
-	if q.Remote.IsValid() {
-		return dst
-	}
-	address := netip.PrefixFrom(q.Address.Addr().Unmap(), q.Address.Bits())
-	if q.Address.Addr().Is4In6() {
-		address = netip.PrefixFrom(q.Address.Addr().Unmap(), q.Address.Bits()-96)
-	}
-	for i := range list {
-		b := &list[i]
-		switch {
-		case b.From > q.To || b.To <= q.From:
-		case q.Subscriber != "" && b.Subscriber != q.Subscriber:
-		case q.Address.IsValid() && !b.Prefix.Overlaps(address):
-		case q.Address.IsValid() && q.Port != 0 && (q.Port < b.FirstPort || q.Port > b.LastPort):
-		default:
-			dst = append(dst, *b)
-		}
-	}
-	return dst
-}

@@ -70,7 +70,7 @@ func DecodeSessions(b []byte) (Header, []session.Session, error) {
 
 // Sessions unpacks a whole block. The result is valid until the next call.
 func (d *Decoder) Sessions(b []byte) (*Sessions, error) {
-	s, err := d.Look(Whole(b))
+	s, err := d.Look(unsealed(b))
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,13 @@ func (x shape) put(s *session.Session) {
 	s.Local, s.Flags, s.EndReason = session.Side(x>>16), session.Flags(x>>8), session.EndReason(x)
 }
 
+// loose reports whether either end may be the end user's: both were recorded, and
+// which is the local one is not known.
+func (x shape) loose() bool {
+	side := session.Side(x >> 16)
+	return side != session.SideInitiator && side != session.SideResponder && session.Flags(x>>8)&session.LocalOnly == 0
+}
+
 // Encoder encodes blocks one after the other and keeps its buffers. It is not
 // safe for use by several goroutines.
 type Encoder struct {

@@ -150,7 +150,7 @@ func (p part) number(n uint32) uint32 {
 	return p.known[n] - 1
 }
 
-// number is dictionary.number for a text that shares its memory with others,
+// name numbers a text that shares its memory with others,
 // which are not to be kept for its sake.
 func (t *table) name(s string) uint32 {
 	if n, ok := t.names.index[s]; ok {
@@ -159,8 +159,8 @@ func (t *table) name(s string) uint32 {
 	return t.names.number(strings.Clone(s))
 }
 
-// sort fills the columns with the rows by local address and start; e.wides are
-// the addresses in that order, and e.runs how many rows each has.
+// sort fills the columns with the rows by local address and start; e.placer.wides
+// are the addresses in that order, and e.placer.runs how many rows each has.
 func (e *Encoder) sort(first int64) {
 	e.placer.place(&e.t)
 	n := len(e.t.rows)

@@ -3,6 +3,7 @@ package block
 import (
 	"encoding/binary"
 	"math/bits"
+	"math/rand/v2"
 
 	"github.com/FastFilter/xorfilter"
 )
@@ -36,12 +37,18 @@ func (w wide) filterKey() uint64 {
 	return filterKey(a[:])
 }
 
-// filter appends a filter of keys, which should be different and are moved
-// about.
+// filter appends a filter of keys, which should be different, and are changed and
+// moved about. The library tries the same seeds each time, and whoever is recorded
+// chooses the addresses: without a salt he could choose some that no seed fits, and
+// each try takes as long as the first.
 func (p *packer) filter(keys []uint64) {
 	if len(keys) < minFiltered {
 		p.out = append(p.out, filterNone, 0)
 		return
+	}
+	salt := rand.Uint64()
+	for i := range keys {
+		keys[i] += salt
 	}
 	f, err := xorfilter.BuildBinaryFuse[uint8](&p.fuse, keys)
 	if err != nil { // improbable beyond reason, and no harm
@@ -49,7 +56,7 @@ func (p *packer) filter(keys []uint64) {
 		return
 	}
 	p.out = append(p.out, filterFuse)
-	p.bytes = binary.BigEndian.AppendUint64(p.bytes[:0], f.Seed)
+	p.bytes = binary.BigEndian.AppendUint64(p.bytes[:0], f.Seed+salt) // a reader adds it to the key
 	p.bytes = append(p.bytes, byte(bits.TrailingZeros32(f.SegmentLength)))
 	p.bytes = binary.AppendUvarint(p.bytes, uint64(f.SegmentCount))
 	p.bytes = append(p.bytes, f.Fingerprints...)

@@ -43,8 +43,8 @@ func Frames(dst [][]byte, plain []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// Whole gives the frames of a block that is there as a whole.
-func Whole(plain []byte) Frame {
+// unsealed gives the frames of a block that is there as a whole.
+func unsealed(plain []byte) Frame {
 	frames, err := Frames(nil, plain)
 	return func(i int) ([]byte, error) {
 		if err != nil {
@@ -65,7 +65,7 @@ type directory struct {
 	size  [256]uint32 // bytes
 }
 
-// readDirectory reads frame 0 of a block.
+// read reads frame 0 of a block.
 func (d *directory) read(b []byte, kind Kind) (Header, error) {
 	h, n, at, err := readHeader(b)
 	if err != nil {

@@ -62,7 +62,7 @@ func FuzzMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		all, err := whole.Sessions(b)
 		if err != nil {
-			if s, err := lazy.Look(Whole(b)); err == nil {
+			if s, err := lazy.Look(unsealed(b)); err == nil {
 				_, _ = s.Match(nil, Query{Address: Exactly(v4(7).Netip()), To: 1 << 62}) // must not panic
 			}
 			return
@@ -70,7 +70,7 @@ func FuzzMatch(f *testing.F) {
 		rows := all.Append(nil)
 		for _, q := range []Query{{Address: Exactly(v4(7).Netip())}, {Address: Exactly(v4(7).Netip()), Port: 4000}, {Remote: Exactly(rows[0].Responder.Netip())}} {
 			q.From, q.To = all.MinStart*1e6, all.MaxEnd*1e6
-			s, err := lazy.Look(Whole(b))
+			s, err := lazy.Look(unsealed(b))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +93,7 @@ func FuzzBindings(f *testing.F) {
 	f.Add(small)
 	p := Pick{Addresses: []netip.Addr{v4(7).Netip(), netip.MustParseAddr("2001:db8::7")}}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		may, headErr := NewDecoder().MayPick(Whole(b), &p)
+		may, headErr := NewDecoder().MayPick(unsealed(b), &p)
 		h, list, err := DecodeBindings(b)
 		if err != nil {
 			return

@@ -38,7 +38,7 @@ func oddities(in []session.Session, unknown, inside bool) []session.Session {
 
 // counted gives the frames of a block and notes which.
 func counted(b []byte, opened map[int]int) Frame {
-	whole := Whole(b)
+	whole := unsealed(b)
 	return func(i int) ([]byte, error) {
 		opened[i]++
 		return whole(i)
@@ -99,7 +99,7 @@ func TestMatchFindsWhatAPlainSearchFinds(t *testing.T) {
 
 func TestWhatIsNotThereIsToldFromTheHead(t *testing.T) {
 	in := newMix(7, 20_000, time.Minute).sessions()
-	s, err := NewDecoder().Look(Whole(encode(t, in)))
+	s, err := NewDecoder().Look(unsealed(encode(t, in)))
 	if err != nil {
 		t.Fatal(err)
 	}

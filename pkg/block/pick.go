@@ -16,17 +16,10 @@ type Pick struct {
 	Addresses []netip.Addr   // the binding's prefix holds one of them; sorted by Compare
 	Prefixes  []netip.Prefix // the binding's prefix and one of them overlap
 	Via       []netip.Prefix // the binding's Via lies in one of them
+	Rules     bool           // the binding has a Rule
 
 	// One of the texts is this one; "" for none.
 	Subscriber, Identity, Line, Equipment string
-}
-
-// Wants reports whether b is wanted.
-func (p *Pick) Wants(b *session.Binding) bool {
-	return p.All || p.wantsPrefix(b.Prefix) ||
-		p.Subscriber != "" && b.Subscriber == p.Subscriber || p.Identity != "" && b.Identity == p.Identity ||
-		p.Line != "" && b.Line == p.Line || p.Equipment != "" && b.Equipment == p.Equipment ||
-		b.Via.IsValid() && slices.ContainsFunc(p.Via, func(x netip.Prefix) bool { return x.Contains(b.Via) })
 }
 
 func (p *Pick) wantsPrefix(x netip.Prefix) bool {
@@ -60,6 +53,9 @@ func (d *Decoder) PickBindings(dst []session.Binding, b []byte, p *Pick) (Header
 	if len(p.Via) > 0 {
 		d.hitTexts(cols[colVia], colVia, h.Count, p.via)
 	}
+	if p.Rules {
+		d.hitTexts(cols[colRule], colRule, h.Count, func(s string) bool { return s != "" })
+	}
 	d.chosen = d.chosen[:0]
 	for row, hit := range d.hits {
 		if hit {
@@ -82,10 +78,13 @@ func (d *Decoder) PickBindings(dst []session.Binding, b []byte, p *Pick) (Header
 const HeadOfBindings = 2
 
 // MayPick reports whether a block of bindings holds a binding whose prefix p
-// wants; it looks at nothing else that p asks for, and opens no more of the block
-// than its header and its prefixes. The error wraps ErrDamaged, ErrNewer, ErrKind or
+// wants, or may hold one that p asks for in another way; it opens no more of the
+// block than its header and its prefixes. The error wraps ErrDamaged, ErrNewer, ErrKind or
 // that of frame.
 func (d *Decoder) MayPick(frame Frame, p *Pick) (bool, error) {
+	if p.All || p.Rules || len(p.Via) > 0 || p.Subscriber+p.Identity+p.Line+p.Equipment != "" {
+		return true, nil // the prefixes say nothing of these
+	}
 	b, err := frame(0)
 	if err != nil {
 		return false, fmt.Errorf("read block of bindings: %w", err)

@@ -12,7 +12,7 @@ import (
 
 // headOnly gives no more of a block of bindings than its head.
 func headOnly(t *testing.T, plain []byte) Frame {
-	whole := Whole(plain)
+	whole := unsealed(plain)
 	return func(i int) ([]byte, error) {
 		if i >= HeadOfBindings {
 			t.Errorf("frame %d was opened", i)
@@ -36,6 +36,7 @@ func TestPickingGivesWhatLookingAtEachRowGives(t *testing.T) {
 	}
 	one := list[77]
 	for name, p := range map[string]Pick{
+		"rules":                    {Rules: true},
 		"nothing":                  {},
 		"all":                      {All: true},
 		"an address":               {Addresses: []netip.Addr{one.Prefix.Addr()}},
@@ -57,7 +58,7 @@ func TestPickingGivesWhatLookingAtEachRowGives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var want []session.Binding
 			for i := range all {
-				if p.Wants(&all[i]) {
+				if p.wants(&all[i]) {
 					want = append(want, all[i])
 				}
 			}
@@ -67,8 +68,9 @@ func TestPickingGivesWhatLookingAtEachRowGives(t *testing.T) {
 				if err != nil || h.Count != len(list) || !reflect.DeepEqual(got, want) {
 					t.Fatalf("%d instead of %d, %v", len(got), len(want), err)
 				}
+				other := p.All || p.Rules || len(p.Via) > 0 || p.Subscriber+p.Identity+p.Line+p.Equipment != ""
 				byPrefix := slices.ContainsFunc(want, func(b session.Binding) bool { return p.wantsPrefix(b.Prefix) })
-				if may, err := d.MayPick(headOnly(t, plain), &p); err != nil || may != byPrefix {
+				if may, err := d.MayPick(headOnly(t, plain), &p); err != nil || may != (other || byPrefix) {
 					t.Fatalf("its head says %v, %v", may, err)
 				}
 			}
@@ -108,10 +110,18 @@ func BenchmarkMayPick(b *testing.B) {
 	}
 	d, p := NewDecoder(), Pick{Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.250")}}
 	for b.Loop() {
-		if may, err := d.MayPick(Whole(plain), &p); may || err != nil {
+		if may, err := d.MayPick(unsealed(plain), &p); may || err != nil {
 			b.Fatal(may, err)
 		}
 	}
 	b.ReportMetric(float64(len(frames[0])+len(frames[1])), "B/head")
 	b.ReportMetric(float64(len(plain)), "B/block")
+}
+
+// wants reports whether b is wanted, by the conditions one after the other.
+func (p *Pick) wants(b *session.Binding) bool {
+	return p.All || p.wantsPrefix(b.Prefix) || p.Rules && b.Rule != "" ||
+		p.Subscriber != "" && b.Subscriber == p.Subscriber || p.Identity != "" && b.Identity == p.Identity ||
+		p.Line != "" && b.Line == p.Line || p.Equipment != "" && b.Equipment == p.Equipment ||
+		b.Via.IsValid() && slices.ContainsFunc(p.Via, func(x netip.Prefix) bool { return x.Contains(b.Via) })
 }

@@ -11,8 +11,7 @@ import (
 //
 // A session matches when any part of it lies in [From, To]; both are compared
 // in whole milliseconds, as blocks keep time, so that cutting off fractions
-// loses no session. A binding matches when it was in force at any instant of
-// [From, To].
+// loses no session.
 type Query struct {
 	Subscriber string       // "" for any
 	Address    netip.Prefix // the end user's side, before or behind a translation; the zero Prefix for any
@@ -194,7 +193,7 @@ func (s *Sessions) matches(a *asked, addr wide, here bool, i int) bool {
 		return false
 	}
 	x := s.shapes[s.shape[i]]
-	side, flags := session.Side(x>>16), session.Flags(x>>8)
+	flags := session.Flags(x >> 8)
 	f := &s.book[s.far[i]]
 	farPort := uint16(f.service >> 8)
 	if here && (a.localPort == 0 || s.localPort[i] == a.localPort) && a.farSide(flags, f.wide, farPort) {
@@ -204,8 +203,7 @@ func (s *Sessions) matches(a *asked, addr wide, here bool, i int) bool {
 		a.farSide(flags, f.wide, farPort) {
 		return true
 	}
-	return side != session.SideInitiator && side != session.SideResponder && flags&session.LocalOnly == 0 &&
-		a.local.holds(f.wide) && (a.localPort == 0 || farPort == a.localPort) && a.farSide(flags, addr, s.localPort[i])
+	return x.loose() && a.local.holds(f.wide) && (a.localPort == 0 || farPort == a.localPort) && a.farSide(flags, addr, s.localPort[i])
 }
 
 // farSide reports whether the far side is the one asked for. One that was never

@@ -110,39 +110,3 @@ func TestTheEdgesOfTheWindow(t *testing.T) {
 		t.Error("0.0.0.0/0 does not hold an IPv4 address")
 	}
 }
-
-func TestMatchBindings(t *testing.T) {
-	b := []session.Binding{
-		{Prefix: netip.MustParsePrefix("192.0.2.7/32"), FirstPort: 1000, LastPort: 1999, From: 100, To: 200, Subscriber: "a"},
-		{Prefix: netip.MustParsePrefix("2001:db8:5::/56"), LastPort: 65535, From: 150, To: session.Forever, Subscriber: "b"},
-		{LastPort: 65535, From: 100, To: 200, Subscriber: "c"},
-	}
-	for _, c := range []struct {
-		what string
-		q    Query
-		want string
-	}{
-		{"all in force", Query{From: 0, To: 1000}, "abc"},
-		{"its address", Query{Address: netip.MustParsePrefix("192.0.2.7/32"), From: 0, To: 1000}, "a"},
-		{"its address as IPv4-mapped", Query{Address: netip.MustParsePrefix("::ffff:192.0.2.7/128"), From: 0, To: 1000}, "a"},
-		{"a prefix around it", Query{Address: netip.MustParsePrefix("192.0.2.0/24"), From: 0, To: 1000}, "a"},
-		{"its port", Query{Address: netip.MustParsePrefix("192.0.2.7/32"), Port: 1999, From: 0, To: 1000}, "a"},
-		{"another port", Query{Address: netip.MustParsePrefix("192.0.2.7/32"), Port: 2000, From: 0, To: 1000}, ""},
-		{"an address in its prefix", Query{Address: netip.MustParsePrefix("2001:db8:5::1/128"), From: 0, To: 1000}, "b"},
-		{"another subscriber", Query{Subscriber: "d", From: 0, To: 1000}, ""},
-		{"its subscriber", Query{Subscriber: "c", From: 0, To: 1000}, "c"},
-		{"until the first instant", Query{From: 0, To: 100}, "ac"},
-		{"before the first instant", Query{From: 0, To: 99}, ""},
-		{"from the last instant", Query{From: 199, To: 1000}, "abc"},
-		{"after the last instant", Query{From: 200, To: 1000}, "b"},
-		{"a far side", Query{Remote: netip.MustParsePrefix("192.0.2.7/32"), From: 0, To: 1000}, ""},
-	} {
-		got := ""
-		for _, x := range MatchBindings(nil, b, c.q) {
-			got += x.Subscriber
-		}
-		if got != c.want {
-			t.Errorf("%s: found %q, want %q", c.what, got, c.want)
-		}
-	}
-}

@@ -47,9 +47,6 @@ func (r *reach) is(list []wide) bool {
 
 // mayHold reports whether an address of the prefix may be in the set.
 func (z *zone) mayHold(p *span) bool {
-	if p.any {
-		return z.v4.n+z.v6.n > 0
-	}
 	r := &z.v6
 	if p.is4 {
 		r = &z.v4
@@ -111,8 +108,7 @@ const (
 func (e *Encoder) zone() {
 	var flags byte
 	for _, x := range e.t.shapes.values {
-		side, f := session.Side(x.hi>>16), session.Flags(x.hi>>8)
-		if side != session.SideInitiator && side != session.SideResponder && f&session.LocalOnly == 0 {
+		if shape(x.hi).loose() {
 			flags |= zoneLoose
 		}
 	}
@@ -161,8 +157,9 @@ type Head struct {
 }
 
 // MayMatch reports whether a session of the block may be one that q asks for.
-// No is certain; a yes for one address that has no session there happens about
-// once in 256 times.
+// No is certain. Where the block has filters, a remote address or a subscriber that
+// has no session there gets a yes about once in 256 times; an address of the end
+// user's side gets one wherever it lies between those that have some.
 func (h *Head) MayMatch(q Query) bool {
 	w := window{milli(q.From), milli(q.To)}
 	if h.MinStart > w.to || h.MaxEnd < w.from {

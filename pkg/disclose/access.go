@@ -57,9 +57,9 @@ func AskAccess(ctx context.Context, client *http.Client, q *Query, ids *vault.Id
 func (r *reader) accessOf(ctx context.Context) error {
 	q := r.q
 	if q.Address.IsValid() {
-		return r.bindingsOf(ctx, block.Pick{Addresses: []netip.Addr{q.Address}})
+		return r.bindingsOf(ctx, block.Pick{Addresses: []netip.Addr{q.Address}}, nil)
 	}
-	p := block.Pick{Subscriber: q.Subscriber, Line: q.Line, Equipment: q.Equipment, Identity: q.Subscriber}
+	p := block.Pick{Subscriber: q.Subscriber, Line: q.Line, Equipment: q.Equipment, Identity: q.Subscriber, Rules: q.Ask != WantAccess}
 	known := map[netip.Prefix]bool{}
 	for range steps {
 		before := len(r.bindings)
@@ -70,7 +70,7 @@ func (r *reader) accessOf(ctx context.Context) error {
 		r.again = true
 		p = block.Pick{}
 		for i := before; i < len(r.bindings); i++ {
-			if x := r.bindings[i].Prefix; x.IsValid() && !known[x] && len(known) < most {
+			if x := r.bindings[i].Prefix; x.IsValid() && !known[x] && r.bindings[i].Rule == "" {
 				known[x] = true
 				p.Prefixes, p.Via = append(p.Prefixes, x), append(p.Via, x)
 			}

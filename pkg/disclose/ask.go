@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -109,7 +110,8 @@ type reader struct {
 	foreign int // keys that the identities do not open
 
 	plain    []byte
-	rows     []block.Query // what each block of sessions is asked
+	rows     []block.Query         // what each block of sessions is asked
+	held     map[netip.Prefix]bool // what the subscriber had, when it is too much to ask each block about
 	matched  []session.Session
 	decoder  *block.Decoder
 	pick     block.Pick // the bindings that are wanted

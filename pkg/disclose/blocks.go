@@ -99,7 +99,7 @@ func (r *reader) open(sealed []byte) (*vault.Block, error) {
 // with others meanwhile, it starts anew.
 func (r *reader) headsFirst(ctx context.Context, what string) error {
 	for try := 1; ; try++ {
-		sum, bindings := r.sum, len(r.bindings)
+		sum, bindings, providers := r.sum, len(r.bindings), r.providers
 		r.heads, r.whole, r.gone = nil, map[blockName]bool{}, 0
 		if err := r.more(ctx, what); err != nil {
 			return err
@@ -111,7 +111,7 @@ func (r *reader) headsFirst(ctx context.Context, what string) error {
 			r.sum.Failed += r.gone
 			return nil
 		}
-		r.sum, r.bindings = sum, r.bindings[:bindings]
+		r.sum, r.bindings, r.providers = sum, r.bindings[:bindings], slices.Clone(providers)
 	}
 }
 
@@ -123,7 +123,7 @@ const tries = 3
 // rest reads the blocks of which the head has been read.
 func (r *reader) rest(ctx context.Context) error {
 	all := r.heads
-	for len(all) > 0 && !r.sum.Limited {
+	for len(all) > 0 && (r.ending != nil || !r.sum.Limited) { // too many sessions are no reason not to read ends
 		some := all[:min(len(all), mostNames)]
 		all = all[len(some):]
 		for _, name := range some {

@@ -244,7 +244,7 @@ const dayMillis = 24 * 3600 * 1000
 // were held by means of, and so on.
 func naming(q *Query, sessions []session.Session, list []session.Binding) []session.Binding {
 	slop := int64(time.Minute) // clocks differ, and doubts come from what was shortly before and after
-	when := map[netip.Addr]period{}
+	when, users := map[netip.Addr]period{}, userPorts{}
 	add := func(a netip.Addr, s period) {
 		if old, ok := when[a]; ok {
 			s = period{min(old.from, s.from), max(old.to, s.to)}
@@ -253,6 +253,7 @@ func naming(q *Query, sessions []session.Session, list []session.Binding) []sess
 	}
 	for i := range sessions {
 		s := &sessions[i]
+		users.add(s)
 		if a, _, ok := s.UserEnd(); ok {
 			add(a.Netip(), period{s.Start - slop, s.End + slop})
 		}
@@ -277,7 +278,7 @@ func naming(q *Query, sessions []session.Session, list []session.Binding) []sess
 					continue
 				}
 				picked[i] = true
-				for _, via := range behind(b, q) {
+				for _, via := range behind(b, q, users) {
 					add(via, s)
 				}
 			}

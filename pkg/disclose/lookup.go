@@ -70,10 +70,14 @@ func (r *reader) lookup(ctx context.Context) ([]Hit, error) {
 	var hits []Hit
 	for len(found) > 0 {
 		some, addresses := withUsers(found)
+		users := userPorts{}
+		for i := range found[:some] {
+			users.add(&found[i].Session)
+		}
 		r.bindings = nil
 		clear(r.late)
 		clear(r.sought)
-		if err := r.bindingsOf(ctx, block.Pick{Addresses: addresses}); err != nil {
+		if err := r.bindingsOf(ctx, block.Pick{Addresses: addresses}, users); err != nil {
 			return nil, err
 		}
 		if r.q.Ask == WantHold {
@@ -105,6 +109,7 @@ func (r *reader) heldBy() []block.Query {
 	sealed.Subscriber = r.q.Subscriber
 	out := []block.Query{sealed}
 	seen := map[netip.Prefix]bool{}
+	rules := rulesOf(list)
 	for i := range list {
 		b := &list[i]
 		if !b.Prefix.IsValid() || seen[b.Prefix] || !r.about(b, r.holder(book, b)) {
@@ -114,9 +119,49 @@ func (r *reader) heldBy() []block.Query {
 		of := base
 		of.Address = b.Prefix
 		out = append(out, of)
+		for _, rule := range rules {
+			if a, _, _, ok := rule.Outside(b.Prefix.Addr()); ok && !seen[block.Exactly(a)] {
+				seen[block.Exactly(a)] = true
+				of.Address = block.Exactly(a)
+				out = append(out, of)
+			}
+		}
 	}
 	if len(out) > mostRows {
+		r.held = seen
 		return []block.Query{base}
+	}
+	return out
+}
+
+// mayBeHis reports whether a session can be one of the subscriber who is asked for:
+// what was sealed names him, or an end of it is of a prefix that he held.
+func (r *reader) mayBeHis(s *session.Session) bool {
+	if s.Subscriber == r.q.Subscriber {
+		return true
+	}
+	for _, end := range [...]session.Addr{s.Initiator, s.Responder, s.Inside} {
+		a := end.Netip()
+		for bits := a.BitLen(); bits >= 0; bits-- {
+			if p, err := a.Prefix(bits); err == nil && r.held[p] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// rulesOf returns the translations that bindings are of, each once.
+func rulesOf(list []session.Binding) []identity.Rule {
+	seen := map[string]bool{"": true}
+	var out []identity.Rule
+	for i := range list {
+		if text := list[i].Rule; !seen[text] {
+			seen[text] = true
+			if rule, err := identity.ParseRule(text); err == nil {
+				out = append(out, rule)
+			}
+		}
 	}
 	return out
 }
@@ -162,6 +207,9 @@ func (r *reader) sessionsOf(ctx context.Context) ([]proof, error) {
 	m := Matcher{query: r.q}
 	r.wanted = func(s *session.Session, c block.Clock) {
 		if !m.inWindow(s) || !m.endpointMatches(s) || r.q.Proto != 0 && s.Proto != r.q.Proto {
+			return
+		}
+		if r.held != nil && !r.mayBeHis(s) {
 			return
 		}
 		id := s.ID()

@@ -158,7 +158,7 @@ func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockN
 	if err != nil {
 		return fmt.Errorf("read a block: %w", err)
 	}
-	if from, to := rd.query.From/1e6-1, rd.query.To/1e6+1; p.From > to || p.To < from {
+	if from, to := rd.query.From/1e6-1, (rd.query.To+int64(session.NearBy))/1e6+1; p.From > to || p.To < from {
 		fw.end.Damaged++ // it is none of those that were offered
 		return nil
 	}

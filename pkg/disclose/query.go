@@ -199,6 +199,9 @@ func (q *Query) rows() block.Query {
 	if q.Remote.IsValid() {
 		b.Remote = block.Exactly(q.Remote)
 	}
+	if q.Port != nil {
+		b.Port, b.RemotePort = *q.Port, *q.Port // each goes with its address
+	}
 	return b
 }
 

@@ -63,7 +63,7 @@ const steps = 3
 
 // bindingsOf reads the bindings that p wants, those of what they lead to, and so
 // on, and then the ends that are missing.
-func (r *reader) bindingsOf(ctx context.Context, p block.Pick) error {
+func (r *reader) bindingsOf(ctx context.Context, p block.Pick, users userPorts) error {
 	known := map[netip.Addr]bool{}
 	for _, a := range p.Addresses {
 		known[a] = true
@@ -78,8 +78,8 @@ func (r *reader) bindingsOf(ctx context.Context, p block.Pick) error {
 		r.again = true
 		p = block.Pick{}
 		for i := before; i < len(r.bindings); i++ {
-			for _, a := range behind(&r.bindings[i], r.q) {
-				if !known[a] && len(known) < most {
+			for _, a := range behind(&r.bindings[i], r.q, users) {
+				if !known[a] { // not more than there are bindings, or sessions, in memory
 					known[a] = true
 					p.Addresses = append(p.Addresses, a)
 				}
@@ -92,21 +92,49 @@ func (r *reader) bindingsOf(ctx context.Context, p block.Pick) error {
 	return r.ends(ctx)
 }
 
-// behind returns the addresses whose holder holds b. Of a rule without a port
-// that are many: not more than can be followed.
-func behind(b *session.Binding, q *Query) []netip.Addr {
+// userPorts are the ports that the end users of sessions had, by address.
+type userPorts map[netip.Addr]map[uint16]bool
+
+func (u userPorts) add(s *session.Session) {
+	a, port, ok := s.UserEnd()
+	if !ok {
+		return
+	}
+	if u[a.Netip()] == nil {
+		u[a.Netip()] = map[uint16]bool{}
+	}
+	u[a.Netip()][port] = true
+}
+
+// behind returns the addresses whose holder holds b: by a rule, those that it
+// means for the users, or where there are none for what is asked about. Of a
+// rule without a port that are many: not more than can be followed.
+func behind(b *session.Binding, q *Query, users userPorts) []netip.Addr {
 	if b.Via.IsValid() {
 		return []netip.Addr{b.Via}
 	}
 	rule, err := identity.ParseRule(b.Rule)
-	if b.Rule == "" || err != nil || !q.Address.IsValid() {
+	if b.Rule == "" || err != nil {
 		return nil
+	}
+	var out []netip.Addr
+	for user, ports := range users {
+		if !b.Prefix.Contains(user) {
+			continue
+		}
+		for port := range ports {
+			if a, ok := rule.Inside(user, port); ok {
+				out = append(out, a)
+			}
+		}
+	}
+	if users != nil || !q.Address.IsValid() {
+		return out
 	}
 	first, last := 0, math.MaxUint16
 	if q.Port != nil {
 		first, last = int(*q.Port), int(*q.Port)
 	}
-	var out []netip.Addr
 	for port := first; port <= last && len(out) < most; port++ {
 		if a, ok := rule.Inside(q.Address, uint16(port)); ok && (len(out) == 0 || out[len(out)-1] != a) {
 			out = append(out, a)

@@ -66,7 +66,7 @@ const (
 func AskWho(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities) (*WhoAnswer, error) {
 	var a *WhoAnswer
 	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) error {
-		if err := r.bindingsOf(ctx, block.Pick{Addresses: []netip.Addr{q.Address}}); err != nil {
+		if err := r.bindingsOf(ctx, block.Pick{Addresses: []netip.Addr{q.Address}}, nil); err != nil {
 			return err
 		}
 		proofs, err := r.sessionsOf(ctx)
@@ -74,7 +74,7 @@ func AskWho(ctx context.Context, client *http.Client, q *Query, ids *vault.Ident
 			return err
 		}
 		if inside := insideOf(proofs); len(inside) > 0 {
-			if err := r.bindingsOf(ctx, block.Pick{Addresses: inside}); err != nil {
+			if err := r.bindingsOf(ctx, block.Pick{Addresses: inside}, nil); err != nil {
 				return err
 			}
 		}
@@ -94,7 +94,7 @@ func AskWho(ctx context.Context, client *http.Client, q *Query, ids *vault.Ident
 func insideOf(proofs []proof) []netip.Addr {
 	seen := map[netip.Addr]bool{}
 	for i := range proofs {
-		if in := proofs[i].Inside; in != (session.Addr{}) && len(seen) < most {
+		if in := proofs[i].Inside; in != (session.Addr{}) {
 			seen[in.Netip()] = true
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"time"
 
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
@@ -95,13 +94,9 @@ func (s Shelf) Ends(ctx context.Context, from, to int64, frames int, fn func(hea
 // changes of its day; later it is filed apart.
 const timely = 2
 
-// nearBy is how far behind a window a binding may begin that must be known to
-// judge what is said about the window: clocks differ.
-const nearBy = time.Minute
-
 // near is until when a binding may begin that is to be known of a window that
 // ends at to, ns; unix milliseconds.
-func near(to int64) int64 { return floorMilli(to) + nearBy.Milliseconds() }
+func near(to int64) int64 { return floorMilli(to) + session.NearBy.Milliseconds() }
 
 // Registers calls fn with the sealed directory of each import of subscribers
 // that says something about a time before to, ns, the first import first. A

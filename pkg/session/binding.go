@@ -3,10 +3,15 @@ package session
 import (
 	"math"
 	"net/netip"
+	"time"
 )
 
 // Forever is the To of a binding that is still in force.
 const Forever int64 = math.MaxInt64
+
+// NearBy is how far behind a window a binding may begin that must be known to
+// judge what is said about the window: clocks differ.
+const NearBy = time.Minute
 
 // Source says where a binding was learnt. The numbers are stored in blocks and
 // never reused.

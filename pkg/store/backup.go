@@ -267,7 +267,13 @@ func (b *backup) removeDestroyed() error {
 		delete(b.m.Parts, name)
 		b.done.Removed = append(b.done.Removed, name)
 	}
-	for _, day := range b.c.Destroyed {
+	for _, day := range b.c.Destroyed { // and what a backup that was broken off left of it
+		of := daysDir + "/" + day
+		if _, ok := parseDay(day); ok && !slices.ContainsFunc(b.c.Parts, func(p CataloguePart) bool { return filepath.Dir(p.Name) == of }) {
+			if err := os.RemoveAll(filepath.Join(b.dir, of)); err != nil {
+				return err
+			}
+		}
 		name := day + ".coverage"
 		if _, ok := b.m.Coverage[name]; ok {
 			if err := os.Remove(filepath.Join(b.dir, coverDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -95,7 +95,9 @@ func (s *Store) openFresh() error {
 // reopen opens a fresh database of an earlier process and learns what is in it.
 func (s *Store) reopen(n uint64) (*database, error) {
 	d := &database{dir: s.freshPath(n), number: n, books: map[shelf]book{}, since: s.o.Now()}
-	if entries, err := os.ReadDir(d.dir); err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "LOCK" && e.Name() != "KEYREGISTRY" }) {
+	if entries, err := os.ReadDir(d.dir); err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !slices.Contains([]string{"LOCK", "KEYREGISTRY", "MANIFEST-REWRITE"}, e.Name())
+	}) {
 		return d, nil // broken off before there was anything in it
 	}
 	if err := preflight(d.dir, s.o.Log); err != nil {
@@ -191,7 +193,7 @@ func (s *Store) begin() (*database, error) {
 		err = syncDir(s.freshDir())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("begin fresh database %d: %w", s.number, translate(err))
+		return nil, fmt.Errorf("begin fresh database %d: %w", s.number, errors.Join(translate(err), s.shelves.retire(d, true)))
 	}
 	return d, nil
 }

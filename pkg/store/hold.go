@@ -225,16 +225,16 @@ func (s *Store) DestroyHold(id uint64) error {
 	if s.closed {
 		return fmt.Errorf("destroy hold %d: %w", id, ErrClosed)
 	}
-	dir := s.holdDir(id)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	dir, to := s.holdDir(id), filepath.Join(s.dir, trashDir, holdsDir+"-"+strconv.FormatUint(id, 10))
+	_, gone := os.Stat(dir)
+	if _, begun := os.Stat(to); gone != nil && begun != nil {
 		return fmt.Errorf("destroy hold %d: %w; \"edgelog hold list\" shows those that are there", id, ErrMissing)
 	}
-	to, err := s.moveAway(dir)
-	if err != nil {
-		return fmt.Errorf("destroy hold %d: %w", id, err)
+	if gone == nil {
+		if _, err := s.moveAway(dir); err != nil {
+			return fmt.Errorf("destroy hold %d: %w", id, err)
+		}
 	}
-	delete(s.holds, id)
-	s.badHolds = slices.DeleteFunc(s.badHolds, func(p Problem) bool { return p.Epoch == id })
 	key := filepath.Join(to, holdKey)
 	if fi, err := os.Stat(key); err == nil { // where the file system writes in place, the old bytes are gone too
 		if err := wipeFile(key, fi.Size()); err != nil {
@@ -244,6 +244,8 @@ func (s *Store) DestroyHold(id uint64) error {
 	if err := os.RemoveAll(to); err != nil {
 		return fmt.Errorf("destroy hold %d: %w", id, translate(err))
 	}
+	delete(s.holds, id) // not before: until then it can be said again
+	s.badHolds = slices.DeleteFunc(s.badHolds, func(p Problem) bool { return p.Epoch == id })
 	return nil
 }
 

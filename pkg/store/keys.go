@@ -172,6 +172,11 @@ func (s *Store) WrappedKeys(days ...session.Day) ([]WrappedKey, error) {
 	return out, nil
 }
 
+// hasKey reports whether there is a wrapped key of a day.
+func (s *Store) hasKey(day session.Day) bool {
+	return slices.ContainsFunc(s.keyNames(), func(k keyName) bool { return k.day == day })
+}
+
 func (s *Store) keyNames() []keyName {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -251,15 +251,44 @@ func (m *Merge) replace() error {
 		days = append(days, day.String())
 	}
 	slices.Sort(days)
-	if err := writeFile(filepath.Join(m.from.dir, mergedMark), []byte(strings.Join(days, "\n")+"\n"), os.O_TRUNC); err != nil {
+	// Renamed when it is whole: by one that is cut short, blocks would be removed whose runs have no names yet.
+	mark := filepath.Join(m.from.dir, mergedMark)
+	err := writeFile(mark+".new", []byte(strings.Join(days, "\n")+"\n"), os.O_TRUNC)
+	if err == nil {
+		err = os.Rename(mark+".new", mark)
+	}
+	if err != nil {
 		return translate(err)
 	}
 	if err := syncDir(m.from.dir); err != nil {
 		return translate(err)
 	}
 	failpoint("merge marked")
+	if err := m.swap(); err != nil {
+		return err
+	}
+	failpoint("merge swapped")
+	if err := s.shelves.retire(m.from, true); err != nil {
+		s.o.Log.Warn("a fresh database that was merged was not closed in good order", "error", err)
+	}
+	if err := s.removeDir(m.from.dir); err != nil {
+		s.o.Log.Warn("a fresh database that was merged is not removed yet; the next start does it", "error", err)
+	}
+	return nil
+}
+
+// swap gives the runs their names and lists them instead of the fresh database.
+// A day that was destroyed meanwhile is left to DestroyBlocks, which goes by the
+// same lock.
+func (m *Merge) swap() error {
+	s := m.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var runs []*database
 	for day, w := range m.runs {
+		if s.destroyed[day] {
+			continue
+		}
 		if err := s.nameRun(day, m.from.number); err != nil {
 			return err
 		}
@@ -268,19 +297,10 @@ func (m *Merge) replace() error {
 		d.books, _ = books(w.entries, w.lost) // in order: Put saw to it
 		runs = append(runs, d)
 	}
-	s.mu.Lock()
 	s.runs = append(s.runs, runs...)
 	s.waiting = slices.DeleteFunc(s.waiting, func(d *database) bool { return d == m.from })
 	maps.Copy(s.next, m.next)
 	s.forgotten += m.destroyed
-	s.mu.Unlock()
-	failpoint("merge swapped")
-	if err := s.shelves.retire(m.from, true); err != nil {
-		s.o.Log.Warn("a fresh database that was merged was not closed in good order", "error", err)
-	}
-	if err := s.removeDir(m.from.dir); err != nil {
-		s.o.Log.Warn("a fresh database that was merged is not removed yet; the next start does it", "error", err)
-	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -129,8 +130,11 @@ func (s *Store) finishMerges() (pending map[uint64]bool, err error) {
 	pending = map[uint64]bool{}
 	for _, n := range list {
 		mark, err := os.ReadFile(filepath.Join(s.freshPath(n), mergedMark))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasSuffix(string(mark), "\n") {
+			continue // not marked, or the mark was cut short
+		}
 		if err != nil {
-			continue
+			return nil, translate(err)
 		}
 		for _, name := range strings.Fields(string(mark)) {
 			day, ok := parseDay(name)
@@ -139,7 +143,7 @@ func (s *Store) finishMerges() (pending map[uint64]bool, err error) {
 			}
 			if s.copy != "" {
 				pending[n] = true
-			} else if err := s.nameRun(day, n); err != nil {
+			} else if err := s.nameRun(day, n); err != nil && (!errors.Is(err, fs.ErrNotExist) || s.hasKey(day)) { // without a key the day was destroyed
 				return nil, err
 			}
 		}

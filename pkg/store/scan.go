@@ -193,25 +193,39 @@ func (r *reader) find(sh shelf, seq int64, what error) {
 // Block returns one block. The error wraps ErrMissing when there is none of that
 // number, and ErrDamaged when it cannot be read.
 func (s *Store) Block(kind Kind, day session.Day, epoch uint64, seq uint32) (Sealed, error) {
-	sh := shelf{kind, day, epoch}
-	r, err := s.reader(func(x shelf, _, _ int64) bool { return x == sh })
-	if err != nil {
-		return nil, fmt.Errorf("read block: %w", err)
+	e := entry{shelf: shelf{kind, day, epoch}, seq: seq}
+	for {
+		d, err := s.locate(&e)
+		var block Sealed
+		if err == nil {
+			_, block, err = s.shelves.read(d, &e, nil, whole)
+		}
+		switch {
+		case errors.Is(err, errGone): // merged or destroyed since: the lists say so by now
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("read block %d of %s: %w", seq, e.shelf, err)
+		}
+		return block, nil
 	}
-	defer r.close()
-	at := slices.IndexFunc(r.list, func(l located) bool { return l.seq == seq })
-	if at < 0 {
-		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, ErrMissing)
+}
+
+// locate returns the database that a block lies in.
+func (s *Store) locate(e *entry) (*database, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
 	}
-	l := &r.list[at]
-	if l.lost {
-		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, errLost)
+	err := ErrMissing
+	for _, d := range s.databases() {
+		if slices.ContainsFunc(d.lost, func(x entry) bool { return x.shelf == e.shelf && x.seq == e.seq }) {
+			err = errLost
+		} else if b := d.books[e.shelf]; e.seq >= b.first && e.seq < b.next && !s.destroyed[e.shelf.day] {
+			return d, nil
+		}
 	}
-	_, block, err := s.shelves.read(l.in, &l.entry, nil, whole)
-	if err != nil {
-		return nil, fmt.Errorf("read block %d of %s: %w", seq, sh, err)
-	}
-	return block, nil
+	return nil, err
 }
 
 // Days returns the days that have blocks of kind, merged or not.

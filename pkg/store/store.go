@@ -170,8 +170,8 @@ func inspect(dir string, create bool) (fresh bool, err error) {
 		return false, fmt.Errorf("open store %q: %w: %w", dir, ErrNotStore, err)
 	}
 	for _, e := range entries {
-		// Left by a start that was broken off before VERSION was written.
-		if n := e.Name(); n != "keys" && n != "fresh" && n != daysDir && n != "VERSION.new" {
+		// Left by a start or a restore that was broken off before VERSION was written.
+		if n := e.Name(); !slices.Contains([]string{"keys", freshName, daysDir, holdsDir, coverDir, trashDir, "VERSION.new"}, n) {
 			return false, fmt.Errorf("open store %q: %w: there is no VERSION in it, but %q is; give an empty directory", dir, ErrNotStore, n)
 		}
 	}

@@ -73,8 +73,8 @@ func parsePayload(b []byte) (of name, key []byte, err error) {
 	return name{int32(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])}, b[17:], nil
 }
 
-// Close overwrites the key, after which nothing is opened with it; a key that
-// Vault.Own gave is its vault's to close. It is safe to call twice.
+// Close overwrites the key, after which no other block is opened with it; a Block
+// that was made before has a key of its own. A key that Vault.Own gave is its vault's to close. It is safe to call twice.
 func (k *DayKey) Close() {
 	if !k.own {
 		k.key.wipe()

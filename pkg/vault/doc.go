@@ -26,7 +26,9 @@
 // derived from it for one block, and the state of crypto/aes and of age, lie on
 // the Go heap for as long as the collector lets them, so the process should also
 // have swap and core dumps switched off (cmd/edgelog/harden.go, and the service
-// unit, do). At most 2^32 blocks are sealed under one day's key.
+// unit, do). At most 2^32 blocks are sealed under one day's key. A plugin that does
+// not answer while a day's key is wrapped holds up all sealing, without limit:
+// recipients that need no plugin do not.
 //
 // The package refuses to seal for fewer recipients than it was told, to seal
 // before the wrapped key is safe, to give a forgotten day a second key under

@@ -77,7 +77,7 @@ func pluginError(name string, err error) error {
 // parseIdentityLines is age.ParseIdentities with plugins. ui is how a plugin
 // asks, for a PIN or a touch; nil means that there is nobody to ask.
 func parseIdentityLines(b []byte, ui *plugin.ClientUI) ([]age.Identity, error) {
-	var plain []byte
+	plain := make([]byte, 0, len(b)) // it never grows, so that all of it is cleared
 	defer func() { clear(plain) }()
 	var list []age.Identity
 	for line := range bytes.Lines(b) {
@@ -99,7 +99,7 @@ func parseIdentityLines(b []byte, ui *plugin.ClientUI) ([]age.Identity, error) {
 	if err != nil && (len(list) == 0 || !onlyComments(plain)) {
 		return nil, fmt.Errorf("%w: no line in it is a whole AGE-SECRET-KEY-1… or AGE-PLUGIN-…", ErrIdentityFile)
 	}
-	return append(list, more...), nil
+	return append(more, list...), nil // first those that need nobody's hand: a plugin that fails ends the trying
 }
 
 func onlyComments(b []byte) bool {
