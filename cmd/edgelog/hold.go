@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -124,9 +123,9 @@ func releaseHold(c *cli.Context, word string) error {
 	if err != nil {
 		return err
 	}
-	path := strings.Replace(recorder.PathRelease, "{id}", strconv.FormatUint(id, 10), 1) + "?" + url.Values{"reference": {c.String("request")}}.Encode()
+	path := strings.Replace(recorder.PathRelease, "{id}", strconv.FormatUint(id, 10), 1)
 	var cert recorder.ReleaseCertificate
-	if err := askJSON(c.Context, socket, http.MethodPost, path, "release the hold", nil, &cert); err != nil {
+	if err := askJSON(c.Context, socket, http.MethodPost, path, "release the hold", recorder.Release{Reference: c.String("request")}, &cert); err != nil {
 		return err
 	}
 	if c.Bool("json") {

@@ -223,7 +223,8 @@ func printStore(w io.Writer, s *recorder.Status) {
 		last = ", last " + stamp(n.Last)
 	}
 	fmt.Fprintf(w, "sessions   %d stored since start, %d with a subscriber, in %s of %s%s%s\n", n.Stored, n.Named,
-		plural(n.Blocks, "block"), bytesText(n.Bytes), last, unless(n.Returned == 0, fmt.Sprintf("; %d given back to the table to be tried again", n.Returned)))
+		plural(n.Blocks, "block"), bytesText(n.Bytes), last, unless(n.Returned == 0, fmt.Sprintf("; %d given back to the table to be tried again", n.Returned))+
+			unless(n.Expired == 0, fmt.Sprintf("; %d not stored, since their day has been destroyed", n.Expired)))
 }
 
 // damage says what of the store cannot be read, "" when nothing is known to be

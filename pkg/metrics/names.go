@@ -93,6 +93,7 @@ var names = []name{
 	{path: "sessions.collected", kind: counter, metric: "edgelog_sessions_collected_total", help: "Sessions that the agent took from the table since it started."},
 	{path: "sessions.stored", kind: counter, metric: "edgelog_sessions_stored_total", help: "Sessions made durable since the agent started."},
 	{path: "sessions.returned", kind: counter, metric: "edgelog_sessions_returned_total", help: "Sessions given back to the table because they could not be stored; they are tried again."},
+	{path: "sessions.expired", kind: counter, metric: "edgelog_sessions_expired_total", help: "Sessions that came when their day had been destroyed: they were not stored."},
 	{path: "sessions.waiting", metric: "edgelog_sessions_waiting", help: "Sessions that wait for their block."},
 	{path: "sessions.named", kind: counter, metric: "edgelog_sessions_named_total", help: "Of the sessions stored, those with a subscriber."},
 	{path: "sessions.blocks", kind: counter, metric: "edgelog_session_blocks_total", help: "Sealed blocks of sessions stored since the agent started."},

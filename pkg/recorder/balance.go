@@ -77,8 +77,8 @@ func (s *Status) sums() []Sum {
 	}
 	n, st, b, l := &s.Sessions, &s.Store, &s.Bindings, &s.Ledger
 	out = append(out, Sum{
-		Text: fmt.Sprintf("writer: collected %d = stored %d + given back %d + waiting %d", n.Collected, n.Stored, n.Returned, n.Waiting),
-		Left: n.Collected, Right: n.Stored + n.Returned + n.Waiting,
+		Text: fmt.Sprintf("writer: collected %d = stored %d + given back %d + waiting %d + expired %d", n.Collected, n.Stored, n.Returned, n.Waiting, n.Expired),
+		Left: n.Collected, Right: n.Stored + n.Returned + n.Waiting + n.Expired,
 	}, Sum{
 		Text: fmt.Sprintf("store: records %d = found at start %d + sessions %d + access records %d + register %d + to be stored again %d",
 			st.Counted, st.AtStart, n.Stored, b.Records, s.Register.Records, st.Again),

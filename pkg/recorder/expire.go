@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +43,7 @@ type Certificate struct {
 // DestroyedKey is a wrapped key that was removed.
 type DestroyedKey struct {
 	Epoch uint64 `json:"epoch"`
-	Hash  string `json:"sha256"` // of the wrapped key
+	Hash  string `json:"sha256"` // of the wrapped key; "" when it could not be read
 }
 
 // DestroyedRun is a database of blocks that was removed; the ledger has it from
@@ -86,6 +88,7 @@ type expiry struct {
 	log     *slog.Logger
 
 	next     time.Duration // elapsed then
+	kept     time.Time     // believed, as it lies on the disk
 	believed time.Time     // the last time that was believed
 	passed   time.Duration // elapsed then
 	trusted  bool          // the operator says that the clock is right
@@ -104,13 +107,41 @@ func (r *Recorder) openExpiry() error {
 		return err
 	}
 	x.passed = x.elapsed()
+	if err := x.keepBelieved(); err != nil {
+		return err
+	}
+	if err := x.finishReleases(); err != nil {
+		x.log.Error("the release of a hold was not gone on with", "error", err)
+	}
 	x.step(mostAbsence)
+	return nil
+}
+
+// clockFile has the last time that was believed, RFC 3339. Once it is there the
+// ledger and the keys are no evidence of the time: they go on while it is doubted.
+const clockFile = "clock"
+
+// keepBelieved writes down what was believed, about once an hour.
+func (x *expiry) keepBelieved() error {
+	if x.believed.Sub(x.kept).Abs() < time.Hour {
+		return nil
+	}
+	if err := writeDurably(filepath.Join(x.dir, clockFile), []byte(x.believed.UTC().Format(time.RFC3339)+"\n")); err != nil {
+		return fmt.Errorf("keep the last time that was believed: %w", cause(err))
+	}
+	x.kept = x.believed
 	return nil
 }
 
 // lastKnown returns when the last thing happened of which there is evidence:
 // an entry of the ledger, or a start of the agent that stored something.
 func (x *expiry) lastKnown() (last time.Time, err error) {
+	if b, err := os.ReadFile(filepath.Join(x.dir, clockFile)); err == nil {
+		if t, err := time.Parse(time.RFC3339, strings.TrimSpace(string(b))); err == nil {
+			x.kept = t
+			return t, nil
+		}
+	}
 	if e := x.r.store.NewestEpoch(); e > 0 {
 		last = time.UnixMilli(int64(e))
 	}
@@ -142,26 +173,29 @@ func (x *expiry) tick() {
 // believed.
 func (x *expiry) step(most time.Duration) {
 	now, keep := x.r.o.Now(), x.r.Config().Store.RetentionDays
+	begun := x.finishDays()
 	days := x.due(now)
 	err := x.doubt(now, most)
 	if err == nil {
 		x.believed, x.passed, x.trusted = now, x.elapsed(), false
-		for err == nil && len(days) > 0 {
-			if err = x.destroy(days[0]); err != nil {
-				err = fmt.Errorf("destroy %s, whose time is over: %w", days[0], err)
-			} else {
-				days = days[1:]
-			}
-		}
-		if err == nil {
-			err = x.forgetCoverage(now)
-		}
+		days, err = x.destroyAll(days)
+		err = cmp.Or(begun, err, x.forgetCoverage(now), x.keepBelieved())
 	} else if len(days) == 0 {
 		err = nil // nothing is held up
 	}
 	x.status.RetentionDays, x.status.Due = keep, len(days)
 	x.status.Late = len(days) > 0 && now.Sub((days[0]+session.Day(keep)+1).Start()) > time.Hour
 	x.say(err)
+}
+
+// destroyAll destroys days. One that cannot be destroyed does not keep the others.
+func (x *expiry) destroyAll(days []session.Day) (left []session.Day, err error) {
+	for _, day := range days {
+		if e := x.destroy(day); e != nil {
+			left, err = append(left, day), cmp.Or(err, fmt.Errorf("destroy %s, whose time is over: %w", day, e))
+		}
+	}
+	return left, err
 }
 
 // doubt returns why the clock cannot be believed, nil when it can.
@@ -217,11 +251,30 @@ func (x *expiry) destroy(day session.Day) error {
 	if err != nil {
 		return err
 	}
+	if len(facts.Keys)+len(facts.Runs) == 0 && x.certified(day) {
+		// The rest lies in a fresh database, and goes when that is merged.
+		return errors.Join(r.store.DestroyKeys(day), r.store.DestroyBlocks(day))
+	}
 	c := x.certificate(&facts)
 	c.LedgerEntry, err = r.evidence.Append(context.Background(), ledger.Entry{Kind: ledger.Destruction, Fields: c.fields("begun")})
 	if err != nil {
 		return fmt.Errorf("the ledger cannot be written, so nothing is destroyed: %w", err)
 	}
+	if err := x.begin(c.Day, c); err != nil {
+		return err
+	}
+	return x.complete(day, c)
+}
+
+func (x *expiry) certified(day session.Day) bool {
+	_, err := os.Lstat(filepath.Join(x.dir, day.String()+".note"))
+	return err == nil
+}
+
+// complete does what is left of a destruction that has begun. It is safe to call
+// again.
+func (x *expiry) complete(day session.Day, c *Certificate) error {
+	r := x.r
 	r.vault.Forget(int32(day))
 	if err := r.store.DestroyKeys(day); err != nil {
 		return err
@@ -237,6 +290,9 @@ func (x *expiry) destroy(day session.Day) error {
 	fields := c.fields("destroyed")
 	fields["certificate"], fields["begun_entry"] = hash, strconv.FormatInt(c.LedgerEntry, 10)
 	r.evidence.note(ledger.Destruction, fields)
+	if err := x.end(c.Day); err != nil {
+		return err
+	}
 	x.status.Last, x.status.At = c.Day, c.Ended
 	x.status.Days++
 	x.log.Info("a day's time was over and it was destroyed", "day", c.Day, "keys", len(c.Keys), "records", c.Records, "bytes", c.Bytes)
@@ -250,7 +306,11 @@ func (x *expiry) certificate(f *store.DayFacts) *Certificate {
 		Begun: x.r.o.Now().UTC(), Keys: []DestroyedKey{}, Runs: []DestroyedRun{}, Blocks: f.Blocks, Records: f.Rows, Bytes: f.Bytes,
 	}
 	for _, k := range f.Keys {
-		c.Keys = append(c.Keys, DestroyedKey{k.Epoch, hex.EncodeToString(k.Hash[:])})
+		hash := hex.EncodeToString(k.Hash[:])
+		if k.Unreadable {
+			hash = ""
+		}
+		c.Keys = append(c.Keys, DestroyedKey{k.Epoch, hash})
 	}
 	for _, run := range f.Runs {
 		c.Runs = append(c.Runs, DestroyedRun{run.Number, hex.EncodeToString(run.Hash[:])})
@@ -289,6 +349,8 @@ func (x *expiry) sign(statement, of string, c any) (hash string, err error) {
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
 			break
+		} else if err != nil {
+			return "", fmt.Errorf("keep certificate %q: %w", name, cause(err))
 		}
 		name = filepath.Join(x.dir, fmt.Sprintf("%s-%d.note", of, n))
 	}
@@ -297,6 +359,67 @@ func (x *expiry) sign(statement, of string, c any) (hash string, err error) {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// begun is what the names of unsigned certificates end with, of what is being
+// destroyed: after a kill nothing else says what there was.
+const begun = ".begun"
+
+func (x *expiry) begin(of string, c any) error {
+	text, err := json.Marshal(c)
+	if err == nil {
+		err = writeDurably(filepath.Join(x.dir, of+begun), text)
+	}
+	if err != nil {
+		return fmt.Errorf("the certificate cannot be begun, so nothing is destroyed: %w", cause(err))
+	}
+	return nil
+}
+
+func (x *expiry) readBegun(of string, c any) error {
+	text, err := os.ReadFile(filepath.Join(x.dir, of+begun))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, c)
+}
+
+func (x *expiry) end(of string) error { return os.Remove(filepath.Join(x.dir, of+begun)) }
+
+// finishDays completes destructions of days that were broken off.
+func (x *expiry) finishDays() error {
+	return x.finish("????-??-??", func(of string) error {
+		c := new(Certificate)
+		if err := x.readBegun(of, c); err != nil {
+			return err
+		}
+		t, err := time.Parse(time.DateOnly, c.Day)
+		if err != nil {
+			return err
+		}
+		return x.complete(session.DayOf(t.UnixNano()), c)
+	})
+}
+
+// finishReleases completes releases of holds that a kill broke off.
+func (x *expiry) finishReleases() error {
+	return x.finish("hold-*", func(of string) error {
+		c := new(ReleaseCertificate)
+		if err := x.readBegun(of, c); err != nil {
+			return err
+		}
+		return x.r.completeRelease(c)
+	})
+}
+
+func (x *expiry) finish(names string, complete func(of string) error) (err error) {
+	files, _ := filepath.Glob(filepath.Join(x.dir, names+begun)) // the pattern is good
+	for _, f := range files {
+		if e := complete(strings.TrimSuffix(filepath.Base(f), begun)); e != nil {
+			err = cmp.Or(err, fmt.Errorf("go on with %q: %w", filepath.Base(f), e))
+		}
+	}
+	return err
 }
 
 // writeDurably writes a file that was not there, and its name.

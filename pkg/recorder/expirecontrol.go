@@ -1,12 +1,14 @@
 package recorder
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
+	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
@@ -57,11 +59,31 @@ func (x *expiry) list() (*Expiry, error) {
 	return out, nil
 }
 
+// trust has the clock believed once, because somebody says that it is right; the
+// ledger says who.
+func (x *expiry) trust(ctx context.Context) error {
+	peer, _ := PeerOf(ctx)
+	payload, err := json.Marshal(map[string]string{"peer": fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID)})
+	if err != nil {
+		return err
+	}
+	fields := map[string]string{"state": "said to be right", "time": x.r.o.Now().UTC().Format(time.RFC3339)}
+	if _, err := x.r.evidence.Append(ctx, ledger.Entry{Kind: ledger.ClockStep, Fields: fields, Payload: payload}); err != nil {
+		return fmt.Errorf("the ledger cannot be written, so the clock is not believed: %w", err)
+	}
+	x.trusted = true
+	return nil
+}
+
 func (r *Recorder) expiryHandler(w http.ResponseWriter, req *http.Request) {
 	var out *Expiry
 	err := r.do(req.Context(), func() (err error) {
 		if req.Method == http.MethodPost {
-			r.expiry.trusted = req.FormValue("clock_is_right") != ""
+			if req.FormValue("clock_is_right") != "" {
+				if err := r.expiry.trust(req.Context()); err != nil {
+					return err
+				}
+			}
 			r.expiry.step(mostJump)
 		}
 		out, err = r.expiry.list()
@@ -72,10 +94,5 @@ func (r *Recorder) expiryHandler(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, fmt.Sprintf("it could not be said what is due: %v", cause(err)), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(out); err != nil {
-		r.log.Debug("what is due was not read to its end", "error", err)
-	}
+	r.reply(w, out)
 }

@@ -48,7 +48,10 @@ type load struct {
 	blocks []store.Sealed
 	rows   []uint64 // in each of them
 	bytes  int
-	next   map[series]uint32 // of each series, what the block after this load is numbered
+
+	expired uint64 // records left out: their day has been destroyed
+
+	next map[series]uint32 // of each series, what the block after this load is numbered
 }
 
 // series is one row of block numbers.

@@ -20,12 +20,16 @@ import (
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
-// Where holds are listed (GET), and one is destroyed (POST, with reference=TEXT for
-// the sealed part of the ledger).
+// Where holds are listed (GET), and one is destroyed (POST of a Release).
 const (
 	PathHolds   = "/v1/holds"
 	PathRelease = "/v1/holds/{id}/release"
 )
+
+// Release is what is to be said when a hold is destroyed.
+type Release struct {
+	Reference string `json:"reference"` // the case, for the sealed part of the ledger
+}
 
 // HoldList is what can be said of all holds. It names nobody.
 type HoldList struct {
@@ -43,6 +47,7 @@ type ReleaseCertificate struct {
 	LedgerEntry int64      `json:"ledger_entry"` // made before anything was destroyed
 	Key         string     `json:"key_sha256"`   // of the wrapped key; "" when there was none
 	Hold        store.Hold `json:"hold"`
+	Hash        string     `json:"sha256"` // of what was kept of the hold, and so of all its blocks
 }
 
 // StatementReleased is what the certificate of a released hold is signed as.
@@ -104,7 +109,12 @@ func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "it is not known which hold, or who asks", http.StatusBadRequest)
 		return
 	}
-	c, err := r.release(context.WithoutCancel(req.Context()), id, peer, req.FormValue("reference"))
+	var in Release
+	if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, 1<<12)).Decode(&in); err != nil {
+		http.Error(w, "a reference of at most some kilobytes is to be given as JSON", http.StatusBadRequest)
+		return
+	}
+	c, err := r.release(context.WithoutCancel(req.Context()), id, peer, in.Reference)
 	switch {
 	case errors.Is(err, store.ErrMissing):
 		http.Error(w, err.Error(), http.StatusNotFound)
@@ -117,7 +127,7 @@ func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 }
 
 // release destroys a hold: ledger, key, blocks, certificate, ledger. Broken off
-// anywhere, it can be said again.
+// anywhere, it can be said again, and the next start goes on with it.
 func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference string) (*ReleaseCertificate, error) {
 	conf := r.Config()
 	c := &ReleaseCertificate{Gateway: conf.Gateway, Provider: conf.Provider, Version: r.o.Version, Begun: r.o.Now().UTC(), Hold: store.Hold{ID: id}}
@@ -130,6 +140,9 @@ func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference 
 	}
 	for _, p := range bad {
 		there = there || p.Epoch == id
+	}
+	if again := new(ReleaseCertificate); !there && r.expiry.readBegun("hold-"+itoa(id), again) == nil {
+		return again, r.completeRelease(again)
 	}
 	if !there {
 		return nil, fmt.Errorf("release hold %d: %w; \"edgelog hold list\" shows those that are there", id, store.ErrMissing)
@@ -146,23 +159,35 @@ func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference 
 		return nil, fmt.Errorf("release hold %d: %w", id, err)
 	}
 	fields := holdFields(&c.Hold)
+	c.Hash = fields["hash"]
 	fields["state"], fields["key"] = "begun", c.Key
 	if c.LedgerEntry, err = r.evidence.Append(ctx, ledger.Entry{Kind: ledger.Released, Fields: fields, Payload: payload}); err != nil {
 		return nil, fmt.Errorf("release hold %d: the ledger cannot be written, so nothing is destroyed: %w", id, err)
 	}
-	if err := r.store.DestroyHold(id); err != nil {
-		return nil, err
+	if err := r.expiry.begin("hold-"+itoa(id), c); err != nil {
+		return nil, fmt.Errorf("release hold %d: %w", id, err)
+	}
+	return c, r.completeRelease(c)
+}
+
+// completeRelease does what is left of a release that has begun. It is safe to
+// call again.
+func (r *Recorder) completeRelease(c *ReleaseCertificate) error {
+	id := c.Hold.ID
+	if err := r.store.DestroyHold(id); err != nil && !errors.Is(err, store.ErrMissing) {
+		return err
 	}
 	c.Ended = r.o.Now().UTC()
 	hash, err := r.expiry.sign(StatementReleased, "hold-"+itoa(id), c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	done := holdFields(&c.Hold)
+	done["hash"] = c.Hash
 	done["state"], done["certificate"], done["begun_entry"] = "destroyed", hash, strconv.FormatInt(c.LedgerEntry, 10)
 	r.evidence.note(ledger.Released, done)
 	r.log.Info("a hold was released and destroyed", "hold", id, "certificates", filepath.Base(r.expiry.dir))
-	return c, nil
+	return r.expiry.end("hold-" + itoa(id))
 }
 
 // holds calls fn with each hold that touches one of the days first to last. A

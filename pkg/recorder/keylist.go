@@ -55,11 +55,7 @@ func (r *Recorder) keyFactsHandler(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *Recorder) keyFacts(ctx context.Context) (*KeyFacts, error) {
-	keys, err := r.wrappedKeys()
-	if err != nil {
-		return nil, err
-	}
-	known, err := custodiansOf(ctx, r.ledger)
+	keys, known, err := r.keysAndCustodians(ctx)
 	if err != nil {
 		return nil, err
 	}

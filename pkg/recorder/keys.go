@@ -79,11 +79,7 @@ func (r *Recorder) keysHandler(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *Recorder) listKeys(ctx context.Context, who string) (*KeyList, error) {
-	keys, err := r.wrappedKeys()
-	if err != nil {
-		return nil, err
-	}
-	known, err := custodiansOf(ctx, r.ledger)
+	keys, known, err := r.keysAndCustodians(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +99,17 @@ func (r *Recorder) listKeys(ctx context.Context, who string) (*KeyList, error) {
 	return out, nil
 }
 
+// keysAndCustodians returns all wrapped keys, and what the ledger says of whom they
+// are wrapped for.
+func (r *Recorder) keysAndCustodians(ctx context.Context) ([]KeyOfADay, *custodianship, error) {
+	keys, err := r.wrappedKeys()
+	if err != nil {
+		return nil, nil, err
+	}
+	known, err := custodiansOf(ctx, r.ledger)
+	return keys, known, err
+}
+
 // wrappedKeys returns the keys of all days, then those of holds.
 func (r *Recorder) wrappedKeys() ([]KeyOfADay, error) {
 	keys, err := r.store.WrappedKeys()
@@ -116,8 +123,8 @@ func (r *Recorder) wrappedKeys() ([]KeyOfADay, error) {
 	holds, _ := r.store.Holds()
 	for i := range holds {
 		key, err := r.store.HoldKey(holds[i].ID)
-		if errors.Is(err, store.ErrMissing) {
-			continue // it was released meanwhile
+		if errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrNoKey) || errors.Is(err, store.ErrDamaged) {
+			continue // released meanwhile, or without a key that can be read (edgelog verify tells of it): the others must not wait for it
 		}
 		if err != nil {
 			return nil, err

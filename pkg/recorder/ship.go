@@ -66,7 +66,8 @@ func (w *writer) settle() error {
 		w.spare = s.batch
 		return fmt.Errorf("store sessions: %w", o.err)
 	}
-	w.count.stored += uint64(s.batch.Len())
+	w.count.stored += uint64(s.batch.Len()) - s.load.expired
+	w.count.expired += s.load.expired
 	w.sizes.Observe(float64(s.batch.Len()))
 	w.src.Stored(&s.batch)
 	w.count.named += s.named

@@ -45,6 +45,7 @@ type Status struct {
 type SessionStatus struct {
 	Collected uint64    `json:"collected"` // taken from the table
 	Stored    uint64    `json:"stored"`    // of those, made durable
+	Expired   uint64    `json:"expired"`   // of those, not stored: their day has been destroyed
 	Returned  uint64    `json:"returned"`  // of those, given back to the table because they could not be stored; they are tried again
 	Waiting   uint64    `json:"waiting"`   // of those, for their block
 	Named     uint64    `json:"named"`     // of those stored, with a subscriber
@@ -144,7 +145,7 @@ func (r *Recorder) Status() *Status {
 		Sessions: SessionStatus{
 			Collected: seen.sessions.collected, Waiting: seen.sessions.waiting,
 			Stored: seen.sessions.stored, Named: seen.sessions.named, Inside: seen.sessions.inside, Blocks: seen.sessions.blocks,
-			Bytes: seen.sessions.bytes, Returned: seen.sessions.returned, Last: seen.sessions.last,
+			Bytes: seen.sessions.bytes, Returned: seen.sessions.returned, Expired: seen.sessions.expired, Last: seen.sessions.last,
 			BatchSizes: r.sessions.sizes.Read(), Delay: r.sessions.delay.Read(), Age: r.sessions.age.Read(),
 		},
 		Bindings: BindingStatus{

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/edgelog/edgelog/pkg/measure"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
 )
 
 // Names says whose an address was; identity.Book is one.
@@ -75,6 +77,7 @@ type daySessions struct {
 type writeCount struct {
 	collected, stored, named, blocks, bytes, returned uint64
 	inside                                            uint64 // of those stored
+	expired                                           uint64 // of those collected: their day has been destroyed
 	waiting                                           uint64 // in the batch now
 	last                                              time.Time
 }
@@ -237,7 +240,10 @@ func (w *writer) seal(oldest, newest int64) (*load, error) {
 	head, l := w.head(), w.shelf.load(behind)
 	for _, d := range w.days {
 		for part := range slices.Chunk(d.list, w.max) {
-			if err := l.sessions(head, d.day, part); err != nil {
+			err := l.sessions(head, d.day, part)
+			if errors.Is(err, store.ErrExpired) { // it was destroyed, and they must not be kept
+				l.expired += uint64(len(part))
+			} else if err != nil {
 				return nil, err
 			}
 		}

@@ -36,6 +36,8 @@ func runOf(c *contents) Run {
 type KeyFact struct {
 	Epoch uint64
 	Hash  [32]byte // SHA-256 of the wrapped key
+
+	Unreadable bool // it is to be there, and cannot be read
 }
 
 // DayFacts is what there is of a day.
@@ -79,12 +81,12 @@ func (s *Store) Kept() []session.Day {
 // Day returns what there is of a day.
 func (s *Store) Day(day session.Day) (DayFacts, error) {
 	f := DayFacts{Day: day}
-	keys, err := s.WrappedKeys(day)
-	if err != nil {
-		return f, err
-	}
-	for _, k := range keys {
-		f.Keys = append(f.Keys, KeyFact{k.Epoch, sha256.Sum256(k.Wrapped)})
+	for _, k := range s.keyNames() {
+		if k.day != day {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(s.keysDir(), k.file()))
+		f.Keys = append(f.Keys, KeyFact{Epoch: k.epoch, Hash: sha256.Sum256(b), Unreadable: err != nil})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
