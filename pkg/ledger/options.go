@@ -33,6 +33,8 @@ var (
 	// ErrRange: the indexes asked for are not in the ledger.
 	ErrSignature = errors.New("statement is not signed by this ledger")
 	ErrRange     = errors.New("no such entries")
+	// ErrProof means that a Proof proves nothing.
+	ErrProof = errors.New("it is not proven that this entry is in the ledger")
 	// ErrClosed: the ledger was closed.
 	ErrClosed = errors.New("ledger is closed")
 )
