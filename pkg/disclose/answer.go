@@ -44,6 +44,12 @@ type Summary struct {
 	BindingBlocks int `json:"binding_blocks"`
 	Failed        int `json:"failed_blocks"` // blocks that could not be opened or read: the answer may lack what they hold
 
+	// Request is its number, and AsOf when it was approved: what was stored later is
+	// not in the answer, and Newer counts blocks of the window that may have some.
+	Request int64  `json:"request,omitempty"`
+	AsOf    string `json:"as_of,omitempty"`
+	Newer   int    `json:"newer_blocks,omitempty"`
+
 	// Limited says that there were more sessions than an answer holds.
 	Limited bool `json:"limited,omitempty"`
 

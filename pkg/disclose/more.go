@@ -32,7 +32,7 @@ func (g *Gate) send(ctx context.Context, fw *frameWriter, rd *reading, k frameKi
 		}
 		pass := func(wrapped []byte) error { return rd.pass(fw, frameKey, wrapped) }
 		switch day := session.Day(p.Day); {
-		case !rd.needsKeys(&p):
+		case rd.act == Run, !rd.needsKeys(&p): // a run has its grant
 		case isHeld(p.Kind):
 			err = g.o.Shelf.HoldKey(ctx, p.Epoch, pass)
 		default:
@@ -94,7 +94,7 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 // its intent in the ledger, and not yet its outcome.
 func (g *Gate) More(w http.ResponseWriter, r *http.Request) {
 	what := r.PathValue("what")
-	rd := g.peek(r.PathValue("id"))
+	rd := g.peek(r)
 	switch {
 	case rd == nil:
 		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
@@ -120,7 +120,7 @@ const mostNames = 500
 // Blocks answers POST /v1/lookup/{id}/blocks: names of blocks as JSON in, frames
 // out. Only blocks of the reading's window are sent.
 func (g *Gate) Blocks(w http.ResponseWriter, r *http.Request) {
-	rd := g.peek(r.PathValue("id"))
+	rd := g.peek(r)
 	var names []blockName
 	if err := decode(w, r, &names); err != nil {
 		refuse(w, http.StatusBadRequest, err)
@@ -171,7 +171,7 @@ func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockN
 // Page answers GET /v1/lookup/{id}/register/{day}/{epoch}/{page}: one block of
 // an import of subscribers.
 func (g *Gate) Page(w http.ResponseWriter, r *http.Request) {
-	rd := g.peek(r.PathValue("id"))
+	rd := g.peek(r)
 	day, err1 := strconv.ParseInt(r.PathValue("day"), 10, 32)
 	epoch, err2 := strconv.ParseUint(r.PathValue("epoch"), 10, 64)
 	page, err3 := strconv.ParseUint(r.PathValue("page"), 10, 32)
@@ -207,9 +207,15 @@ func (g *Gate) reply(w http.ResponseWriter, _ *http.Request, send func(*frameWri
 	_ = fw.flush() // the reader may be gone
 }
 
-// peek returns the open reading of that name; nil when there is none.
-func (g *Gate) peek(id string) *reading {
+// peek returns the open reading that r names, if it is that of who asks; nil when
+// there is none.
+func (g *Gate) peek(r *http.Request) *reading {
+	by, ok := g.o.Caller(r)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open[id]
+	rd := g.open[r.PathValue("id")]
+	if rd == nil || !ok || rd.uid != by.UID {
+		return nil
+	}
+	return rd
 }

@@ -25,6 +25,7 @@ type shelf struct {
 	directories [][]byte
 	pages       map[uint64][][]byte
 
+	fresh    bool // blocks are as they first came; else they are merged
 	badHeads bool // the heads that are kept apart are damaged, and the blocks are not
 	merging  int  // how often Block finds that the block was merged since its head was read
 	seq      uint32
@@ -37,6 +38,8 @@ func (s *shelf) SaveKey(_ int32, _ uint64, wrapped []byte) error {
 	s.wrapped = append(s.wrapped, wrapped)
 	return nil
 }
+
+var merged = map[block.Kind]block.Kind{kindSessions: kindSessionsMerged, kindBindings: kindBindingsMerged, kindLate: kindLateMerged, kindEnds: kindEndsMerged}
 
 func (s *shelf) seal(kind block.Kind, plain []byte, err error) []byte {
 	s.t.Helper()
@@ -51,6 +54,9 @@ func (s *shelf) seal(kind block.Kind, plain []byte, err error) []byte {
 	h, err := block.ReadHeader(plain)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if to := merged[kind]; to != 0 && !s.fresh {
+		kind = to
 	}
 	sealed, err := s.vault.Seal(nil, vault.Place{Gateway: "gw1", Kind: uint8(kind), Day: int32(session.DayOf(at(0))), Epoch: 1, Seq: s.seq, Count: 1,
 		From: h.MinStart, To: h.MaxEnd}, frames...)

@@ -69,14 +69,14 @@ func newVerification(progress func(*Verified)) *verification {
 func AskVerify(ctx context.Context, client *http.Client, ids *vault.Identities, now time.Time, progress func(*Verified)) (*Verified, error) {
 	v := newVerification(progress)
 	q := &Query{Reference: "verification of the whole store", Ask: WantVerify, From: now.Add(-MaxWindow).UnixNano(), To: now.UnixNano()}
-	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) error {
+	r, err := conduct(ctx, client, &Permit{Act: Verify, Query: q, Identities: ids}, func(ctx context.Context, r *reader) error {
 		r.verify = v
 		before := r.sum.Failed
 		if err := r.more(ctx, moreEverything); err != nil {
 			return err
 		}
 		v.Damaged = r.sum.Failed - before
-		v.finish(r.foreign)
+		v.finish(r.keyring.foreign)
 		r.sum.Failed += len(v.Findings) + v.more
 		r.sum.SessionBlocks = v.Blocks - len(v.Findings) - v.more
 		return nil
@@ -93,16 +93,16 @@ func AskVerify(ctx context.Context, client *http.Client, ids *vault.Identities, 
 func VerifyCopy(ids *vault.Identities, keys, blocks func(func([]byte) error) error, progress func(*Verified)) (*Verified, error) {
 	v := newVerification(progress)
 	r := newReader(&Query{}, ids)
-	if err := keys(r.key); err != nil {
+	if err := keys(r.keyring.add); err != nil {
 		return nil, err
 	}
-	if len(r.keys) == 0 && r.foreign > 0 {
+	if r.keyring.wrong() {
 		return nil, ErrWrongIdentity
 	}
 	if err := blocks(func(b []byte) error { v.add(r, b); return nil }); err != nil {
 		return nil, err
 	}
-	v.finish(r.foreign)
+	v.finish(r.keyring.foreign)
 	return &v.Verified, nil
 }
 
@@ -223,12 +223,6 @@ func (v *verification) hold(p *vault.Place) *heldSeen {
 	h.blocks++
 	return h
 }
-
-// Numbers under which the store files registers.
-const (
-	kindRegister  = 3
-	kindDirectory = 4
-)
 
 func (v *verification) lookRegister(d *block.Decoder, p *vault.Place, plain []byte) error {
 	var rows int

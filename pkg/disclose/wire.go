@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
@@ -93,6 +94,10 @@ type Outcome struct {
 	Opened  int    `json:"opened"`
 	Failed  int    `json:"failed"`
 	Error   string `json:"error,omitempty"` // why nothing was answered: one of the reasons
+
+	// Manifest is the hash of what is handed over, hex; "" when nothing is. It tells
+	// nothing of what that is: salted with the request's nonce.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // The only words that an outcome's Error may hold, so that nothing of what was
@@ -104,6 +109,18 @@ const (
 	reasonUnread   = "answer not understood"
 )
 
+// What else becomes of a reading, in the words of the ledger.
+const (
+	resultAnswered  = "answered"
+	resultWithdrawn = "withdrawn"
+	resultNone      = "no outcome given"
+)
+
+// isHash reports whether s is SHA-256 in hex, or nothing.
+func isHash(s string) bool {
+	return s == "" || len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
 var reasons = map[string]bool{"": true, reasonIdentity: true, reasonCut: true, reasonNothing: true, reasonUnread: true}
 
 // recorded is the agent's answer to an outcome.
@@ -111,6 +128,16 @@ type recorded struct {
 	LedgerOutcome int64  `json:"ledger_outcome"`
 	Size          int64  `json:"checkpoint_size"` // of a checkpoint that covers the outcome
 	Root          []byte `json:"checkpoint_root"`
+
+	Receipt *Receipt `json:"receipt,omitempty"`
+}
+
+// opening begins a reading.
+type opening struct {
+	Act     Act    `json:"act"`
+	Request int64  `json:"request"`
+	Text    []byte `json:"text,omitempty"`  // of the request
+	Query   *Query `json:"query,omitempty"` // with Verify alone
 }
 
 // errFrame is returned for a stream that is not one of frames.

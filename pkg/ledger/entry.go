@@ -26,6 +26,7 @@ const (
 	Destruction   Kind = "destruction"   // a day's time is over: what is about to be destroyed, and then that it was
 	Held          Kind = "hold"          // rows of a case are kept beyond the destruction of their day: how many, never which
 	Released      Kind = "release"       // a hold is about to be destroyed, and then that it was
+	Request       Kind = "request"       // a request was filed, approved, refused, withdrawn, or not dealt with in time
 	Keys          Kind = "keys"          // wrapped data keys were handed out, or replaced
 	Intent        Kind = "intent"        // somebody is about to read
 	Outcome       Kind = "outcome"       // what became of an intent; never the data found
@@ -34,7 +35,7 @@ const (
 
 var kinds = map[Kind]bool{
 	Start: true, Stop: true, Gap: true, Coverage: true, ClockStep: true, Configuration: true,
-	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Intent: true, Outcome: true, Refused: true,
+	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Request: true, Keys: true, Intent: true, Outcome: true, Refused: true,
 }
 
 // Limits of an entry.
