@@ -151,6 +151,48 @@ func (g *Gate) cutOff(id int64) {
 // once a minute.
 func (g *Gate) Tick(ctx context.Context) error { return g.desk.tick(ctx) }
 
+// Waiting counts requests by where they stand. It names nobody.
+type Waiting struct {
+	Filed      int    `json:"filed"`
+	Approved   int    `json:"approved"`
+	Unratified int    `json:"unratified"`     // emergencies that wait for a second custodian
+	Overdue    int    `json:"overdue"`        // emergencies for which none came, in the last month
+	Refused    uint64 `json:"refused"`        // attempts, since the start
+	Text       string `json:"text,omitempty"` // why no request can be dealt with
+}
+
+// Status says how requests stand.
+func (g *Gate) Status() Waiting {
+	w := g.desk.waiting()
+	g.no.mu.Lock()
+	defer g.no.mu.Unlock()
+	w.Refused = g.no.all
+	return w
+}
+
+func (d *desk) waiting() (w Waiting) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken != nil {
+		w.Text = d.broken.Error()
+	}
+	for _, c := range d.cases {
+		switch {
+		case c.State == Filed:
+			w.Filed++
+		case c.State == Approved:
+			w.Approved++
+		}
+		if c.unratified() {
+			w.Unratified++
+		}
+		if c.Overdue {
+			w.Overdue++
+		}
+	}
+	return w
+}
+
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // the reader may be gone
@@ -179,6 +221,7 @@ func (g *Gate) deny(ctx context.Context, w http.ResponseWriter, by *Caller, what
 type refusals struct {
 	mu   sync.Mutex
 	last map[refusedAs]*refusedTimes
+	all  uint64
 }
 
 type refusedAs struct {
@@ -198,6 +241,7 @@ const (
 
 func (n *refusals) note(ctx context.Context, l Ledger, now time.Time, by *Caller, what string, id int64, word string) error {
 	n.mu.Lock()
+	n.all++
 	as := refusedAs{by.UID, what, word}
 	t := n.last[as]
 	if t != nil && now.Sub(t.at).Abs() < refusedEach {
