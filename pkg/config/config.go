@@ -52,6 +52,9 @@ type Config struct {
 	StaticFile string // CSV; "" for none
 	Places     []Place
 	Custodians Custodians
+	People     People
+	Contacts   []Contact
+	Disclose   Disclose
 	Store      Store
 	Agent      Agent
 	Metrics    Metrics
@@ -86,7 +89,7 @@ type Timeouts struct {
 
 // Custodians are those whose keys open what was recorded.
 type Custodians struct {
-	Recipients []string // age recipients; public keys
+	Recipients []string // age recipients; public keys; with those of the persons who are custodians
 	Minimum    int      // refuse to run with fewer
 }
 
@@ -101,7 +104,8 @@ type Store struct {
 
 // Agent configures the agent's life.
 type Agent struct {
-	OnStop OnStop
+	OnStop      OnStop
+	SocketGroup Group // may reach the control socket; none: only the agent's own user and group
 }
 
 // Metrics configures what Prometheus may scrape.
@@ -136,6 +140,7 @@ func Default() Config {
 		NAT:        DefaultNAT(),
 		DHCP:       defaultDHCP(),
 		Custodians: Custodians{Minimum: 1},
+		Disclose:   defaultDisclose(),
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second, RetentionDays: 365},
 		Agent:      Agent{OnStop: Keep},
 		RADIUS:     RADIUS{RadSec: RadSec{Connections: 256, Idle: time.Hour}},
@@ -245,6 +250,9 @@ func (c *Config) readRest(t *table) {
 	cu.strs("recipients", &c.Custodians.Recipients)
 	cu.integer("minimum", &c.Custodians.Minimum, 1, 100)
 	cu.done()
+	c.readPersons(t)
+	c.readContacts(t)
+	c.Disclose.read(t.sub("disclose"))
 
 	st := t.sub("store")
 	st.size("min_free", &c.Store.MinFree, leastFree)
@@ -258,6 +266,7 @@ func (c *Config) readRest(t *table) {
 	stop := string(c.Agent.OnStop)
 	ag.word("on_stop", &stop, string(Keep), string(Drain))
 	c.Agent.OnStop = OnStop(stop)
+	ag.group("socket_group", &c.Agent.SocketGroup)
 	ag.done()
 
 	me := t.sub("metrics")

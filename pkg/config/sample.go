@@ -18,7 +18,8 @@ type Values struct {
 	RADIUSListen      []string
 	RADIUSClient      string // address or prefix; "" leaves the section as a comment
 	SecretFile        string
-	Recipients        []Recipient
+	Recipients        []Recipient // keys of custodians who are none of Persons
+	Persons           []SamplePerson
 }
 
 // Recipient is a public key and the word that stands beside it as a comment.
@@ -237,8 +238,9 @@ recipients = [
 {{- end}}
 ]
 # Refuse to run with fewer keys than this.
-minimum = {{len .Recipients}}
+minimum = {{.Minimum}}
 
+` + personsSample + `
 [store]
 # Below so much free space nothing more is written; recording goes on in the table.
 min_free = "1GiB"
@@ -260,4 +262,7 @@ expose = false
 # keep:  stopping the agent leaves the programs recording into the table; the next start goes on from there.
 # drain: stopping stores everything, open sessions too, and removes the programs.
 on_stop = "keep"
+# The group that may reach the control socket, by name or gid, for persons who are not root. Under systemd the unit needs
+# SupplementaryGroups= with this group, so that the agent may hand the socket to it.
+# socket_group = "edgelog"
 `))
