@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 )
@@ -69,4 +70,26 @@ func (r *reader) find(ctx context.Context, f *Found) (err error) {
 		f.Sessions, err = r.sessions(ctx)
 	}
 	return err
+}
+
+// Print writes the answer in one of Formats.
+func (f *Found) Print(w io.Writer, format string) error {
+	switch {
+	case f.Who != nil:
+		return PrintWho(w, f.Who, format)
+	case f.Access != nil:
+		return PrintAccess(w, f.Access, format)
+	}
+	return Print(w, f.Sessions, format)
+}
+
+// Beside returns what csv has no place for.
+func (f *Found) Beside() []string {
+	switch {
+	case f.Who != nil:
+		return append(f.Who.Head(), f.Who.Summary.Lines()...)
+	case f.Access != nil:
+		return append(NameLines(f.Access.Names), f.Access.Summary.Lines()...)
+	}
+	return append(NameLines(f.Sessions.Names), f.Sessions.Summary.Lines()...)
 }

@@ -351,12 +351,7 @@ func (r *Recorder) Ledger() *ledger.Ledger { return r.ledger }
 
 // Evidence returns what appends to the ledger for those who read: a ledger that
 // must be opened again ends the run.
-func (r *Recorder) Evidence() interface {
-	Append(ctx context.Context, e ledger.Entry) (int64, error)
-	Checkpoint() ledger.Checkpoint
-} {
-	return r.evidence
-}
+func (r *Recorder) Evidence() *Evidence { return &Evidence{r.evidence} }
 
 // Close gives everything free. It is safe to call twice, and after a failed
 // Open; after Run has returned.
