@@ -25,30 +25,14 @@ type Ledger interface {
 
 // Evidence is the ledger for others than the recorder: what they append is counted
 // with its own, and what fails for good is noticed.
-type Evidence struct{ e *evidence }
+type Evidence struct {
+	Ledger
+	e *evidence
+}
 
 // Append puts an entry into the ledger, now or not at all.
 func (v *Evidence) Append(ctx context.Context, entry ledger.Entry) (int64, error) {
 	return v.e.Append(ctx, entry)
-}
-
-// Checkpoint is that of the ledger, as are the others.
-func (v *Evidence) Checkpoint() ledger.Checkpoint { return v.e.ledger.Checkpoint() }
-
-// Size returns the number of entries.
-func (v *Evidence) Size() int64 { return v.e.ledger.Size() }
-
-// Entries returns some of them.
-func (v *Evidence) Entries(ctx context.Context, from, to int64) ([]ledger.Record, error) {
-	return v.e.ledger.Entries(ctx, from, to)
-}
-
-// Prove returns the proof of an entry.
-func (v *Evidence) Prove(index int64) (*ledger.Proof, error) { return v.e.ledger.Prove(index) }
-
-// Statement signs a text.
-func (v *Evidence) Statement(what, text string) ([]byte, error) {
-	return v.e.ledger.Statement(what, text)
 }
 
 // maxOwed bounds the entries that wait for a ledger that cannot be written.

@@ -351,7 +351,7 @@ func (r *Recorder) Ledger() *ledger.Ledger { return r.ledger }
 
 // Evidence returns what appends to the ledger for those who read: a ledger that
 // must be opened again ends the run.
-func (r *Recorder) Evidence() *Evidence { return &Evidence{r.evidence} }
+func (r *Recorder) Evidence() *Evidence { return &Evidence{r.ledger, r.evidence} }
 
 // Close gives everything free. It is safe to call twice, and after a failed
 // Open; after Run has returned.
