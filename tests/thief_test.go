@@ -51,7 +51,7 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 		until(ctx, t, g, "the sessions are stored", func(s *recorder.Status) bool { return s.Sessions.Stored >= stored })
 	}
 	visit(20)
-	if _, err := g.Run(ctx, "lookup", "--reference", "case-4711-secret", "--identity", g.Identity, "--remote", web.Addr().String(),
+	if _, err := g.Ask(ctx, "lookup", "--reference", "case-4711-secret", "--remote", web.Addr().String(),
 		"--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now"); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 	visit(20)
 	g.Kill()
 	stolen := t.TempDir()
-	custodians := filepath.Dir(g.Identity)
+	custodians := filepath.Join(g.Dir, "gw", "custodians")
 	files := steal(t, filepath.Join(g.Dir, "gw"), stolen, custodians)
 	for what, needles := range map[string][][]byte{
 		"the far end":       needlesOf(web.Addr()),
