@@ -80,7 +80,11 @@ func (e *evidence) broken() error {
 
 // note appends an entry. Its fields get the time of the event, for the case
 // that the ledger takes it later.
-func (e *evidence) note(kind ledger.Kind, fields map[string]string) {
+func (e *evidence) note(kind ledger.Kind, fields map[string]string) { e.noteSealed(kind, fields, nil) }
+
+// noteSealed is note for an entry with a payload, which waits in the clear, in
+// memory, for a ledger that cannot be written.
+func (e *evidence) noteSealed(kind ledger.Kind, fields map[string]string, payload []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if fields == nil {
@@ -92,7 +96,7 @@ func (e *evidence) note(kind ledger.Kind, fields map[string]string) {
 		e.lost++
 		return
 	}
-	e.owed = append(e.owed, ledger.Entry{Kind: kind, Fields: fields})
+	e.owed = append(e.owed, ledger.Entry{Kind: kind, Fields: fields, Payload: payload})
 	e.pay()
 }
 

@@ -104,9 +104,8 @@ func (r *Recorder) reply(w http.ResponseWriter, v any) {
 
 func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 	id, err := strconv.ParseUint(req.PathValue("id"), 10, 64)
-	peer, known := PeerOf(req.Context())
-	if err != nil || !known {
-		http.Error(w, "it is not known which hold, or who asks", http.StatusBadRequest)
+	if err != nil {
+		http.Error(w, "it is not known which hold", http.StatusBadRequest)
 		return
 	}
 	var in Release
@@ -114,7 +113,7 @@ func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "a reference of at most some kilobytes is to be given as JSON", http.StatusBadRequest)
 		return
 	}
-	c, err := r.release(context.WithoutCancel(req.Context()), id, peer, in.Reference)
+	c, err := r.release(context.WithoutCancel(req.Context()), id, in.Reference)
 	switch {
 	case errors.Is(err, store.ErrMissing):
 		http.Error(w, err.Error(), http.StatusNotFound)
@@ -128,7 +127,7 @@ func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 
 // release destroys a hold: ledger, key, blocks, certificate, ledger. Broken off
 // anywhere, it can be said again, and the next start goes on with it.
-func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference string) (*ReleaseCertificate, error) {
+func (r *Recorder) release(ctx context.Context, id uint64, reference string) (*ReleaseCertificate, error) {
 	conf := r.Config()
 	c := &ReleaseCertificate{Gateway: conf.Gateway, Provider: conf.Provider, Version: r.o.Version, Begun: r.o.Now().UTC(), Hold: store.Hold{ID: id}}
 	list, bad := r.store.Holds()
@@ -154,7 +153,7 @@ func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference 
 	payload, err := json.Marshal(struct {
 		Reference string `json:"reference"`
 		Peer      string `json:"peer"`
-	}{reference, fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID)})
+	}{reference, WhoAsks(ctx)})
 	if err != nil {
 		return nil, fmt.Errorf("release hold %d: %w", id, err)
 	}

@@ -97,7 +97,7 @@ func TestAHoldOutlivesTheDestructionOfItsDayUntilItIsReleased(t *testing.T) {
 	}
 	r.shut()
 	r.open()
-	c, err := r.release(t.Context(), 42, Peer{}, "case")
+	c, err := r.release(t.Context(), 42, "case")
 	if err != nil || c.Hold.Sessions != 2 || c.Key == "" {
 		t.Fatalf("%+v %v", c, err)
 	}
@@ -132,7 +132,7 @@ func TestWithoutALedgerNothingIsHeldOrReleased(t *testing.T) {
 	if err := r.hold(2, "gw1", list); err == nil {
 		t.Error("held")
 	}
-	if _, err := r.release(t.Context(), 1, Peer{}, ""); err == nil {
+	if _, err := r.release(t.Context(), 1, ""); err == nil {
 		t.Error("released")
 	}
 	if holds, _ := r.store.Holds(); len(holds) != 1 || holds[0].ID != 1 {
@@ -224,10 +224,10 @@ func TestWrappedKeysAreGivenOutOnlyWithALedgerEntry(t *testing.T) {
 	ask := func(peer bool) *httptest.ResponseRecorder {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, PathKeysBackup, nil)
 		if peer {
-			req = req.WithContext(context.WithValue(req.Context(), peerKey{}, Peer{UID: 7}))
+			req = req.WithContext(context.WithValue(req.Context(), peerKey{}, Peer{}))
 		}
 		w := httptest.NewRecorder()
-		r.keysBackupHandler(w, req)
+		r.serveHTTP(w, req)
 		return w
 	}
 	if w := ask(false); w.Code == http.StatusOK {

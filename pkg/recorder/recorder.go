@@ -104,7 +104,10 @@ type Recorder struct {
 	dhcp      *leases       // nil: no server is configured
 	control   *control
 	mux       *http.ServeMux
-	base      context.Context // of requests; ends when the agent stops
+	routes    map[string]config.Roles // by pattern; see Handle
+	refusals  *refusals
+	sealers   atomic.Pointer[vault.Recipients] // of the ledger's payloads
+	base      context.Context                  // of requests; ends when the agent stops
 	endBase   context.CancelFunc
 	evidence  *evidence
 	sessions  *writer
@@ -154,7 +157,7 @@ type counts struct {
 func Open(ctx context.Context, o Options) (*Recorder, error) {
 	o = o.withDefaults()
 	r := &Recorder{
-		o: o, log: o.Logger, started: o.Now(), state: "starting", mux: http.NewServeMux(),
+		o: o, log: o.Logger, started: o.Now(), state: "starting", mux: http.NewServeMux(), routes: map[string]config.Roles{},
 		flushes: make(chan chan error), jobs: make(chan func()), loopDone: make(chan struct{}),
 	}
 	r.conf.Store(o.Config)
@@ -194,6 +197,10 @@ func (r *Recorder) checkCustodians() error {
 		return fmt.Errorf("custodians: %w: %d different, and custodians.minimum is %d; add the public keys of more custodians",
 			vault.ErrTooFewRecipients, r.custodians, c.Minimum)
 	}
+	if to, err = checkPeople(r.o.Config); err != nil {
+		return err
+	}
+	r.sealers.Store(to)
 	return nil
 }
 
@@ -243,15 +250,12 @@ func (r *Recorder) openStore() error {
 	return nil
 }
 
-// openLedger opens the ledger; its payloads are sealed to the custodians.
+// openLedger opens the ledger; its payloads are sealed to the custodians and the
+// auditors.
 func (r *Recorder) openLedger() error {
 	c := r.o.Config
-	to, err := vault.ParseRecipients(c.Custodians.Recipients)
-	if err != nil {
-		return fmt.Errorf("read custodians.recipients: %w", err)
-	}
 	l, err := ledger.Open(filepath.Join(c.DataDir, "ledger"), ledger.Options{
-		Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: to.SealTo,
+		Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: r.seal,
 	})
 	switch {
 	case errors.Is(err, ledger.ErrKey):
@@ -262,6 +266,7 @@ func (r *Recorder) openLedger() error {
 	r.onClose(l.Close)
 	r.ledger = l
 	r.evidence = &evidence{ledger: l, now: r.o.Now, log: r.log}
+	r.refusals = &refusals{evidence: r.evidence, elapsed: r.o.Elapsed, log: r.log, seen: map[refusedKey]*refused{}}
 	r.merger = &merger{
 		store: r.store, seal: r.vault, keys: r.vault, gateway: c.Gateway, max: c.Store.BlockSessions, now: r.o.Now, log: r.log, evidence: r.evidence,
 	}
@@ -294,19 +299,19 @@ func (r *Recorder) openBook() error {
 }
 
 func (r *Recorder) openControl() error {
-	r.Handle("GET /v1/status", r.statusHandler)
-	r.Handle("POST "+PathImport, r.importHandler)
-	r.Handle("GET "+PathKeys, r.keysHandler)
-	r.Handle("POST "+PathKeys, r.keysHandler)
-	r.Handle("GET "+PathKeyFacts, r.keyFactsHandler)
-	r.Handle("GET "+PathExpiry, r.expiryHandler)
-	r.Handle("POST "+PathExpiry, r.expiryHandler)
-	r.Handle("GET "+PathHolds, r.holdsHandler)
-	r.Handle("POST "+PathRelease, r.releaseHandler)
-	r.Handle("POST "+PathVerify, r.verifyHandler)
-	r.Handle("POST "+PathBackup, r.backupHandler)
-	r.Handle("POST "+PathKeysBackup, r.keysBackupHandler)
-	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
+	r.Handle("GET /v1/status", mayLook, r.statusHandler)
+	r.Handle("POST "+PathImport, mayTend, r.importHandler)
+	r.Handle("GET "+PathKeys, mayAnswerFor, r.keysHandler)
+	r.Handle("POST "+PathKeys, mayAnswerFor, r.keysHandler)
+	r.Handle("GET "+PathKeyFacts, mayCheck, r.keyFactsHandler)
+	r.Handle("GET "+PathExpiry, mayCheck, r.expiryHandler)
+	r.Handle("POST "+PathExpiry, mayDestroy, r.expiryHandler)
+	r.Handle("GET "+PathHolds, mayKnow, r.holdsHandler)
+	r.Handle("POST "+PathRelease, mayAnswerFor, r.releaseHandler)
+	r.Handle("POST "+PathVerify, mayCheck, r.verifyHandler)
+	r.Handle("POST "+PathBackup, mayTend, r.backupHandler)
+	r.Handle("POST "+PathKeysBackup, mayTend, r.keysBackupHandler)
+	c, err := listen(r.o.Config.Socket(), r.o.Config.Agent.SocketGroup, http.HandlerFunc(r.serveHTTP), r.base, r.log)
 	if err != nil {
 		return err
 	}
@@ -338,10 +343,6 @@ func (r *Recorder) openSource() error {
 	r.sessions.src = r.src
 	return nil
 }
-
-// Handle answers a pattern of http.ServeMux on the control socket. It must be
-// called before Run.
-func (r *Recorder) Handle(pattern string, h http.HandlerFunc) { r.mux.HandleFunc(pattern, h) }
 
 // Config returns the configuration in force. It must not be changed.
 func (r *Recorder) Config() *config.Config { return r.conf.Load() }

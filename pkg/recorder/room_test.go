@@ -25,7 +25,13 @@ import (
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the program of a peer, see asks.
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(askVariable); socket != "" {
+		os.Exit(ask(socket, os.Args[1:], os.Stdout))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // table is a session table of the tests' own. Like the kernel's it gives a
 // session out again until it is told that it is stored.

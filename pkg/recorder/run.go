@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -79,6 +80,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	r.control.stop(patience)
 	endParts()
 	wg.Wait()
+	r.refusals.settle()
 	r.noteStop(err)
 	return err
 }
@@ -236,11 +238,13 @@ func (r *Recorder) noteStart() {
 	for i, u := range c.Uplinks {
 		names[i] = u.Name
 	}
-	r.evidence.note(ledger.Start, map[string]string{
+	fields := map[string]string{
 		"version": r.o.Version, "gateway": c.Gateway, "provider": c.Provider, "profile": c.Profile.String(),
 		"legal_basis": c.LegalBasis, "configuration": hex.EncodeToString(c.Hash[:]), "uplinks": strings.Join(names, " "),
 		"epoch": itoa(r.sessions.shelf.epoch), "custodians": custodiansHash(c.Custodians.Recipients),
-	})
+	}
+	maps.Copy(fields, peopleFields(c))
+	r.evidence.note(ledger.Start, fields)
 }
 
 func (r *Recorder) noteStop(err error) {

@@ -37,6 +37,7 @@ type Status struct {
 
 	Register   RegisterStatus  `json:"register"` // of subscribers
 	Custodians CustodianStatus `json:"custodians"`
+	Refused    RefusedStatus   `json:"refused"`
 
 	LastError *Trouble `json:"last_error,omitempty"`
 }
@@ -159,6 +160,7 @@ func (r *Recorder) Status() *Status {
 		Register:   seen.register.at(r.o.Now()),
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
+		Refused:    r.refusals.counts(),
 		LastError:  trouble,
 		Lately:     seen.lately,
 	}
