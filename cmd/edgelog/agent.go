@@ -6,23 +6,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/config"
-	"github.com/edgelog/edgelog/pkg/disclose"
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/metrics"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/recorder"
-	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -117,36 +113,6 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 	}
 	openGate(rec, log)
 	return agentFailure(errors.Join(rec.Run(ctx), rec.Close()))
-}
-
-// openGate puts the one way to read onto the control socket.
-func openGate(rec *recorder.Recorder, log *slog.Logger) {
-	g := disclose.NewGate(disclose.GateOptions{
-		Shelf: rec.Shelf(), Ledger: rec.Evidence(), Flush: rec.Flush, Logger: log,
-		Origin: func() disclose.Origin {
-			c := rec.Config()
-			o := disclose.Origin{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis}
-			for _, s := range c.Identity.Trust {
-				o.Trust = append(o.Trust, s.String())
-			}
-			return o
-		},
-		Coverage: func(from, to int64) (*session.CoverageReport, error) {
-			return rec.Coverage(time.Unix(0, from), time.Unix(0, to), "")
-		},
-		Custodians: func() disclose.Custodians {
-			c := &rec.Config().Custodians
-			return disclose.Custodians{Recipients: c.Recipients, Minimum: c.Minimum}
-		},
-		Hold: rec.KeepHold, All: rec.Shelf().All,
-		Peer: func(r *http.Request) string {
-			if p, ok := recorder.PeerOf(r.Context()); ok {
-				return fmt.Sprintf("uid %d gid %d", p.UID, p.GID)
-			}
-			return ""
-		},
-	})
-	g.Serve(rec.Handle)
 }
 
 // agentFailure adds advice to the usual reasons why an agent does not start.
