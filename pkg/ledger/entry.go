@@ -27,6 +27,7 @@ const (
 	Held          Kind = "hold"          // rows of a case are kept beyond the destruction of their day: how many, never which
 	Released      Kind = "release"       // a hold is about to be destroyed, and then that it was
 	Keys          Kind = "keys"          // wrapped data keys were handed out, or replaced
+	Request       Kind = "request"       // an order of an authority was filed, approved, refused or withdrawn; what it asks is sealed
 	Intent        Kind = "intent"        // somebody is about to read
 	Outcome       Kind = "outcome"       // what became of an intent; never the data found
 	Refused       Kind = "refused"       // a read that was not permitted
@@ -34,7 +35,7 @@ const (
 
 var kinds = map[Kind]bool{
 	Start: true, Stop: true, Gap: true, Coverage: true, ClockStep: true, Configuration: true,
-	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Intent: true, Outcome: true, Refused: true,
+	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Request: true, Intent: true, Outcome: true, Refused: true,
 }
 
 // Limits of an entry.
