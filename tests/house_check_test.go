@@ -58,6 +58,8 @@ var importCases = []houseCase{
 		"pkg/disclose/a.go": goSource(own("store")), "pkg/store/a.go": goSource(own("block")), "pkg/block/a.go": goSource(own("probe")),
 	}, "never from the wire"},
 	{"a test may use what it tests with", importFaults, map[string]string{"pkg/block/a_test.go": goSource(own("store"))}, ""},
+	{"a package is made of an answer", importFaults, map[string]string{"pkg/disclose/delivery/a.go": goSource(own("disclose"), own("ledger"))}, ""},
+	{"a package is made of keys", importFaults, map[string]string{"pkg/disclose/delivery/a.go": goSource(own("vault"))}, "checked on any machine"},
 	{"a room that nobody planned", importFaults, map[string]string{"pkg/attic/a.go": goSource()}, "no such room"},
 }
 

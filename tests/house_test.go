@@ -50,6 +50,19 @@ var ownRules = []ruleOwn{
 	{"disclose", "recorder", "the gate must not be a way around the recorder's order of work"},
 }
 
+// narrow names what alone a package below a room may import of this house, where
+// that is less than its room may.
+var narrow = []struct {
+	dir    string
+	only   []string
+	reason string
+}{
+	{
+		"pkg/disclose/delivery", []string{"pkg/disclose", "pkg/session", "pkg/ledger"},
+		"a package is made of an answer and checked on any machine: it knows neither store nor configuration, nor the keys of either",
+	},
+}
+
 // ruleOthers keeps a library, or a part of the standard library, in few rooms.
 // A prefix ends at a path element.
 type ruleOthers struct {
@@ -170,6 +183,15 @@ func importFaults(tree *tree) []string {
 			uses[from][other] = true
 			if floors[other] >= floors[from] && !slices.Contains(mayImport[from], other) {
 				out = append(out, p.dir+" imports "+to+": rooms import lower floors only, so that a packet walks one way")
+			}
+		}
+	}
+	for _, n := range narrow {
+		for _, p := range tree.packages() {
+			for _, to := range p.own {
+				if p.dir == n.dir && !slices.Contains(n.only, to) {
+					out = append(out, p.dir+" imports "+to+": "+n.reason)
+				}
 			}
 		}
 	}

@@ -23,6 +23,7 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 	g := disclose.NewGate(disclose.GateOptions{
 		Shelf: rec.Shelf(), Ledger: rec.Evidence(), Flush: rec.Flush, Logger: log,
 		Dir: filepath.Join(rec.Config().DataDir, "requests"), Policy: func() disclose.Policy { return policyOf(rec.Config()) },
+		Paper: func() disclose.Paper { return paperOf(rec) },
 		Origin: func() disclose.Origin {
 			c := rec.Config()
 			o := disclose.Origin{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis}
@@ -60,6 +61,19 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 			}
 		}
 	})
+}
+
+// paperOf is what a package says of this gateway.
+func paperOf(rec *recorder.Recorder) disclose.Paper {
+	c := rec.Config()
+	t := &c.Timeouts
+	p := disclose.Paper{LedgerKey: rec.Ledger().VerifierKey(), Version: version(), Timeouts: disclose.Timeouts{
+		TCP: t.TCP, UDP: t.UDP, ICMP: t.ICMP, Other: t.Other, HalfOpen: t.HalfOpen, Linger: t.Linger,
+	}}
+	for _, x := range c.Contacts {
+		p.Contacts = append(p.Contacts, disclose.Contact(x))
+	}
+	return p
 }
 
 func callerOf(c *config.Caller) disclose.Caller {

@@ -47,7 +47,7 @@ type Permit struct {
 
 	// Pack, with Run, puts the answer into what is handed over, and returns the hash
 	// that the ledger gets with the outcome. nil: it is only looked at.
-	Pack func(*Found) (manifest [sha256.Size]byte, err error)
+	Pack func(*Found, *Paper) (manifest [sha256.Size]byte, err error)
 }
 
 // Act says what somebody does with a request.

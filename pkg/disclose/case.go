@@ -100,7 +100,7 @@ func (c *Case) entry(step string, said statement) (ledger.Entry, error) {
 	if err != nil {
 		return ledger.Entry{}, fmt.Errorf("describe request %d: %w", c.ID, err)
 	}
-	fields := map[string]string{"step": step, "state": string(c.State), "ask": c.Ask, "record": string(record)}
+	fields := map[string]string{"step": step, "state": string(c.State), "ask": c.Ask, "commitment": c.Commitment, "record": string(record)}
 	if step != stepFile {
 		fields["request"] = strconv.FormatInt(c.ID, 10)
 	}

@@ -34,9 +34,10 @@ type desk struct {
 
 	mu      sync.Mutex
 	cases   map[int64]*Case
-	running map[int64]bool // of cases: somebody reads for it
-	newest  time.Time      // the latest that is known to have been: a clock that goes back makes nothing valid again
-	broken  error          // why no request can be dealt with
+	running map[int64]bool    // of cases: somebody reads for it
+	decided map[int64][]int64 // of cases: the numbers of their approvals' ledger entries
+	newest  time.Time         // the latest that is known to have been: a clock that goes back makes nothing valid again
+	broken  error             // why no request can be dealt with
 }
 
 // openDesk reads the cases from the ledger. That it cannot is no reason for the
@@ -64,7 +65,7 @@ func (d *desk) load() error {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of requests: %w", err)
 	}
-	d.cases, d.running = map[int64]*Case{}, map[int64]bool{}
+	d.cases, d.running, d.decided = map[int64]*Case{}, map[int64]bool{}, map[int64][]int64{}
 	p := d.policy()
 	oldest := d.now().Add(-remembered - p.Wait - p.Run - p.Ratify)
 	answered := map[int64]time.Time{}
@@ -107,6 +108,9 @@ func (d *desk) learn(r *ledger.Record, answered map[int64]time.Time) error {
 		c, err := caseOf(r)
 		if err != nil {
 			return err
+		}
+		if r.Fields["step"] == stepApprove {
+			d.decided[c.ID] = append([]int64{r.Index}, d.decided[c.ID]...) // the newest comes first
 		}
 		if d.cases[c.ID] != nil {
 			return nil
@@ -161,10 +165,22 @@ func (d *desk) write(ctx context.Context, c *Case, step string, said statement) 
 	if err != nil {
 		return err
 	}
-	if _, err := d.ledger.Append(ctx, e); err != nil {
+	index, err := d.ledger.Append(ctx, e)
+	if err != nil {
 		return fmt.Errorf("write request %d to the ledger: %w", c.ID, err)
 	}
+	if step == stepApprove {
+		d.decided[c.ID] = append(d.decided[c.ID], index)
+	}
 	return nil
+}
+
+// entries returns the numbers of the ledger entries by which a request was filed and
+// approved.
+func (d *desk) entries(id int64) []int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]int64{id}, d.decided[id]...)
 }
 
 // file takes a request. It returns the case and the text that it is known by.
@@ -399,6 +415,7 @@ func (d *desk) tick(ctx context.Context) error {
 			next.State, next.Ended, step = Expired, now, stepExpire
 		case c.over() && now.Sub(c.Ended) > remembered:
 			delete(d.cases, id)
+			delete(d.decided, id)
 			errs = append(errs, d.remove(name(id, "request")))
 			continue
 		default:

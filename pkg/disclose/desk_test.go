@@ -417,7 +417,7 @@ func TestAWithdrawalDuringARunEndsIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Pack = func(f *Found) (sum [32]byte, err error) { // it has read all, and not yet said so
+	p.Pack = func(*Found, *Paper) (sum [32]byte, err error) { // it has read all, and not yet said so
 		_, err = WithdrawRequest(t.Context(), r.client, id, p.Text, "the order was lifted")
 		return sum, err
 	}
@@ -449,7 +449,7 @@ func TestARequestIsRunOnceAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := *p
-	p.Pack = func(*Found) (sum [32]byte, err error) {
+	p.Pack = func(*Found, *Paper) (sum [32]byte, err error) {
 		_, _, err = Read(t.Context(), r.client, &second)
 		r.denied(t, err, "is being run", "runs already")
 		return sum, nil

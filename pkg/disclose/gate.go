@@ -3,6 +3,8 @@ package disclose
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,6 +93,9 @@ type GateOptions struct {
 	// Coverage returns what is known of the recording from ≤ t < to, UTC ns;
 	// nil: nothing is.
 	Coverage func(from, to int64) (*session.CoverageReport, error)
+
+	// Paper returns what a package says of this gateway; nil: packages say nothing.
+	Paper func() Paper
 
 	// Caller says who is asking; false when the kernel does not say, and then nothing
 	// is read.
@@ -315,6 +320,13 @@ func (g *Gate) intend(r *http.Request, rd *reading, by *Caller) error {
 func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading) error {
 	q := &rd.query
 	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
+	if rd.act == Run && g.o.Paper != nil {
+		p, err := g.paper(rd.of)
+		if err != nil {
+			return err
+		}
+		b.Paper = p
+	}
 	if q.Ask == WantHold && g.o.Custodians != nil {
 		c := g.o.Custodians()
 		b.Custodians = &c
@@ -330,6 +342,19 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading) error {
 		return err
 	}
 	return fw.writeJSON(frameEnd, fw.end)
+}
+
+// paper is what a package says of this gateway, and the proofs of its request.
+func (g *Gate) paper(id int64) (*Paper, error) {
+	p := g.o.Paper()
+	for _, index := range g.desk.entries(id) {
+		proof, err := g.o.Ledger.Prove(index)
+		if err != nil {
+			return nil, err
+		}
+		p.Entries = append(p.Entries, proof)
+	}
+	return &p, nil
 }
 
 // coverage sends what is known of the recording in the window. That it cannot be
@@ -409,16 +434,17 @@ func (g *Gate) conclude(ctx context.Context, rd *reading, o *Outcome, result str
 	return index, err
 }
 
-// StatementPackage is what the hash of a package is signed as, hex and a newline.
-const StatementPackage = "edgelog package v1"
-
 // receipt proves that a reading is in the ledger, and signs what it handed over.
 func (g *Gate) receipt(intent, outcome int64, manifest string) (r *Receipt, err error) {
+	var sum [sha256.Size]byte
+	if _, err := hex.Decode(sum[:], []byte(manifest)); err != nil {
+		return nil, err
+	}
 	r = new(Receipt)
 	var err1, err2 error
 	r.Intent, err = g.o.Ledger.Prove(intent)
 	r.Outcome, err1 = g.o.Ledger.Prove(outcome)
-	r.Signature, err2 = g.o.Ledger.Statement(StatementPackage, manifest+"\n")
+	r.Signature, err2 = g.o.Ledger.Statement(PackageStatement(sum))
 	return r, errors.Join(err, err1, err2)
 }
 

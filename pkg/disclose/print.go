@@ -122,35 +122,39 @@ func printCSV(w io.Writer, a *Answer) error {
 		return err
 	}
 	for i := range a.Hits {
-		h := &a.Hits[i]
-		row := []string{
-			session.FormatTime(h.Start), session.FormatTime(h.End), strconv.Itoa(int(h.Proto)),
-			"", "", "", "", "", h.EndReason.String(), strings.Join(h.Flags.Words(), " "),
-			cell(h.Subscriber), cell(h.Stored), inferred(h.Certainty & session.FromInferred), inferred(h.Certainty & session.ToInferred),
-			cell(strings.Join(h.doubts(), "; ")), "", "",
-		}
-		if h.Inside != (session.Addr{}) {
-			row[15], row[16] = h.Inside.String(), strconv.Itoa(int(h.InsidePort))
-		}
-		localOnly := h.Flags&session.LocalOnly != 0
-		if !localOnly || h.Local == session.SideInitiator {
-			row[3], row[4] = h.Initiator.String(), strconv.Itoa(int(h.InitiatorPort))
-		}
-		if !localOnly || h.Local == session.SideResponder {
-			row[5], row[6] = h.Responder.String(), strconv.Itoa(int(h.ResponderPort))
-		}
-		switch h.Local {
-		case session.SideInitiator:
-			row[7] = "initiator"
-		case session.SideResponder:
-			row[7] = "responder"
-		}
-		if err := cw.Write(row); err != nil {
+		if err := cw.Write(a.Hits[i].row()); err != nil {
 			return err
 		}
 	}
 	cw.Flush()
 	return cw.Error()
+}
+
+// row returns the cells of csvHeader.
+func (h *Hit) row() []string {
+	row := []string{
+		session.FormatTime(h.Start), session.FormatTime(h.End), strconv.Itoa(int(h.Proto)),
+		"", "", "", "", "", h.EndReason.String(), strings.Join(h.Flags.Words(), " "),
+		cell(h.Subscriber), cell(h.Stored), inferred(h.Certainty & session.FromInferred), inferred(h.Certainty & session.ToInferred),
+		cell(strings.Join(h.doubts(), "; ")), "", "",
+	}
+	if h.Inside != (session.Addr{}) {
+		row[15], row[16] = h.Inside.String(), strconv.Itoa(int(h.InsidePort))
+	}
+	localOnly := h.Flags&session.LocalOnly != 0
+	if !localOnly || h.Local == session.SideInitiator {
+		row[3], row[4] = h.Initiator.String(), strconv.Itoa(int(h.InitiatorPort))
+	}
+	if !localOnly || h.Local == session.SideResponder {
+		row[5], row[6] = h.Responder.String(), strconv.Itoa(int(h.ResponderPort))
+	}
+	switch h.Local {
+	case session.SideInitiator:
+		row[7] = "initiator"
+	case session.SideResponder:
+		row[7] = "responder"
+	}
+	return row
 }
 
 func inferred(c session.Certainty) string {
@@ -161,9 +165,22 @@ func inferred(c session.Certainty) string {
 }
 
 // cell makes a text harmless for spreadsheets: one that would be taken for a
-// formula gets an apostrophe in front, which they show as text.
+// formula gets an apostrophe in front, which they show as text. So does one that
+// begins with an apostrophe: whoever takes the first one off has the text as it
+// was.
 func cell(s string) string {
-	if s != "" && strings.ContainsAny(s[:1], "=+-@\t\r\n|%") {
+	if s == "" {
+		return s
+	}
+	if c := s[0]; c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' {
+		return s // as nearly all are
+	}
+	// What a spreadsheet may pass over before it looks: blanks, quotes, marks of
+	// the order of bytes.
+	rest := strings.TrimLeftFunc(s, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("\"`\u201c\u201d\ufeff\u200b", r)
+	})
+	if s[0] == '\'' || rest != "" && strings.ContainsRune("=+-@|%\uff1d\uff0b\uff0d\uff20\u2212", []rune(rest)[0]) || strings.ContainsAny(s[:1], "\t\r\n") {
 		return "'" + s
 	}
 	return s

@@ -105,24 +105,31 @@ func (r *AccessRecord) remarks() []string {
 func (a *AccessAnswer) json(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	for i := range a.Records {
-		r := &a.Records[i]
-		out := struct {
-			jsonLink
-			Doubts []string   `json:"doubts,omitempty"`
-			Was    []jsonLink `json:"was,omitempty"`
-			Late   string     `json:"came_late_on,omitempty"`
-		}{jsonLink: linkJSON(&r.Binding), Doubts: r.Doubts}
-		for j := range r.Was {
-			out.Was = append(out.Was, linkJSON(&r.Was[j]))
-		}
-		if r.Late != 0 {
-			out.Late = r.Late.String()
-		}
-		if err := enc.Encode(&out); err != nil {
+		if err := enc.Encode(a.Records[i].object()); err != nil {
 			return err
 		}
 	}
 	return lastLines(enc, a.Names, &a.Summary)
+}
+
+// accessObject is an access record in an answer.
+type accessObject struct {
+	jsonLink
+	Register *jsonName  `json:"register,omitempty"`
+	Doubts   []string   `json:"doubts,omitempty"`
+	Was      []jsonLink `json:"was,omitempty"`
+	Late     string     `json:"came_late_on,omitempty"`
+}
+
+func (r *AccessRecord) object() *accessObject {
+	out := &accessObject{jsonLink: linkJSON(&r.Binding), Doubts: r.Doubts}
+	for j := range r.Was {
+		out.Was = append(out.Was, linkJSON(&r.Was[j]))
+	}
+	if r.Late != 0 {
+		out.Late = r.Late.String()
+	}
+	return out
 }
 
 // lastLines writes what the register says, and the summary.
@@ -151,25 +158,34 @@ func (a *AccessAnswer) csv(w io.Writer) error {
 		return err
 	}
 	for i := range a.Records {
-		r := &a.Records[i]
-		l := linkJSON(&r.Binding)
-		n := Name{}
-		for j := range a.Names {
-			if x := &a.Names[j]; x.Subscriber == r.Subscriber && x.From <= max(r.From, a.Query.From) && x.To > max(r.From, a.Query.From) {
-				n = *x
-			}
-		}
-		row := []string{
-			l.From, l.FromKnown, l.To, l.ToKnown, l.Prefix, strconv.Itoa(int(l.FirstPort)), strconv.Itoa(int(l.LastPort)), l.Subscriber, n.Name, n.Address,
-			l.Identity, l.Line, l.Equipment, l.Place, l.Via, l.Source, l.SourceName, l.SourceKey, strings.Join(r.remarks(), "; "),
-		}
-		for j := range row {
-			row[j] = cell(row[j])
-		}
-		if err := cw.Write(row); err != nil {
+		if err := cw.Write(a.row(i)); err != nil {
 			return err
 		}
 	}
 	cw.Flush()
 	return cw.Error()
+}
+
+// row returns the cells of accessHeader.
+func (a *AccessAnswer) row(i int) []string {
+	r := &a.Records[i]
+	l := linkJSON(&r.Binding)
+	n := Name{}
+	for j := range a.Names {
+		if x := &a.Names[j]; x.Subscriber == r.Subscriber && x.From <= max(r.From, a.Query.From) && x.To > max(r.From, a.Query.From) {
+			n = *x
+		}
+	}
+	return cells([]string{
+		l.From, l.FromKnown, l.To, l.ToKnown, l.Prefix, strconv.Itoa(int(l.FirstPort)), strconv.Itoa(int(l.LastPort)), l.Subscriber, n.Name, n.Address,
+		l.Identity, l.Line, l.Equipment, l.Place, l.Via, l.Source, l.SourceName, l.SourceKey, strings.Join(r.remarks(), "; "),
+	})
+}
+
+// cells makes each of them harmless.
+func cells(row []string) []string {
+	for j := range row {
+		row[j] = cell(row[j])
+	}
+	return row
 }

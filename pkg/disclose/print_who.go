@@ -319,34 +319,35 @@ func (a *WhoAnswer) csv(w io.Writer) error {
 		return err
 	}
 	for i := range a.Candidates {
-		c := &a.Candidates[i]
-		n := c.Name
-		if n == nil {
-			n = &Name{}
-		}
-		l, last := linkJSON(&c.Links[0]), linkJSON(&c.Links[len(c.Links)-1])
-		to := ""
-		if c.To != session.Forever {
-			to = session.FormatTime(c.To)
-		}
-		var chain []string
-		for j := range c.Links {
-			chain = append(chain, c.link(j))
-		}
-		row := []string{
-			string(a.Verdict), c.Subscriber, n.Name, n.Address, c.first(func(b *session.Binding) string { return b.Identity }),
-			c.first(func(b *session.Binding) string { return b.Line }), c.first(func(b *session.Binding) string { return b.Equipment }),
-			c.first(func(b *session.Binding) string { return b.Place }), session.FormatTime(c.From), last.FromKnown, to, last.ToKnown,
-			l.Prefix, strconv.Itoa(int(l.FirstPort)), strconv.Itoa(int(l.LastPort)), l.Source, l.SourceName,
-			strings.Join(chain, "; "), strconv.Itoa(len(c.Sessions)), strings.Join(c.Doubts, "; "),
-		}
-		for j := range row {
-			row[j] = cell(row[j])
-		}
-		if err := cw.Write(row); err != nil {
+		if err := cw.Write(a.row(i)); err != nil {
 			return err
 		}
 	}
 	cw.Flush()
 	return cw.Error()
+}
+
+// row returns the cells of whoHeader.
+func (a *WhoAnswer) row(i int) []string {
+	c := &a.Candidates[i]
+	n := c.Name
+	if n == nil {
+		n = &Name{}
+	}
+	l, last := linkJSON(&c.Links[0]), linkJSON(&c.Links[len(c.Links)-1])
+	to := ""
+	if c.To != session.Forever {
+		to = session.FormatTime(c.To)
+	}
+	var chain []string
+	for j := range c.Links {
+		chain = append(chain, c.link(j))
+	}
+	return cells([]string{
+		string(a.Verdict), c.Subscriber, n.Name, n.Address, c.first(func(b *session.Binding) string { return b.Identity }),
+		c.first(func(b *session.Binding) string { return b.Line }), c.first(func(b *session.Binding) string { return b.Equipment }),
+		c.first(func(b *session.Binding) string { return b.Place }), session.FormatTime(c.From), last.FromKnown, to, last.ToKnown,
+		l.Prefix, strconv.Itoa(int(l.FirstPort)), strconv.Itoa(int(l.LastPort)), l.Source, l.SourceName,
+		strings.Join(chain, "; "), strconv.Itoa(len(c.Sessions)), strings.Join(c.Doubts, "; "),
+	})
 }

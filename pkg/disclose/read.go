@@ -40,7 +40,7 @@ func read(ctx context.Context, client *http.Client, p *Permit, after func(*reade
 		r.keyring.settle(&r.sum)
 		*f.Summary() = r.sum
 		if p.Pack != nil {
-			manifest, err := p.Pack(f)
+			manifest, err := p.Pack(f, r.begin.Paper)
 			if err != nil {
 				return fmt.Errorf("pack the answer: %w", err)
 			}

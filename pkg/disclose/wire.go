@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
@@ -51,6 +53,34 @@ type begin struct {
 	Origin
 
 	Custodians *Custodians `json:"custodians,omitempty"` // with WantHold: for whom what is held is sealed
+
+	Paper *Paper `json:"paper,omitempty"` // with Run
+}
+
+// Paper is what a package says of the gateway beside the answer.
+type Paper struct {
+	LedgerKey string    `json:"ledger_key"` // public key of the ledger (ledger.VerifierKey)
+	Version   string    `json:"version"`    // of this software
+	Contacts  []Contact `json:"contacts"`   // who answers questions about it, at any hour
+	Timeouts  Timeouts  `json:"timeouts"`   // of the definition of a session
+
+	Entries []*ledger.Proof `json:"entries"` // of the request: its filing, then its approvals
+}
+
+// Contact is one line of the provider's contact point of 24 hours (BEK 1145/2006).
+type Contact struct {
+	Name  string `json:"name"`
+	Phone string `json:"phone,omitempty"`
+	Mail  string `json:"mail,omitempty"`
+	Hours string `json:"hours,omitempty"` // "" for all
+}
+
+// Timeouts are after which silence a session has ended, as the configuration of
+// the gateway has them.
+type Timeouts struct {
+	TCP, UDP, ICMP, Other time.Duration
+	HalfOpen              time.Duration // TCP that never got beyond SYN and SYN+ACK
+	Linger                time.Duration // how long a closed TCP session waits for stragglers
 }
 
 // Origin says where and under what rule an agent records.
