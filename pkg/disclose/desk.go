@@ -202,7 +202,7 @@ func (d *desk) file(ctx context.Context, by *Caller, r *Request) (*Case, []byte,
 		return nil, nil, err
 	}
 	r.Authorisation.Country = cmp.Or(r.Authorisation.Country, p.Country)
-	if err := r.Check(now, p.Limits); err != nil {
+	if err := r.Check(latest(now, d.now()), p.Limits); err != nil { // now has no more than milliseconds
 		return nil, nil, err
 	}
 	text, err := r.Text()

@@ -100,12 +100,10 @@ func (g *Gateway) staff() (err error) {
 	if err := office.Passable(filepath.Dir(g.Config), filepath.Dir(g.binary)); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(g.Config, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
+	if err := g.Office.Hire(g.Config); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	_, err = f.WriteString(g.Office.Config())
-	return errors.Join(err, f.Close())
+	return nil
 }
 
 func (g *Gateway) edit(edits map[string]string) error {

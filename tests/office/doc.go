@@ -2,7 +2,8 @@
 // and an auditor, each a user of their own with a key of their own, and the way of a
 // question through their hands.
 //
-//  1. Open makes their keys in a directory, and Config says who they are.
+//  1. Open makes their keys in a directory, and Hire has the
+//     configuration say who they are.
 //  2. Answer has the officer file a request, the custodian approve it, and the
 //     officer read; each step is a process of that person's user.
 //

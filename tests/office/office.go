@@ -22,13 +22,15 @@ type Person struct {
 	Key      string // age recipient
 }
 
-// Credential is what a process of the person runs as. Its group is root's, which
-// may use the socket.
+// Group is the one whose members may use the socket.
+const Group = 61000
+
+// Credential is what a process of the person runs as.
 func (p Person) Credential() *syscall.SysProcAttr {
 	if p.UID == 0 {
 		return nil
 	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: p.UID, Gid: 0, NoSetGroups: true}}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: p.UID, Gid: Group}}
 }
 
 // Office is all of them, and the authority that asks.
@@ -92,17 +94,30 @@ func Passable(dirs ...string) error {
 	return nil
 }
 
-// Config is the part of a configuration that says who they are.
-func (o *Office) Config() string {
-	var b strings.Builder
+// Hire has a configuration say who they are, and let them ask for all there is.
+func (o *Office) Hire(config string) error {
+	text, err := os.ReadFile(config)
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(string(text), "\n")
+	for i, line := range lines {
+		switch {
+		case strings.HasPrefix(line, "max_window ="):
+			lines[i] = `max_window = "400d"`
+		case strings.HasPrefix(line, "max_hits ="):
+			lines[i] = "max_hits = 200000"
+		case strings.HasPrefix(line, "# socket_group ="):
+			lines[i] = fmt.Sprintf("socket_group = %d", Group)
+		}
+	}
 	for _, p := range []struct {
 		Person
 		role, clearance string
 	}{{o.Officer, "officer", "clearance_until = 2999-12-31\n"}, {o.Custodian, "custodian", "clearance_until = 2999-12-31\n"}, {o.Auditor, "auditor", ""}} {
-		fmt.Fprintf(&b, "\n[[person]]\nname = %q\nuid = %d\nroles = [%q]\nkey = %q\n%s", p.Name, p.UID, p.role, p.Key, p.clearance)
+		lines = append(lines, fmt.Sprintf("\n[[person]]\nname = %q\nuid = %d\nroles = [%q]\nkey = %q\n%s", p.Name, p.UID, p.role, p.Key, p.clearance))
 	}
-	b.WriteString("\n[disclose]\nmax_window = \"400d\"\nmax_hits = 200000\n")
-	return b.String()
+	return os.WriteFile(config, []byte(strings.Join(lines, "\n")), 0o600)
 }
 
 // Run runs a command of edgelog as a person, and returns what it printed; the error
