@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -51,7 +50,7 @@ func agentCommand() *cli.Command {
 			if err := keepMemory(); err != nil {
 				return fail(err)
 			}
-			conf, err := config.Load(c.String("config"))
+			conf, err := config.LoadGuarded(c.String("config"))
 			if err != nil {
 				return err
 			}
@@ -98,7 +97,7 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 
 	o := recorder.DefaultOptions()
 	o.Config, o.Version, o.Logger, o.ReadyFile = conf, version(), log, c.String("ready-file")
-	o.Hangup, o.Load = hup, func() (*config.Config, error) { return config.Load(conf.Path) }
+	o.Hangup, o.Load = hup, func() (*config.Config, error) { return config.LoadGuarded(conf.Path) }
 	var scrapes *metrics.Server
 	if at := conf.Metrics.Listen; at.IsValid() { // before anything is attached: an address that is wrong stops the start
 		s, err := metrics.Listen(at, metrics.Options{Logger: log})
@@ -139,14 +138,9 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 			return disclose.Custodians{Recipients: c.Recipients, Minimum: c.Minimum}
 		},
 		Hold: rec.KeepHold, All: rec.Shelf().All,
-		Peer: func(r *http.Request) string {
-			if p, ok := recorder.PeerOf(r.Context()); ok {
-				return fmt.Sprintf("uid %d gid %d", p.UID, p.GID)
-			}
-			return ""
-		},
+		Peer: func(r *http.Request) string { return recorder.WhoAsks(r.Context()) },
 	})
-	g.Serve(rec.Handle)
+	g.Serve(func(pattern string, h http.HandlerFunc) { rec.Handle(pattern, config.Officer|config.Custodian, h) })
 }
 
 // agentFailure adds advice to the usual reasons why an agent does not start.
