@@ -46,7 +46,7 @@ func agentCommand() *cli.Command {
 			if err := keepMemory(); err != nil {
 				return fail(err)
 			}
-			conf, err := config.Load(c.String("config"))
+			conf, err := config.LoadGuarded(c.String("config"))
 			if err != nil {
 				return err
 			}
@@ -93,7 +93,7 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 
 	o := recorder.DefaultOptions()
 	o.Config, o.Version, o.Logger, o.ReadyFile = conf, version(), log, c.String("ready-file")
-	o.Hangup, o.Load = hup, func() (*config.Config, error) { return config.Load(conf.Path) }
+	o.Hangup, o.Load = hup, func() (*config.Config, error) { return config.LoadGuarded(conf.Path) }
 	var scrapes *metrics.Server
 	if at := conf.Metrics.Listen; at.IsValid() { // before anything is attached: an address that is wrong stops the start
 		s, err := metrics.Listen(at, metrics.Options{Logger: log})

@@ -94,6 +94,9 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 		fmt.Fprintf(w, "register   imported %s, %d days ago\n", session.FormatTime(s.Register.Imported.UnixNano()), s.Register.Age/(24*3600))
 	}
 	fmt.Fprintf(w, "custodians %s; the agent asks for at least %d\n", plural(uint64(s.Custodians.Keys), "key"), s.Custodians.Minimum)
+	if s.Refused.Total > 0 {
+		fmt.Fprintf(w, "refused    %s for want of a role since start; who it was stands sealed in the ledger\n", plural(s.Refused.Total, "request"))
+	}
 	printSums(w, s.Sums)
 	if e := s.LastError; e != nil {
 		fmt.Fprintf(w, "last error %s %s\n", stamp(e.At), e.Text)
@@ -306,7 +309,7 @@ func plural(n uint64, what string) string {
 	switch {
 	case n == 1:
 		return "1 " + what
-	case strings.HasSuffix(what, "y") && !strings.HasSuffix(what, "ey"):
+	case strings.HasSuffix(what, "y") && !strings.HasSuffix(what, "ey") && !strings.HasSuffix(what, "ay"):
 		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(what, "y"))
 	}
 	return fmt.Sprintf("%d %ss", n, what)

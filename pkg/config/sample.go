@@ -20,6 +20,7 @@ type Values struct {
 	SecretFile        string
 	Recipients        []Recipient // keys of custodians who are none of Persons
 	Persons           []SamplePerson
+	SocketGroup       string // name or gid; "" leaves the line as a comment
 }
 
 // Recipient is a public key and the word that stands beside it as a comment.
@@ -57,6 +58,14 @@ func tomlString(s string) string {
 	return b.String()
 }
 
+// tomlGroup writes a gid as a number, and a name as a text.
+func tomlGroup(s string) string {
+	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
+		return strconv.FormatUint(n, 10)
+	}
+	return tomlString(s)
+}
+
 func tomlList(list []string) string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
@@ -72,7 +81,7 @@ func comment(s string) string {
 }
 
 var sample = template.Must(template.New("sample").Funcs(template.FuncMap{
-	"q": tomlString, "list": tomlList, "comment": comment,
+	"q": tomlString, "list": tomlList, "comment": comment, "group": tomlGroup,
 }).Parse(`# edgelog.toml: what this gateway records, and where it keeps it.
 # Paths count from the folder of this file. "edgelog doctor --config FILE" checks it.
 
@@ -264,5 +273,5 @@ expose = false
 on_stop = "keep"
 # The group that may reach the control socket, by name or gid, for persons who are not root. Under systemd the unit needs
 # SupplementaryGroups= with this group, so that the agent may hand the socket to it.
-# socket_group = "edgelog"
+{{if .SocketGroup}}socket_group = {{group .SocketGroup}}{{else}}# socket_group = "edgelog"{{end}}
 `))

@@ -195,6 +195,8 @@ var bindingNames = []name{
 	{path: "coverage.uplinks[].total.clock_doubtful", kind: counter, metric: "edgelog_coverage_clock_doubtful_seconds_total", help: "Seconds whose times are doubtful.", labels: uplinkLabel},
 	{path: "custodians.keys", metric: "edgelog_custodians", help: "Custodians whose keys open what is recorded."},
 	{path: "custodians.minimum", metric: "edgelog_custodians_minimum", help: "The agent does not start with fewer."},
+	{path: "refused.total", kind: counter, metric: "edgelog_refused_total", help: "Requests on the control socket that were refused for want of a role, since the agent started."},
+	{path: "refused.entries", kind: counter, metric: "edgelog_refused_entries_total", help: "Entries of the ledger about them; one stands for all alike within a minute."},
 	{path: "ledger.entries", metric: "edgelog_ledger_entries", help: "Entries of the ledger."},
 	{path: "ledger.ok", metric: "edgelog_ledger_ok", help: "1 when the last entry could be written."},
 	{path: "ledger.noted", kind: counter, metric: "edgelog_ledger_noted_total", help: "Entries about this run of the agent."},

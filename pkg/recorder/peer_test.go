@@ -169,6 +169,17 @@ func TestAReloadTakesARoleFromAConnectionThatIsOpen(t *testing.T) {
 	}
 }
 
+// opens returns for each refusal in the ledger whether these keys open it.
+func (r *room) opens(ids *vault.Identities) (out []bool) {
+	for _, e := range r.entries() {
+		if e.Kind == ledger.Refused {
+			_, err := vault.OpenSealed(e.Sealed, ids)
+			out = append(out, err == nil)
+		}
+	}
+	return out
+}
+
 func TestAReloadOfPersonsNeedsNoRestartAndTheLedgerNamesNobody(t *testing.T) {
 	s, next := newStaff(t), newStaff(t)
 	r := newRoom(t, "")
@@ -197,20 +208,11 @@ func TestAReloadOfPersonsNeedsNoRestartAndTheLedgerNamesNobody(t *testing.T) {
 	reload(before + next.text)
 	beRefused()
 
-	opens := func(ids *vault.Identities) (out []bool) {
-		for _, e := range r.entries() {
-			if e.Kind == ledger.Refused {
-				_, err := vault.OpenSealed(e.Sealed, ids)
-				out = append(out, err == nil)
-			}
-		}
-		return out
-	}
 	for who, want := range map[*vault.Identities][]bool{
 		r.ids: {true, true, true}, s.ids["auditor"]: {false, true, false}, s.ids["custodian"]: {false, true, false},
 		next.ids["auditor"]: {false, false, true}, next.ids["custodian"]: {false, false, true}, next.ids["officer"]: {false, false, false},
 	} {
-		if d := cmp.Diff(want, opens(who)); d != "" {
+		if d := cmp.Diff(want, r.opens(who)); d != "" {
 			t.Error(d)
 		}
 	}

@@ -106,15 +106,19 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 	next.Hash = c.Hash
 	r.sealers.Store(sealers)
 	r.conf.Store(&next)
-	fields := map[string]string{
-		"configuration": hex.EncodeToString(c.Hash[:]),
-		"changed":       strings.Join(out.Changed, " "),
-		"needs_restart": strings.Join(out.NeedsRestart, " "),
-		"failed":        itoa(uint64(len(errs))),
-	}
-	maps.Copy(fields, peopleFields(&next))
-	r.evidence.note(ledger.Configuration, fields)
+	r.noteReload(&next, &out, len(errs))
 	return out, errors.Join(errs...)
+}
+
+func (r *Recorder) noteReload(next *config.Config, done *Reloaded, failed int) {
+	fields := map[string]string{
+		"configuration": hex.EncodeToString(next.Hash[:]),
+		"changed":       strings.Join(done.Changed, " "),
+		"needs_restart": strings.Join(done.NeedsRestart, " "),
+		"failed":        strconv.Itoa(failed),
+	}
+	maps.Copy(fields, peopleFields(next))
+	r.evidence.note(ledger.Configuration, fields)
 }
 
 // applyPeople applies who may do what, and whether the socket's group may reach it.
