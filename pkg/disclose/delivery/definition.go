@@ -20,7 +20,7 @@ func Definition(t disclose.Timeouts) string {
 		t.TCP, t.HalfOpen, t.Linger, t.UDP, t.ICMP, t.Other)
 }
 
-const timeFormat = "RFC 3339, UTC, milliseconds, the same for start and end; fractions of a millisecond are cut off. IPFIX: milliseconds since 1970-01-01 UTC."
+const timeFormat = "RFC 3339, UTC, milliseconds, the same for start and end; fractions of a millisecond are cut off; intervals of coverage in whole seconds. IPFIX: milliseconds since 1970-01-01 UTC."
 
 // cut returns s as UTF-8 of at most n bytes.
 func cut(s string, n int) string {

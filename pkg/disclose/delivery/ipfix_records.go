@@ -68,7 +68,9 @@ func sessionRecord(r *record, s *session.Session) {
 	} else {
 		r.u8(elDirection, fromInitiator)
 	}
-	r.text(elUser, s.Subscriber)
+	if s.Subscriber != "" {
+		r.text(elUser, s.Subscriber)
+	}
 }
 
 // bindingRecord makes r an access record. Of a translation, source is the
@@ -119,5 +121,7 @@ func bindingRecord(r *record, b *session.Binding, subscriber string) {
 	if mac != nil {
 		r.bytes(elMAC, mac)
 	}
-	r.text(elUser, subscriber)
+	if subscriber != "" {
+		r.text(elUser, subscriber)
+	}
 }

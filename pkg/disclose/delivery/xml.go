@@ -2,13 +2,13 @@ package delivery
 
 import (
 	"bufio"
-	"encoding/xml"
 	"fmt"
 	"io"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/edgelog/edgelog/pkg/disclose"
 	"github.com/edgelog/edgelog/pkg/session"
@@ -74,20 +74,31 @@ func (x *xmlWriter) raw(s string) {
 	}
 }
 
-// text writes character data; what XML cannot hold becomes U+FFFD.
+// text writes character data; what XML 1.0 cannot hold becomes U+FFFD.
 func (x *xmlWriter) text(s string) {
-	plain := true
-	for i := 0; i < len(s) && plain; i++ {
-		c := s[i]
-		plain = c >= ' ' && c < 0x7f && c != '<' && c != '>' && c != '&'
+	from := 0
+	for i, r := range s {
+		var as string
+		switch {
+		case r == '<':
+			as = "&lt;"
+		case r == '>':
+			as = "&gt;"
+		case r == '&':
+			as = "&amp;"
+		case r == '\r': // as it is, a reader would take it for a line end
+			as = "&#13;"
+		case r < ' ' && r != '\t' && r != '\n', r == 0xfffe, r == 0xffff, r == utf8.RuneError:
+			as = string(utf8.RuneError)
+		default:
+			continue
+		}
+		x.raw(s[from:i])
+		x.raw(as)
+		_, n := utf8.DecodeRuneInString(s[i:])
+		from = i + n
 	}
-	if plain {
-		x.raw(s)
-		return
-	}
-	if err := xml.EscapeText(x.w, []byte(s)); err != nil && x.err == nil {
-		x.err = err
-	}
+	x.raw(s[from:])
 }
 
 // leaf writes an element with a text, and nothing for "".
