@@ -55,6 +55,8 @@ func commands() []*cli.Command {
 		accessCommand(),
 		holdCommand(),
 		verifyCommand(),
+		reportCommand(),
+		breachCommand(),
 		backupCommand(),
 		restoreCommand(),
 		planCommand(),

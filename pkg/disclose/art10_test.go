@@ -74,72 +74,74 @@ func said(a *Art10) map[string]int {
 
 var june = time.Date(2025, 6, 15, 12, 0, 0, 0, time.UTC)
 
+var caseTests = []struct {
+	name string
+	do   func(h *history)
+	want map[string]int
+}{
+	{"nothing happened", func(*history) {}, map[string]int{}},
+	{"answered", func(h *history) {
+		id := h.file(AskedLookup)
+		h.step(id, Approved)
+		h.answer(id, AskedLookup, 17, FieldAge, "90")
+		h.step(id, Answered)
+	}, map[string]int{"filed": 1, "sessions given": 1, "sessions 0-3 months": 1}},
+	{"answered twice", func(h *history) {
+		id := h.file(AskedWho)
+		h.answer(id, AskedWho, 1, FieldAge, "91")
+		h.answer(id, AskedWho, 1, FieldAge, "91")
+	}, map[string]int{"filed": 1, "who given": 1, "who 3-6 months": 1}},
+	{"answered, but not all of it could be read", func(h *history) {
+		h.answer(h.file(AskedAccess), AskedAccess, 2, FieldAge, "300", FieldWhy, string(WhyIncomplete))
+	}, map[string]int{"filed": 1, "access given": 1, "access in part": 1, "access 9-12 months": 1}},
+	{"nothing was found, and why is said", func(h *history) {
+		h.answer(h.file(AskedCommunications), AskedCommunications, 0, FieldAge, "366", FieldWhy, string(WhyDestroyed))
+	}, map[string]int{"filed": 1, "communications not met": 1, "communications destroyed": 1}},
+	{"nothing was found, and why is not said", func(h *history) {
+		h.answer(h.file(AskedLookup), AskedLookup, 0, FieldWhy, "hidden by Anna")
+	}, map[string]int{"filed": 1, "sessions not met": 1, "sessions unmatched": 1}},
+	{"refused, withdrawn, expired", func(h *history) {
+		h.step(h.file(AskedLookup), Refused)
+		h.step(h.file(AskedLookup), Withdrawn)
+		id := h.file(AskedWho)
+		h.step(id, Approved)
+		h.step(id, Expired)
+	}, map[string]int{"filed": 3, "sessions not met": 2, "sessions refused": 1, "sessions withdrawn": 1, "who not met": 1, "who expired": 1}},
+	{"an emergency was read for, and refused afterwards: the information was given", func(h *history) {
+		id := h.file(AskedLookup)
+		h.answer(id, AskedLookup, 3, FieldAge, "0")
+		h.add(ledger.Request, FieldState, StateOverdue, FieldRequest, id)
+		h.step(id, Refused)
+	}, map[string]int{"filed": 1, "overdue": 1, "sessions given": 1, "sessions 0-3 months": 1}},
+	{"broken off, and then answered", func(h *history) {
+		id := h.file(AskedLookup)
+		h.add(ledger.Outcome, FieldAction, AskedLookup, FieldRequest, id, FieldResult, "stream cut off", FieldRecords, "5")
+		h.answer(id, AskedLookup, 1, FieldAge, "200")
+	}, map[string]int{"filed": 1, "broken": 1, "sessions given": 1, "sessions 6-9 months": 1}},
+	{"filed, and nothing more", func(h *history) { h.step(h.file(AskedLookup), Approved) }, map[string]int{"filed": 1, "open": 1}},
+	{"readings of before there were requests", func(h *history) {
+		h.add(ledger.Outcome, FieldAction, AskedLookup, FieldIntent, "7", FieldResult, ResultAnswered, FieldRecords, "4")
+		h.add(ledger.Outcome, FieldAction, AskedWho, FieldIntent, "9", FieldResult, ResultAnswered, FieldRecords, "0")
+		h.add(ledger.Outcome, FieldAction, AskedLookup, FieldIntent, "11", FieldResult, reasonNothing, FieldRecords, "0")
+		h.add(ledger.Outcome, FieldAction, AskedLookup, FieldIntent, "13", FieldResult, "no outcome given")
+	}, map[string]int{"sessions given": 1, "sessions unknown length": 1, "who not met": 1, "who unmatched": 1, "sessions not met": 1, "sessions profile": 1, "broken": 1}},
+	{"holds and verifications give nobody anything", func(h *history) {
+		h.add(ledger.Outcome, FieldAction, WantHold, FieldIntent, "7", FieldResult, ResultAnswered, FieldRecords, "4")
+		h.add(ledger.Outcome, FieldAction, WantVerify, FieldIntent, "9", FieldResult, ResultAnswered, FieldRecords, "99")
+	}, map[string]int{}},
+	{"a kind of data of a later version", func(h *history) { h.answer(h.file("dreams"), "dreams", 1, FieldAge, "1") },
+		map[string]int{"filed": 1, "other given": 1, "other 0-3 months": 1}},
+	{"what is not understood", func(h *history) {
+		h.step("77", Refused)
+		h.step(h.file(AskedLookup), "sold")
+		h.answer("78", AskedLookup, 1)
+		h.answer(h.file(AskedWho), AskedWho, -5)
+	}, map[string]int{"filed": 2, "unread": 4, "open": 1, "who not met": 1, "who unmatched": 1}},
+	{"entries of other kinds", func(h *history) { h.add(ledger.Refused, FieldAction, AskedLookup); h.add(ledger.Start) }, map[string]int{}},
+}
+
 func TestARequestIsOneCaseOfTheYearInWhichItEnded(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		do   func(h *history)
-		want map[string]int
-	}{
-		{"nothing happened", func(*history) {}, map[string]int{}},
-		{"answered", func(h *history) {
-			id := h.file(AskedLookup)
-			h.step(id, Approved)
-			h.answer(id, AskedLookup, 17, FieldAge, "90")
-			h.step(id, Answered)
-		}, map[string]int{"filed": 1, "sessions given": 1, "sessions 0-3 months": 1}},
-		{"answered twice", func(h *history) {
-			id := h.file(AskedWho)
-			h.answer(id, AskedWho, 1, FieldAge, "91")
-			h.answer(id, AskedWho, 1, FieldAge, "91")
-		}, map[string]int{"filed": 1, "who given": 1, "who 3-6 months": 1}},
-		{"answered, but not all of it could be read", func(h *history) {
-			h.answer(h.file(AskedAccess), AskedAccess, 2, FieldAge, "300", FieldWhy, string(WhyIncomplete))
-		}, map[string]int{"filed": 1, "access given": 1, "access in part": 1, "access 9-12 months": 1}},
-		{"nothing was found, and why is said", func(h *history) {
-			h.answer(h.file(AskedCommunications), AskedCommunications, 0, FieldAge, "366", FieldWhy, string(WhyDestroyed))
-		}, map[string]int{"filed": 1, "communications not met": 1, "communications destroyed": 1}},
-		{"nothing was found, and why is not said", func(h *history) {
-			h.answer(h.file(AskedLookup), AskedLookup, 0, FieldWhy, "hidden by Anna")
-		}, map[string]int{"filed": 1, "sessions not met": 1, "sessions unmatched": 1}},
-		{"refused, withdrawn, expired", func(h *history) {
-			h.step(h.file(AskedLookup), Refused)
-			h.step(h.file(AskedLookup), Withdrawn)
-			id := h.file(AskedWho)
-			h.step(id, Approved)
-			h.step(id, Expired)
-		}, map[string]int{"filed": 3, "sessions not met": 2, "sessions refused": 1, "sessions withdrawn": 1, "who not met": 1, "who expired": 1}},
-		{"an emergency was read for, and refused afterwards: the information was given", func(h *history) {
-			id := h.file(AskedLookup)
-			h.answer(id, AskedLookup, 3, FieldAge, "0")
-			h.add(ledger.Request, FieldState, StateOverdue, FieldRequest, id)
-			h.step(id, Refused)
-		}, map[string]int{"filed": 1, "overdue": 1, "sessions given": 1, "sessions 0-3 months": 1}},
-		{"broken off, and then answered", func(h *history) {
-			id := h.file(AskedLookup)
-			h.add(ledger.Outcome, FieldAction, AskedLookup, FieldRequest, id, FieldResult, "stream cut off", FieldRecords, "5")
-			h.answer(id, AskedLookup, 1, FieldAge, "200")
-		}, map[string]int{"filed": 1, "broken": 1, "sessions given": 1, "sessions 6-9 months": 1}},
-		{"filed, and nothing more", func(h *history) { h.step(h.file(AskedLookup), Approved) }, map[string]int{"filed": 1, "open": 1}},
-		{"readings of before there were requests", func(h *history) {
-			h.add(ledger.Outcome, FieldAction, AskedLookup, FieldIntent, "7", FieldResult, ResultAnswered, FieldRecords, "4")
-			h.add(ledger.Outcome, FieldAction, AskedWho, FieldIntent, "9", FieldResult, ResultAnswered, FieldRecords, "0")
-			h.add(ledger.Outcome, FieldAction, AskedLookup, FieldIntent, "11", FieldResult, reasonNothing, FieldRecords, "0")
-			h.add(ledger.Outcome, FieldAction, AskedLookup, FieldIntent, "13", FieldResult, "no outcome given")
-		}, map[string]int{"sessions given": 1, "sessions unknown length": 1, "who not met": 1, "who unmatched": 1, "sessions not met": 1, "sessions profile": 1, "broken": 1}},
-		{"holds and verifications give nobody anything", func(h *history) {
-			h.add(ledger.Outcome, FieldAction, WantHold, FieldIntent, "7", FieldResult, ResultAnswered, FieldRecords, "4")
-			h.add(ledger.Outcome, FieldAction, WantVerify, FieldIntent, "9", FieldResult, ResultAnswered, FieldRecords, "99")
-		}, map[string]int{}},
-		{"a kind of data of a later version", func(h *history) { h.answer(h.file("dreams"), "dreams", 1, FieldAge, "1") },
-			map[string]int{"filed": 1, "other given": 1, "other 0-3 months": 1}},
-		{"what is not understood", func(h *history) {
-			h.step("77", Refused)
-			h.step(h.file(AskedLookup), "sold")
-			h.answer("78", AskedLookup, 1)
-			h.answer(h.file(AskedWho), AskedWho, -5)
-		}, map[string]int{"filed": 2, "unread": 4, "open": 1, "who not met": 1, "who unmatched": 1}},
-		{"entries of other kinds", func(h *history) { h.add(ledger.Refused, FieldAction, AskedLookup); h.add(ledger.Start) }, map[string]int{}},
-	} {
+	for _, c := range caseTests {
 		t.Run(c.name, func(t *testing.T) {
 			h := &history{at: june}
 			c.do(h)

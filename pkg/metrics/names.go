@@ -195,6 +195,8 @@ var bindingNames = []name{
 	{path: "coverage.uplinks[].total.clock_doubtful", kind: counter, metric: "edgelog_coverage_clock_doubtful_seconds_total", help: "Seconds whose times are doubtful.", labels: uplinkLabel},
 	{path: "custodians.keys", metric: "edgelog_custodians", help: "Custodians whose keys open what is recorded."},
 	{path: "custodians.minimum", metric: "edgelog_custodians_minimum", help: "The agent does not start with fewer."},
+	{path: "breaches.open", metric: "edgelog_breaches_open", help: "Breaches of personal data whose notification is not complete."},
+	{path: "breaches.overdue", metric: "edgelog_breaches_overdue", help: "Of them, those of which a notification should have been sent."},
 	{path: "ledger.entries", metric: "edgelog_ledger_entries", help: "Entries of the ledger."},
 	{path: "ledger.ok", metric: "edgelog_ledger_ok", help: "1 when the last entry could be written."},
 	{path: "ledger.noted", kind: counter, metric: "edgelog_ledger_noted_total", help: "Entries about this run of the agent."},
