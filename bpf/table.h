@@ -116,6 +116,8 @@ static __always_inline void slot_begin(struct slot *s, __u32 index, const struct
 	s->flags = flags;
 	state_swap(s, from, state);
 	COUNT(started, 1);
+	if (!p->orphan)
+		COUNT(began[(uplink * 2 + (p->egress & 1)) % (2 * MAX_UPLINKS)], 1);
 	if (tcp_closing(flags))
 		emit(index, state, EVENT_CLOSING, p->now);
 }

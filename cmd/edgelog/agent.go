@@ -111,6 +111,7 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 		rec.With("metrics", func(ctx context.Context) error { return scrapes.Serve(ctx, rec.Status) })
 	}
 	openGate(rec, log)
+	openRegisters(rec, log)
 	return agentFailure(errors.Join(rec.Run(ctx), rec.Close()))
 }
 

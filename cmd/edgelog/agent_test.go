@@ -103,6 +103,7 @@ func (h *house) start() {
 		h.t.Fatal(err)
 	}
 	openGate(h.rec, slog.New(slog.DiscardHandler))
+	openRegisters(h.rec, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.rec.Run(ctx) }()

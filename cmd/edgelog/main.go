@@ -56,6 +56,8 @@ func commands() []*cli.Command {
 		readCommand("access", "access records: who had which address, when"),
 		holdCommand(),
 		verifyCommand(),
+		reportCommand(),
+		breachCommand(),
 		backupCommand(),
 		restoreCommand(),
 		planCommand(),

@@ -40,6 +40,9 @@ func troubles(s *recorder.Status) (out []string) {
 		add(!s.Coverage.OK, "the record of coverage is NOT KEPT")
 	}
 	add(!s.Store.OK, "NOT STORING: what is recorded fills the table")
+	if b := s.Breaches; b != nil {
+		add(b.Overdue > 0, "%s OVERDUE: a breach of personal data was not notified in time; see \"edgelog breach list\"", plural(uint64(b.Overdue), "notification"))
+	}
 	add(!s.Ledger.OK, "the ledger CANNOT BE WRITTEN: nothing can be read")
 	add(s.Ledger.Lost > 0, "%s lost for the ledger; the log has them", plural(s.Ledger.Lost, "entry"))
 	add(s.Balance() != nil, "counters are NOT BALANCED: a fault of edgelog")
@@ -88,6 +91,7 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 	l := &s.Ledger
 	fmt.Fprintf(w, "ledger     %s%s%s\n", plural(uint64(l.Entries), "entry"), unless(l.OK, ", CANNOT BE WRITTEN"),
 		unless(l.Waiting == 0, fmt.Sprintf(", %d wait", l.Waiting)))
+	printBreachStatus(w, s)
 	if s.Register.Imported.IsZero() {
 		fmt.Fprintln(w, "register   none imported: answers have ids, no names")
 	} else {
@@ -101,6 +105,19 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 	if e := s.LastError; e != nil {
 		fmt.Fprintf(w, "last error %s %s\n", stamp(e.At), e.Text)
 	}
+}
+
+// printBreachStatus says what of the register of breaches is not done with.
+func printBreachStatus(w io.Writer, s *recorder.Status) {
+	b := s.Breaches
+	if b == nil || b.Open == 0 {
+		return
+	}
+	next := ""
+	if !b.NextDue.IsZero() {
+		next = "; the next notification is due at " + stamp(b.NextDue)
+	}
+	fmt.Fprintf(w, "breaches   %d not completely notified, %d overdue%s\n", b.Open, b.Overdue, next)
 }
 
 func printSubscribers(w io.Writer, s *recorder.Status) {

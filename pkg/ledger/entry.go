@@ -31,11 +31,13 @@ const (
 	Intent        Kind = "intent"        // somebody is about to read
 	Outcome       Kind = "outcome"       // what became of an intent; never the data found
 	Refused       Kind = "refused"       // a read that was not permitted
+	Breach        Kind = "breach"        // a breach of personal data, as it is notified
 )
 
 var kinds = map[Kind]bool{
 	Start: true, Stop: true, Gap: true, Coverage: true, ClockStep: true, Configuration: true,
-	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Request: true, Keys: true, Intent: true, Outcome: true, Refused: true,
+	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Intent: true, Outcome: true, Refused: true,
+	Request: true, Breach: true,
 }
 
 // Limits of an entry.

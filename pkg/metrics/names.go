@@ -197,6 +197,8 @@ var bindingNames = []name{
 	{path: "custodians.minimum", metric: "edgelog_custodians_minimum", help: "The agent does not start with fewer."},
 	{path: "refused.total", kind: counter, metric: "edgelog_refused_total", help: "Requests on the control socket that were refused for want of a role, since the agent started."},
 	{path: "refused.entries", kind: counter, metric: "edgelog_refused_entries_total", help: "Entries of the ledger about them; one stands for all alike within a minute."},
+	{path: "breaches.open", metric: "edgelog_breaches_open", help: "Breaches of personal data whose notification is not complete."},
+	{path: "breaches.overdue", metric: "edgelog_breaches_overdue", help: "Of them, those of which a notification should have been sent."},
 	{path: "ledger.entries", metric: "edgelog_ledger_entries", help: "Entries of the ledger."},
 	{path: "ledger.ok", metric: "edgelog_ledger_ok", help: "1 when the last entry could be written."},
 	{path: "ledger.noted", kind: counter, metric: "edgelog_ledger_noted_total", help: "Entries about this run of the agent."},

@@ -126,10 +126,11 @@ type Recorder struct {
 	loopDone    chan struct{} // closed when nothing is stored any more
 	waiting     atomic.Int64  // since when onDisk has been under way, unix ns; 0: it is not
 
-	parts     []part // see With
-	reloading sync.Mutex
-	importing importing
-	checking  sync.Mutex // held by the one check under way
+	parts      []part          // see With
+	describers []func(*Status) // see Describe
+	reloading  sync.Mutex
+	importing  importing
+	checking   sync.Mutex // held by the one check under way
 
 	mu      sync.Mutex // guards what Status reads
 	state   string

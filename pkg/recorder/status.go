@@ -38,6 +38,7 @@ type Status struct {
 	Register   RegisterStatus  `json:"register"` // of subscribers
 	Custodians CustodianStatus `json:"custodians"`
 	Refused    RefusedStatus   `json:"refused"`
+	Breaches   *BreachStatus   `json:"breaches,omitempty"` // nil: not known yet
 
 	LastError *Trouble `json:"last_error,omitempty"`
 }
@@ -128,6 +129,13 @@ type CustodianStatus struct {
 	Minimum int `json:"minimum"` // that the configuration asks for
 }
 
+// BreachStatus says how the register of breaches of personal data stands.
+type BreachStatus struct {
+	Open    int       `json:"open"`              // breaches whose notification is not complete
+	Overdue int       `json:"overdue"`           // of them, those of which a notification should have been sent
+	NextDue time.Time `json:"next_due,omitzero"` // when the next one is; zero: none is
+}
+
 // Trouble is an error with its time.
 type Trouble struct {
 	At   time.Time `json:"at"`
@@ -173,6 +181,9 @@ func (r *Recorder) Status() *Status {
 		s.Probe = &p
 	}
 	s.Sums = s.sums()
+	for _, more := range r.describers {
+		more(s)
+	}
 	return s
 }
 
