@@ -148,7 +148,7 @@ func (e *Encoder) sought(rows []*session.Communication) {
 			}
 		},
 		func(c *session.Communication, add func(string)) { add(c.Subscriber); add(c.User) },
-		func(c *session.Communication, add func(string)) { add(c.Equipment); add(c.SIM) },
+		func(c *session.Communication, add func(string)) { add(session.EquipmentKey(c.Equipment)); add(c.SIM) },
 	} {
 		e.names.reset()
 		for _, c := range rows {

@@ -16,7 +16,7 @@ const CommunicationHeads = 2
 type Sought struct {
 	Party      string // a number or mail address, in any place; "" for any
 	Subscriber string // or the user's identity
-	Equipment  string // an IMEI or IMSI
+	Equipment  string // an IMEI, with or without its last digits (session.EquipmentKey), or an IMSI
 
 	From, To int64 // UTC, nanoseconds since 1970, both included
 }
@@ -121,7 +121,7 @@ func (c *Communications) MayMatch(q Sought) bool {
 	}
 	return (q.Party == "" || c.parties.mayHold(filterKey(q.Party))) &&
 		(q.Subscriber == "" || c.subscribers.mayHold(filterKey(q.Subscriber))) &&
-		(q.Equipment == "" || c.equipment.mayHold(filterKey(q.Equipment)))
+		(q.Equipment == "" || c.equipment.mayHold(filterKey(q.Equipment)) || c.equipment.mayHold(filterKey(session.EquipmentKey(q.Equipment))))
 }
 
 // Match appends the communications that q asks for to dst. It opens no more columns than it
@@ -259,15 +259,16 @@ func (c *Communications) readParties() {
 }
 
 func (c *Communications) bySubscriber(q *Sought) error {
-	return c.byText(q.Subscriber, textSubscriber, textUser)
+	return c.byText(q.Subscriber, textSubscriber, textUser, func(s string) bool { return s == q.Subscriber })
 }
 
 func (c *Communications) byEquipment(q *Sought) error {
-	return c.byText(q.Equipment, textEquipment, textSIM)
+	return c.byText(q.Equipment, textEquipment, textSIM, func(imei string) bool { return session.EquipmentKey(imei) == session.EquipmentKey(q.Equipment) })
 }
 
-// byText keeps the rows of which one of two texts is the wanted one.
-func (c *Communications) byText(want string, first, second int) error {
+// byText keeps the rows of which the second text is the wanted one, or the first is
+// like it.
+func (c *Communications) byText(want string, first, second int, like func(string) bool) error {
 	if want == "" {
 		return nil
 	}
@@ -277,7 +278,7 @@ func (c *Communications) byText(want string, first, second int) error {
 		}
 	}
 	for row := range c.wanted {
-		c.wanted[row] = c.wanted[row] && (c.texts[first][c.which[first][row]] == want || c.texts[second][c.which[second][row]] == want)
+		c.wanted[row] = c.wanted[row] && (like(c.texts[first][c.which[first][row]]) || c.texts[second][c.which[second][row]] == want)
 	}
 	return nil
 }

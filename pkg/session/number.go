@@ -167,3 +167,13 @@ func notInLocal(local string) func(rune) bool {
 		return !quoted && (r == ' ' || strings.ContainsRune(`"(),:;<>@[]\`, r))
 	}
 }
+
+// EquipmentKey returns what identifies a mobile's equipment: the first 14 digits of an IMEI.
+// The 15th, a check digit, and the 15th and 16th of an IMEISV, the version of its software, are
+// written in one record and left out in another (TS 23.003 §6.2).
+func EquipmentKey(imei string) string {
+	if len(imei) > 14 {
+		return imei[:14]
+	}
+	return imei
+}
