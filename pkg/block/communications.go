@@ -27,10 +27,6 @@ const (
 	partyFirst = 2 // and above: entry of the list
 )
 
-// MaxCopies is how many receivers one communication has at most, and to how many
-// numbers it is forwarded.
-const MaxCopies = 1024
-
 // maxParties bounds all receivers of a block.
 const maxParties = 1 << 20
 
@@ -114,8 +110,8 @@ func checkCommunication(c *session.Communication) error {
 	switch {
 	case milli(c.End) < milli(c.Start):
 		return fmt.Errorf("%w: it ends before it begins", ErrTooBig)
-	case len(c.To) > MaxCopies || len(c.Forwarded) > MaxCopies:
-		return fmt.Errorf("%w: more than %d receivers", ErrTooBig, MaxCopies)
+	case len(c.To) > session.MaxReceivers || len(c.Forwarded) > session.MaxReceivers:
+		return fmt.Errorf("%w: more than %d receivers", ErrTooBig, session.MaxReceivers)
 	}
 	longest := len(c.From)
 	for _, s := range c.Texts() {

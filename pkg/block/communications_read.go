@@ -228,7 +228,7 @@ func (c *Communications) readParties() {
 	}
 	all := 0
 	for k := range c.to {
-		d.nums = d.u.planes(d.nums, c.Count, MaxCopies)
+		d.nums = d.u.planes(d.nums, c.Count, session.MaxReceivers)
 		c.counts[k] = narrow(c.counts[k], d.nums)
 		sum := 0
 		for _, n := range d.nums {

@@ -33,7 +33,7 @@ func someCalls(n int) []session.Communication {
 
 // edgeCommunications are as odd as they may be, by start.
 func edgeCommunications() []session.Communication {
-	many := make([]string, MaxCopies)
+	many := make([]string, session.MaxReceivers)
 	for i := range many {
 		many[i] = fmt.Sprintf("r%d@example.net", i%700)
 	}
@@ -76,8 +76,8 @@ func TestWhatNoBlockOfCommunicationsMayHoldIsRefused(t *testing.T) {
 	for name, list := range map[string][]session.Communication{
 		"nothing":                   nil,
 		"ends before it begins":     {{Start: 2e6, End: 1e6}},
-		"too many receivers":        {{To: make([]string, MaxCopies+1)}},
-		"forwarded too often":       {{Forwarded: make([]string, MaxCopies+1)}},
+		"too many receivers":        {{To: make([]string, session.MaxReceivers+1)}},
+		"forwarded too often":       {{Forwarded: make([]string, session.MaxReceivers+1)}},
 		"a receiver without a name": {{To: []string{"a", ""}}},
 		"a long party":              {{From: long}},
 		"a long receiver":           {{To: []string{long}}},
@@ -87,9 +87,9 @@ func TestWhatNoBlockOfCommunicationsMayHoldIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	crowd := make([]session.Communication, maxParties/MaxCopies+1)
+	crowd := make([]session.Communication, maxParties/session.MaxReceivers+1)
 	for i := range crowd {
-		crowd[i].To = slices.Repeat([]string{"a"}, MaxCopies)
+		crowd[i].To = slices.Repeat([]string{"a"}, session.MaxReceivers)
 	}
 	if _, err := EncodeCommunications(nil, aHeader(), crowd); !errors.Is(err, ErrTooBig) {
 		t.Errorf("more receivers than a block holds: %v", err)

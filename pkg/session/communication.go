@@ -85,6 +85,10 @@ type Communication struct {
 	Record    string // the provider's own number of the record; "" when there is none
 }
 
+// MaxReceivers is how many receivers one communication has at most, and to how many
+// numbers it is forwarded.
+const MaxReceivers = 1024
+
 // CommunicationID names a communication by all that is recorded of it: two records with the
 // same ID are one communication, imported twice.
 type CommunicationID [sha256.Size]byte
