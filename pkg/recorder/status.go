@@ -36,6 +36,7 @@ type Status struct {
 	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
 
 	Register   RegisterStatus  `json:"register"` // of subscribers
+	Imports    ImportStatus    `json:"imports"`  // of calls and of mail
 	Custodians CustodianStatus `json:"custodians"`
 
 	LastError *Trouble `json:"last_error,omitempty"`
@@ -157,6 +158,7 @@ func (r *Recorder) Status() *Status {
 		NAT:        r.nat.status(c, seen.access),
 		DHCP:       r.dhcp.status(),
 		Register:   seen.register.at(r.o.Now()),
+		Imports:    seen.imports,
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		LastError:  trouble,
