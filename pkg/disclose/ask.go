@@ -132,7 +132,8 @@ type reader struct {
 	far      bool                                        // a block was recorded with both ends of its sessions
 	sum      Summary
 
-	providers []string // that the blocks name
+	exchange  *exchange // with WantCommunications
+	providers []string  // that the blocks name
 }
 
 type keyName struct {
@@ -204,6 +205,8 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 		return false, r.sessionBlock(payload)
 	case frameRegister:
 		r.registerBlock(payload)
+	case frameCommunications:
+		return false, r.communicationBlock(payload)
 	case frameError:
 		return false, fmt.Errorf("%w: %s", ErrAgent, printable(string(payload)))
 	case frameEnd:
