@@ -97,6 +97,9 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 	} else {
 		fmt.Fprintf(w, "register   imported %s, %d days ago\n", session.FormatTime(s.Register.Imported.UnixNano()), s.Register.Age/(24*3600))
 	}
+	if i := &s.Imports; !i.Last.IsZero() {
+		fmt.Fprintf(w, "imports    %d calls, %d mails since start; the last file %s\n", i.Calls, i.Mail, stamp(i.Last))
+	}
 	fmt.Fprintf(w, "custodians %s; the agent asks for at least %d\n", plural(uint64(s.Custodians.Keys), "key"), s.Custodians.Minimum)
 	if s.Refused.Total > 0 {
 		fmt.Fprintf(w, "refused    %s for want of a role since start; who it was stands sealed in the ledger\n", plural(s.Refused.Total, "request"))

@@ -24,6 +24,8 @@ type golden struct {
 	Bindings []session.Binding `json:",omitempty"`
 	Register []Subscriber      `json:",omitempty"`
 	Of       *Directory        `json:",omitempty"`
+
+	Communications []session.Communication `json:",omitempty"`
 }
 
 func read(t *testing.T, file string) golden {
@@ -47,6 +49,8 @@ func read(t *testing.T, file string) golden {
 		g.Register, err = NewDecoder().Register(b)
 	case KindDirectory:
 		g.Of, err = NewDecoder().Directory(b)
+	case KindCommunications:
+		_, g.Communications, err = DecodeCommunications(b)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +162,8 @@ func writeGolden(t *testing.T) {
 		"v1-bindings-via":       func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
 		"v1-register":           func() ([]byte, error) { return NewEncoder().Register(nil, aHeader(), someSubscribers()) },
 		"v1-register-directory": func() ([]byte, error) { return NewEncoder().Directory(nil, aHeader(), aDirectory()) },
+		"v1-calls":              func() ([]byte, error) { return EncodeCommunications(nil, aHeader(), someCalls(60)) },
+		"v1-mail":               func() ([]byte, error) { return EncodeCommunications(nil, aHeader(), edgeCommunications()) },
 	} {
 		b, err := make()
 		if err != nil {

@@ -75,6 +75,8 @@ type Found struct {
 	Sessions *Answer
 	Who      *WhoAnswer
 	Access   *AccessAnswer
+
+	Communications *CommunicationsAnswer
 }
 
 // Summary says what must be known to judge the answer.
@@ -84,6 +86,8 @@ func (f *Found) Summary() *Summary {
 		return &f.Who.Summary
 	case f.Access != nil:
 		return &f.Access.Summary
+	case f.Communications != nil:
+		return &f.Communications.Summary
 	}
 	return &f.Sessions.Summary
 }
@@ -224,7 +228,8 @@ type reader struct {
 	far      bool                                        // a block was recorded with both ends of its sessions
 	sum      Summary
 
-	providers []string // that the blocks name
+	exchange  *exchange // with WantCommunications
+	providers []string  // that the blocks name
 }
 
 type keyName struct {
@@ -296,6 +301,8 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 		return false, r.sessionBlock(payload)
 	case frameRegister:
 		return false, r.registerBlock(payload)
+	case frameCommunications:
+		return false, r.communicationBlock(payload)
 	case frameError:
 		return false, fmt.Errorf("%w: %s", ErrAgent, printable(string(payload)))
 	case frameEnd:

@@ -20,19 +20,19 @@ import (
 // agent's to fill in.
 func FileRequest(ctx context.Context, client *http.Client, r *Request) (*Filing, error) {
 	f := new(Filing)
-	return f, exchange(ctx, client, http.MethodPost, PathRequests, r, f)
+	return f, roundTrip(ctx, client, http.MethodPost, PathRequests, r, f)
 }
 
 // ListRequests returns those that are alive, or have ended lately.
 func ListRequests(ctx context.Context, client *http.Client) (*Requests, error) {
 	l := new(Requests)
-	return l, exchange(ctx, client, http.MethodGet, PathRequests, nil, l)
+	return l, roundTrip(ctx, client, http.MethodGet, PathRequests, nil, l)
 }
 
 // GetRequest returns one request, with its grant where there is one.
 func GetRequest(ctx context.Context, client *http.Client, id int64) (*Requests, error) {
 	l := new(Requests)
-	err := exchange(ctx, client, http.MethodGet, strings.Replace(PathRequest, "{id}", strconv.FormatInt(id, 10), 1), nil, l)
+	err := roundTrip(ctx, client, http.MethodGet, strings.Replace(PathRequest, "{id}", strconv.FormatInt(id, 10), 1), nil, l)
 	if err == nil && len(l.Cases) != 1 {
 		err = errFrame
 	}
@@ -156,11 +156,11 @@ func (l *Listed) Open(ids *vault.Identities) (*Request, []byte, error) {
 func takeStep(ctx context.Context, client *http.Client, id int64, step string, s *Step) (*Case, error) {
 	c := new(Case)
 	path := strings.NewReplacer("{id}", strconv.FormatInt(id, 10), "{step}", step).Replace(PathStep)
-	return c, exchange(ctx, client, http.MethodPost, path, s, c)
+	return c, roundTrip(ctx, client, http.MethodPost, path, s, c)
 }
 
-// exchange sends in, if there is something, and reads out.
-func exchange(ctx context.Context, client *http.Client, method, path string, in, out any) (err error) {
+// roundTrip sends in, if there is something, and reads out.
+func roundTrip(ctx context.Context, client *http.Client, method, path string, in, out any) (err error) {
 	var body io.ReadCloser
 	if in != nil {
 		body, err = post(ctx, client, path, in)

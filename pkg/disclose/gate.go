@@ -23,9 +23,9 @@ import (
 const (
 	PathLookup  = "/v1/lookup"
 	PathOutcome = "/v1/lookup/{id}/outcome"
-	PathMore    = "/v1/lookup/{id}/{what}"                        // bindings, ends, sessions or registers, while its outcome is not known
+	PathMore    = "/v1/lookup/{id}/{what}"                        // bindings, ends, sessions, registers or communications, while its outcome is not known
 	PathHold    = "/v1/lookup/{id}/hold"                          // takes what is to be held, of a reading with WantHold
-	PathBlocks  = "/v1/lookup/{id}/blocks"                        // whole blocks of sessions and ends, by name
+	PathBlocks  = "/v1/lookup/{id}/blocks"                        // whole blocks of sessions, ends, calls and mail, by name
 	PathPage    = "/v1/lookup/{id}/register/{day}/{epoch}/{page}" // one block of a register
 )
 
@@ -51,7 +51,10 @@ type Shelf interface {
 	// holds a time from ≤ t < to, ns, whatever day it is filed under, as a part
 	// (vault.Part), or with all of it, and returns the same.
 	Sessions(ctx context.Context, from, to int64, frames int, fn func(head []byte) error) (damaged int, err error)
-	// Block returns a whole block of sessions or ends; the error wraps fs.ErrNotExist when
+	// Communications calls fn with the first frames of each sealed block of calls, of
+	// mail, or of both, that holds a time from ≤ t < to, ns, and returns the same.
+	Communications(ctx context.Context, calls, mail bool, from, to int64, frames int, fn func(head []byte) error) (damaged int, err error)
+	// Block returns a whole block of sessions, ends, calls or mail; the error wraps fs.ErrNotExist when
 	// there is none.
 	Block(ctx context.Context, kind uint8, day session.Day, epoch uint64, seq uint32) (sealed []byte, err error)
 	// Registers calls fn with the sealed directory of each import of subscribers

@@ -234,6 +234,8 @@ const (
 	kindHoldBindings   = 13
 	kindEnds           = 14 // ends of what had long been in force
 	kindEndsMerged     = 15
+	kindCalls          = 16
+	kindMail           = 17
 )
 
 // used notes that a block holds something that is wanted.

@@ -142,6 +142,7 @@ func (r *gateRoom) verifyAll(t *testing.T, blocks ...[]byte) *Verified {
 		}
 		return 0, nil
 	}
+	r.as(r.carl())
 	v, err := AskVerify(t.Context(), r.client, r.custodian.ids, noon, nil)
 	if err != nil {
 		t.Fatal(err)

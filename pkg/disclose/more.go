@@ -20,6 +20,8 @@ const (
 	moreEnds      = "ends" // of bindings that go on; heads only
 	moreSessions  = "sessions"
 	moreRegisters = "registers"
+
+	moreCommunications = "communications" // heads only
 )
 
 // send counts what is sent to a reader, and sends it: a block after the wrapped
@@ -80,6 +82,8 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, q.heads(), g.send(ctx, fw, rd, frameSessions))
 	case moreRegisters:
 		damaged, err = g.o.Shelf.Registers(ctx, q.To, g.send(ctx, fw, rd, frameRegister))
+	case moreCommunications:
+		damaged, err = g.communications(ctx, fw, rd)
 	case moreEverything:
 		damaged, err = g.everything(ctx, fw, rd)
 	}
@@ -99,14 +103,14 @@ func (g *Gate) More(w http.ResponseWriter, r *http.Request) {
 	case rd == nil:
 		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
 		return
-	case what != moreBindings && what != moreEnds && what != moreSessions && what != moreRegisters && what != moreEverything:
+	case what != moreBindings && what != moreEnds && what != moreSessions && what != moreRegisters && what != moreCommunications && what != moreEverything:
 		refuse(w, http.StatusNotFound, errors.New("there is nothing of that name to be read"))
 		return
 	}
 	g.reply(w, r, func(fw *frameWriter) error { return g.more(r.Context(), fw, rd, what) })
 }
 
-// blockName names a block of sessions or ends.
+// blockName names a block of sessions, of ends, or of calls or mail.
 type blockName struct {
 	Kind  uint8       `json:"kind"`
 	Day   session.Day `json:"day"`
@@ -162,7 +166,13 @@ func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockN
 		fw.end.Damaged++ // it is none of those that were offered
 		return nil
 	}
-	if n.Kind == kindEnds || n.Kind == kindEndsMerged {
+	switch {
+	case isExchange(n.Kind) != (rd.query.Ask == WantCommunications):
+		fw.end.Damaged++ // neither
+		return nil
+	case isExchange(n.Kind):
+		return g.send(ctx, fw, rd, frameCommunications)(b)
+	case n.Kind == kindEnds || n.Kind == kindEndsMerged:
 		return g.send(ctx, fw, rd, frameBindings)(b)
 	}
 	return g.send(ctx, fw, rd, frameSessions)(b)

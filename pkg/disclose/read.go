@@ -66,6 +66,8 @@ func (r *reader) find(ctx context.Context, f *Found) (err error) {
 		f.Who, err = r.who(ctx)
 	case WantAccess:
 		f.Access, err = r.accessRecords(ctx)
+	case WantCommunications:
+		f.Communications, err = r.communications(ctx)
 	default:
 		f.Sessions, err = r.sessions(ctx)
 	}
@@ -79,6 +81,8 @@ func (f *Found) Print(w io.Writer, format string) error {
 		return PrintWho(w, f.Who, format)
 	case f.Access != nil:
 		return PrintAccess(w, f.Access, format)
+	case f.Communications != nil:
+		return PrintCommunications(w, f.Communications, format)
 	}
 	return Print(w, f.Sessions, format)
 }
@@ -90,6 +94,9 @@ func (f *Found) Beside() []string {
 		return append(f.Who.Head(), f.Who.Summary.Lines()...)
 	case f.Access != nil:
 		return append(NameLines(f.Access.Names), f.Access.Summary.Lines()...)
+	}
+	if c := f.Communications; c != nil {
+		return append(NameLines(c.Names), c.Summary.Lines()...)
 	}
 	return append(NameLines(f.Sessions.Names), f.Sessions.Summary.Lines()...)
 }

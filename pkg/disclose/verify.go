@@ -26,10 +26,13 @@ type Finding struct {
 // Verified counts what was opened, and lists what is wrong. Rows are counted, and
 // thrown away.
 type Verified struct {
-	Blocks   int       `json:"blocks"`
-	Sessions uint64    `json:"sessions"`
-	Bindings uint64    `json:"bindings"`
-	Register uint64    `json:"register"` // rows of imports of subscribers
+	Blocks   int    `json:"blocks"`
+	Sessions uint64 `json:"sessions"`
+	Bindings uint64 `json:"bindings"`
+	Register uint64 `json:"register"` // rows of imports of subscribers
+
+	Communications uint64 `json:"communications"` // calls and mails
+
 	Holds    int       `json:"holds"`
 	Bytes    int64     `json:"bytes"`
 	Damaged  int       `json:"damaged"` // blocks that the store could not hand out
@@ -193,6 +196,9 @@ func (v *verification) look(d *block.Decoder, p *vault.Place, plain []byte) erro
 	if isHeld(p.Kind) {
 		v.hold(p)
 	}
+	if h.Kind == block.KindCommunications {
+		return v.lookCommunications(p, plain)
+	}
 	if h.Kind == block.KindBindings {
 		_, v.bindings, err = d.Bindings(v.bindings[:0], plain)
 		v.Bindings += uint64(len(v.bindings))
@@ -259,8 +265,9 @@ func (g *Gate) everything(ctx context.Context, fw *frameWriter, rd *reading) (da
 
 // Lines says for people what was verified.
 func (v *Verified) Lines() []string {
-	lines := []string{fmt.Sprintf("opened %s, %d bytes: %s, %s, %s of registers, %s",
-		count(v.Blocks, "block"), v.Bytes, count(int(v.Sessions), "session"), count(int(v.Bindings), "access record"), count(int(v.Register), "row"), count(v.Holds, "hold"))}
+	lines := []string{fmt.Sprintf("opened %s, %d bytes: %s, %s, %s of registers, %s, %s",
+		count(v.Blocks, "block"), v.Bytes, count(int(v.Sessions), "session"), count(int(v.Bindings), "access record"), count(int(v.Register), "row"),
+		count(int(v.Communications), "communication"), count(v.Holds, "hold"))}
 	if v.Foreign > 0 {
 		lines = append(lines, fmt.Sprintf("%s wrapped for other custodians: their blocks were not opened", count(v.Foreign, "key")))
 	}

@@ -23,8 +23,8 @@ import (
 //	     5     n  payload
 //
 // in this order: one begin, the coverage where it can be read, any number of
-// keys, binding blocks, session blocks, register blocks, other blocks, one end,
-// which counts the last five; or, at any place, one error. What a reader asks for more comes
+// keys, binding blocks, session blocks, register blocks, blocks of calls and mail, other
+// blocks, one end, which counts the last six; or, at any place, one error. What a reader asks for more comes
 // without begin and coverage.
 const frameHead = 5
 
@@ -43,6 +43,8 @@ const (
 	frameCoverage frameKind = 7 // JSON, session.CoverageReport: what was recorded in the window at all
 	frameRegister frameKind = 8 // a sealed block of a register of subscribers, or of its directory
 	frameBlock    frameKind = 9 // a sealed block of any kind, to be verified or held
+
+	frameCommunications frameKind = 10 // a sealed block of calls or mail, or the head of one
 )
 
 // begin is the first frame.
@@ -115,6 +117,8 @@ type end struct {
 	Blocks   int `json:"blocks"`
 	Damaged  int `json:"damaged"` // stored values that the store could not hand out
 	Gone     int `json:"gone"`    // blocks that were asked for by name and are not there, or not any more
+
+	Communications int `json:"communications"`
 }
 
 // Outcome is what the reader says became of its reading. It never says what was
@@ -204,6 +208,8 @@ func (f *frameWriter) write(k frameKind, payload []byte) error {
 		f.end.Register++
 	case frameBlock:
 		f.end.Blocks++
+	case frameCommunications:
+		f.end.Communications++
 	}
 	return nil
 }
@@ -240,7 +246,7 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		return 0, nil, err
 	}
 	k, n := frameKind(head[0]), binary.BigEndian.Uint32(head[1:])
-	if k < frameBegin || k > frameBlock || n > maxFrame {
+	if k < frameBegin || k > frameCommunications || n > maxFrame {
 		return 0, nil, errFrame
 	}
 	if err := f.fill(int(n)); err != nil {
@@ -257,6 +263,8 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		f.end.Register++
 	case frameBlock:
 		f.end.Blocks++
+	case frameCommunications:
+		f.end.Communications++
 	}
 	return k, f.buf, nil
 }

@@ -116,6 +116,7 @@ type Recorder struct {
 	expiry    *expiry
 	upkeep    upkeep
 	registrar registrar
+	imports   importer
 	cover     *coverage
 
 	custodians  int    // different keys
@@ -147,6 +148,7 @@ type counts struct {
 	rows       uint64 // records in the store
 	again      uint64 // of them, see filer
 	register   RegisterStatus
+	imports    ImportStatus
 	lately     Lately
 	expiry     ExpiryStatus
 	storeErr   error
@@ -174,7 +176,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
 		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openExpiry, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
-		r.openStatic, r.openRegister, r.openRules, r.openNAT, r.openSource, r.openCoverage,
+		r.openStatic, r.openRegister, r.openImports, r.openRules, r.openNAT, r.openSource, r.openCoverage,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -295,7 +295,7 @@ func (r *Recorder) publish() {
 	}
 	c := counts{
 		sessions: r.sessions.count, access: r.access.count, since: r.upkeep.since,
-		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again, register: r.registrar.status,
+		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again, register: r.registrar.status, imports: r.imports.status,
 		lately: r.upkeep.pace.lately, expiry: r.expiry.status,
 	}
 	c.expiry.RetentionDays = r.Config().Store.RetentionDays

@@ -36,6 +36,7 @@ type Status struct {
 	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
 
 	Register   RegisterStatus  `json:"register"` // of subscribers
+	Imports    ImportStatus    `json:"imports"`  // of calls and of mail
 	Custodians CustodianStatus `json:"custodians"`
 	Refused    RefusedStatus   `json:"refused"`
 	Breaches   *BreachStatus   `json:"breaches,omitempty"` // nil: not known yet
@@ -166,6 +167,7 @@ func (r *Recorder) Status() *Status {
 		NAT:        r.nat.status(c, seen.access),
 		DHCP:       r.dhcp.status(),
 		Register:   seen.register.at(r.o.Now()),
+		Imports:    seen.imports,
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
 		Refused:    r.refusals.counts(),
