@@ -54,6 +54,8 @@ func commands() []*cli.Command {
 		readCommand("lookup", "sessions"),
 		readCommand("who", "who held an address, or one of its ports, at a time"),
 		readCommand("access", "access records: who had which address, when"),
+		readCommand("communications", "calls and mail that were imported"),
+		importCommand(),
 		holdCommand(),
 		verifyCommand(),
 		reportCommand(),

@@ -26,8 +26,8 @@ func requestCommand() *cli.Command {
 		Name:      "request",
 		Usage:     "file, approve and run what an authority asks for",
 		ArgsUsage: "new|emergency|list|show|approve|refuse|withdraw|run",
-		UsageText: `edgelog request new lookup|who|access [ADDRESS[:PORT]] --reference N --authority WHO --legal-basis TEXT --recipient KEY …
-edgelog request emergency lookup|who|access … --reason TEXT
+		UsageText: `edgelog request new lookup|who|access|communications [ADDRESS[:PORT]] --reference N --authority WHO --legal-basis TEXT --recipient KEY …
+edgelog request emergency lookup|who|access|communications … --reason TEXT
 edgelog request list [--identity KEYFILE] [--json]
 edgelog request show N --identity KEYFILE
 edgelog request approve N --identity KEYFILE [--yes]
@@ -155,9 +155,11 @@ func asked(c *cli.Context, words []string, now time.Time) (*disclose.Query, erro
 		read = func(c *cli.Context, now time.Time) (*disclose.Query, error) { return whoQuery(c, words, now) }
 	case "access":
 		read = accessQuery
+	case "communications":
+		read = communicationsQuery
 	case "lookup":
 	default:
-		return nil, usage("say what is asked for: lookup, who or access").hint("edgelog request new who 192.0.2.1:40000 --at 2025-03-01T12:00:00Z …")
+		return nil, usage("say what is asked for: lookup, who, access or communications").hint("edgelog request new who 192.0.2.1:40000 --at 2025-03-01T12:00:00Z …")
 	}
 	if kind != "who" {
 		if err := need(c, "from", "to"); err != nil {

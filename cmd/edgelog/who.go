@@ -80,14 +80,7 @@ func accessQuery(c *cli.Context, now time.Time) (*disclose.Query, error) {
 			return nil, err
 		}
 	}
-	if q.From, err = parseTime("from", c.String("from"), now); err != nil {
-		return nil, err
-	}
-	if q.To, err = parseTime("to", c.String("to"), now); err != nil {
-		return nil, err
-	}
-	fitWindow(q, now)
-	return q, nil
+	return q, inWindow(c, q, now)
 }
 
 // parseMAC reads a MAC address in any of the usual notations.

@@ -188,6 +188,22 @@ func TestAFileOfCallsIsSealedByDayAndKnownAgain(t *testing.T) {
 	}
 }
 
+// sendHalf is an importer that is killed in the middle.
+func (r *room) sendHalf(good string) {
+	r.t.Helper()
+	conn, err := net.Dial("unix", r.Config().Socket())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	part := good[:len(good)/2]
+	if _, err := fmt.Fprintf(conn, "POST %s?sha256=%s&lines=20000 HTTP/1.1\r\nHost: agent\r\nContent-Length: %d\r\n\r\n%s", PathCalls, strings.Repeat("02", 32), len(good), part); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func TestNothingOfAFileIsKeptThatIsNotWholeAndGood(t *testing.T) {
 	r := newRoom(t, "")
 	r.start()
@@ -219,18 +235,7 @@ func TestNothingOfAFileIsKeptThatIsNotWholeAndGood(t *testing.T) {
 			}
 		})
 	}
-	// The importer is killed in the middle.
-	conn, err := net.Dial("unix", r.Config().Socket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	part := good[:len(good)/2]
-	if _, err := fmt.Fprintf(conn, "POST %s?sha256=%s&lines=20000 HTTP/1.1\r\nHost: agent\r\nContent-Length: %d\r\n\r\n%s", PathCalls, strings.Repeat("02", 32), len(good), part); err != nil {
-		t.Fatal(err)
-	}
-	if err := conn.Close(); err != nil {
-		t.Fatal(err)
-	}
+	r.sendHalf(good)
 	for n := 0; n < 9; n = len(r.imported()) { // the handler notes its end
 		if t.Context().Err() != nil {
 			t.Fatal("the end of an import that was cut off is not noted")
