@@ -30,11 +30,15 @@ const (
 	Intent        Kind = "intent"        // somebody is about to read
 	Outcome       Kind = "outcome"       // what became of an intent; never the data found
 	Refused       Kind = "refused"       // a read that was not permitted
+	Filed         Kind = "request"       // an order of an authority was filed, approved, refused, withdrawn, run, or went out of time
+	Breach        Kind = "breach"        // a breach of security was put into the register of them
+	Witnessed     Kind = "witness"       // a checkpoint was sent to somebody outside
 )
 
 var kinds = map[Kind]bool{
 	Start: true, Stop: true, Gap: true, Coverage: true, ClockStep: true, Configuration: true,
 	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Intent: true, Outcome: true, Refused: true,
+	Filed: true, Breach: true, Witnessed: true,
 }
 
 // Limits of an entry.

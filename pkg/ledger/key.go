@@ -75,7 +75,7 @@ func loadSigner(file, origin string) (*signer, error) {
 		return nil, fmt.Errorf("%w: read %q: %w; restore it from a backup", ErrKey, file, err)
 	}
 	if s.sign.Name() != origin {
-		return nil, fmt.Errorf("%w: %q belongs to the ledger %q, not to %q", ErrKey, file, s.sign.Name(), origin)
+		return nil, fmt.Errorf("%w: %w: %q belongs to the ledger %q, not to %q", ErrKey, ErrOrigin, file, s.sign.Name(), origin)
 	}
 	return s, nil
 }
