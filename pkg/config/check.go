@@ -24,6 +24,7 @@ func (c *Config) check(r *reader) {
 	c.checkStatic(r)
 	c.checkCustodians(r)
 	c.checkMetrics(r)
+	c.checkLedger(r)
 	c.checkRunDir(r)
 }
 

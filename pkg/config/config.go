@@ -55,6 +55,7 @@ type Config struct {
 	Store      Store
 	Agent      Agent
 	Metrics    Metrics
+	Ledger     Ledger
 }
 
 // Border says what lies inside it.
@@ -138,6 +139,7 @@ func Default() Config {
 		Custodians: Custodians{Minimum: 1},
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second, RetentionDays: 365},
 		Agent:      Agent{OnStop: Keep},
+		Ledger:     defaultLedger(),
 		RADIUS:     RADIUS{RadSec: RadSec{Connections: 256, Idle: time.Hour}},
 	}
 }
@@ -259,6 +261,8 @@ func (c *Config) readRest(t *table) {
 	ag.word("on_stop", &stop, string(Keep), string(Drain))
 	c.Agent.OnStop = OnStop(stop)
 	ag.done()
+
+	c.Ledger.read(t.sub("ledger"))
 
 	me := t.sub("metrics")
 	me.address("listen", &c.Metrics.Listen)

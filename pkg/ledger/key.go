@@ -183,3 +183,14 @@ func OpenStatement(what string, statement []byte, verifierKey string) (text stri
 	}
 	return text, nil
 }
+
+// ParseCheckpoint reads a signed checkpoint, and checks it with a ledger's public key.
+//
+// Errors: ErrKey, or a *BrokenError.
+func ParseCheckpoint(msg []byte, verifierKey string) (Checkpoint, error) {
+	v, err := note.NewVerifier(verifierKey)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("%w: verifier key: %w", ErrKey, err)
+	}
+	return parseCheckpoint(msg, v)
+}

@@ -96,7 +96,7 @@ type Recorder struct {
 
 	store     *store.Store
 	vault     *vault.Vault
-	ledger    *ledger.Ledger
+	ledger    records
 	book      *identity.Book
 	src       Source
 	radius    *accounting   // nil: no listener is configured
@@ -112,6 +112,8 @@ type Recorder struct {
 	merger    *merger
 	expiry    *expiry
 	upkeep    upkeep
+	mark      mark
+	witness   witnesses
 	registrar registrar
 	cover     *coverage
 
@@ -250,24 +252,14 @@ func (r *Recorder) openLedger() error {
 	if err != nil {
 		return fmt.Errorf("read custodians.recipients: %w", err)
 	}
-	l, err := ledger.Open(filepath.Join(c.DataDir, "ledger"), ledger.Options{
-		Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: to.SealTo,
-	})
-	switch {
-	case errors.Is(err, ledger.ErrKey):
-		return fmt.Errorf("%w; a renamed gateway needs a data_dir of its own: the evidence in this one is signed under the old name", err)
-	case err != nil:
+	if err := r.takeLedger(ledger.Options{Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: to.SealTo}); err != nil {
 		return err
 	}
-	r.onClose(l.Close)
-	r.ledger = l
-	r.evidence = &evidence{ledger: l, now: r.o.Now, log: r.log}
+	r.onClose(r.ledger.Close)
 	r.merger = &merger{
 		store: r.store, seal: r.vault, keys: r.vault, gateway: c.Gateway, max: c.Store.BlockSessions, now: r.o.Now, log: r.log, evidence: r.evidence,
 	}
-	if n := len(l.Repaired()); n > 0 {
-		r.log.Warn("an unfinished ledger entry of an earlier run was removed", "files", n)
-	}
+	r.openWitnesses()
 	return nil
 }
 
@@ -306,6 +298,8 @@ func (r *Recorder) openControl() error {
 	r.Handle("POST "+PathVerify, r.verifyHandler)
 	r.Handle("POST "+PathBackup, r.backupHandler)
 	r.Handle("POST "+PathKeysBackup, r.keysBackupHandler)
+	r.Handle("GET "+PathLedger+"{name...}", r.ledgerHandler)
+	r.Handle("POST "+PathWitness, r.witnessHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err
@@ -346,8 +340,9 @@ func (r *Recorder) Handle(pattern string, h http.HandlerFunc) { r.mux.HandleFunc
 // Config returns the configuration in force. It must not be changed.
 func (r *Recorder) Config() *config.Config { return r.conf.Load() }
 
-// Ledger returns the ledger.
-func (r *Recorder) Ledger() *ledger.Ledger { return r.ledger }
+// Ledger returns the ledger; nil when what lies there cannot be opened, in which
+// case Evidence takes nothing.
+func (r *Recorder) Ledger() *ledger.Ledger { l, _ := r.ledger.(*ledger.Ledger); return l }
 
 // Evidence returns what appends to the ledger for those who read: a ledger that
 // must be opened again ends the run.
