@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -40,6 +42,12 @@ var kinds = map[Kind]bool{
 	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Intent: true, Outcome: true, Refused: true,
 	Filed: true, Breach: true, Witnessed: true,
 }
+
+// Known reports whether k is a kind of entries.
+func (k Kind) Known() bool { return kinds[k] }
+
+// Kinds returns all kinds, by their words.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(kinds)) }
 
 // Limits of an entry.
 const (

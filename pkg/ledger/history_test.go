@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"mime/quotedprintable"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,6 +123,7 @@ func TestCheckpointsAreFoundInWhateverTheyWereKept(t *testing.T) {
 		{"the lines of mail", "From: a@example.net\nSubject: checkpoint\n\nHello,\n\n" + string(notes[1]) + "\n-- \nthe gateway\n", 1},
 		{"line ends of mail", strings.ReplaceAll(string(notes[1]), "\n", "\r\n"), 1},
 		{"quoted", quoted, 1},
+		{"mail that a server wrote anew", "Content-Transfer-Encoding: Quoted-Printable\n\n" + printableMail(t, string(notes[1])+"\n"+string(notes[2])), 2},
 		{"a log", "<86>Jan  2 03:04:05 gw1 edgelog[7]: " + c.Line() + "\nJan  2 03:04:06 gw1 other\n", 1},
 		{"a log in JSON", `{"message":"` + c.Line() + `"}`, 1},
 		{"cut off before its end", string(notes[1][:len(notes[1])-130]), 0},
@@ -149,6 +151,15 @@ func TestCheckpointsAreFoundInWhateverTheyWereKept(t *testing.T) {
 	if _, err := OriginOf("x"); !errors.Is(err, ErrKey) {
 		t.Error(err)
 	}
+}
+
+func printableMail(t *testing.T, text string) string {
+	t.Helper()
+	var b strings.Builder
+	w := quotedprintable.NewWriter(&b)
+	_, err := w.Write([]byte(text))
+	must(t, errors.Join(err, w.Close()))
+	return b.String()
 }
 
 func TestEveryKindIsKept(t *testing.T) {

@@ -262,3 +262,35 @@ func (r *Reader) checkPublicKey(names []string) error {
 	}
 	return nil
 }
+
+// Export calls write with each file of a copy of the ledger as it stands at the
+// reader's checkpoint, which comes last: without it there is no ledger yet. Nothing
+// is checked: that is for who has the copy.
+func (r *Reader) Export(ctx context.Context, write func(name string, data []byte) error) error {
+	give := func(t tile) error {
+		data, err := r.src.read(t.path())
+		if err != nil {
+			return err
+		}
+		return write(t.path(), data)
+	}
+	for level := bundleLevel; level <= maxLevel; level++ {
+		for n := range (tile{level: level}).count(r.Size()) / tileWidth {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := give(tile{level, n, tileWidth}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, f := range r.edge.partial() {
+		if err := write(f.path(), f.data); err != nil {
+			return err
+		}
+	}
+	if err := write(PublicKeyName, []byte(r.key+"\n")); err != nil {
+		return err
+	}
+	return write(CheckpointName, r.checkpoint.Note)
+}

@@ -1,9 +1,13 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
+	"io"
+	"mime/quotedprintable"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -33,6 +37,24 @@ var (
 // (Line). Nothing is checked: Consistent and Against do that. others counts what
 // looks like a checkpoint of another ledger.
 func FindCheckpoints(text []byte, origin string) (notes [][]byte, others int) {
+	if notes, others = findCheckpoints(text, origin); quoted.Match(text) {
+		// A mail server on the way may have written the dash and the signs = anew
+		// (RFC 2045 §6.7); what is not written so is left as it is.
+		if plain, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(text))); err == nil {
+			more, _ := findCheckpoints(plain, origin)
+			for _, n := range more {
+				if !slices.ContainsFunc(notes, func(have []byte) bool { return bytes.Equal(have, n) }) {
+					notes = append(notes, n)
+				}
+			}
+		}
+	}
+	return notes, others
+}
+
+var quoted = regexp.MustCompile(`(?im)^content-transfer-encoding:[ \t]*quoted-printable`)
+
+func findCheckpoints(text []byte, origin string) (notes [][]byte, others int) {
 	var last [4]string // the lines before
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimLeft(strings.TrimRight(line, "\r\n\t "), "> \t")

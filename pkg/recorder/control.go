@@ -127,7 +127,11 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	}); err != nil || credErr != nil {
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid})
+	return contextWithPeer(ctx, Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid})
+}
+
+func contextWithPeer(ctx context.Context, p Peer) context.Context {
+	return context.WithValue(ctx, peerKey{}, p)
 }
 
 // statusHandler answers GET /v1/status.

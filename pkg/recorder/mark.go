@@ -75,7 +75,7 @@ var errNoLedger = errors.New("make a ledger")
 // openOrMakeLedger makes one only where none was ever seen.
 func (r *Recorder) openOrMakeLedger(opt ledger.Options) (*ledger.Ledger, error) {
 	list, err := os.ReadDir(r.ledgerDir())
-	none := errors.Is(err, os.ErrNotExist) || err == nil && len(list) == 0
+	none := err != nil || len(list) == 0
 	if none && r.mark.note != nil {
 		return nil, fmt.Errorf("%q is gone, and %q says that there was a ledger", r.ledgerDir(), r.mark.path)
 	}
