@@ -40,7 +40,11 @@ func troubles(s *recorder.Status) (out []string) {
 		add(!s.Coverage.OK, "the record of coverage is NOT KEPT")
 	}
 	add(!s.Store.OK, "NOT STORING: what is recorded fills the table")
-	add(!s.Ledger.OK, "the ledger CANNOT BE WRITTEN: nothing can be read")
+	add(s.Ledger.Doubt != "", "the ledger CANNOT BE TRUSTED: nothing can be read; recording goes on")
+	add(!s.Ledger.OK && s.Ledger.Doubt == "", "the ledger CANNOT BE WRITTEN: nothing can be read")
+	for _, x := range s.Ledger.Witness {
+		add(!x.OK, "the witness %s is NOT REACHED: a ledger that is put back might not be noticed", x.To)
+	}
 	add(s.Ledger.Lost > 0, "%s lost for the ledger; the log has them", plural(s.Ledger.Lost, "entry"))
 	add(s.Balance() != nil, "counters are NOT BALANCED: a fault of edgelog")
 	add(s.Store.OK && s.Store.State == "low", "the disk is nearly full")
@@ -85,9 +89,7 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 		printCoverageStatus(w, s.Coverage)
 	}
 	printSubscribers(w, s)
-	l := &s.Ledger
-	fmt.Fprintf(w, "ledger     %s%s%s\n", plural(uint64(l.Entries), "entry"), unless(l.OK, ", CANNOT BE WRITTEN"),
-		unless(l.Waiting == 0, fmt.Sprintf(", %d wait", l.Waiting)))
+	printLedger(w, &s.Ledger)
 	if s.Register.Imported.IsZero() {
 		fmt.Fprintln(w, "register   none imported: answers have ids, no names")
 	} else {
