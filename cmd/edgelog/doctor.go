@@ -169,11 +169,16 @@ func (d *doctor) checkAgent() {
 		}
 		d.checkCost(s)
 		d.checkExpiry(&s.Store.Expiry)
+		if s.Ledger.Doubt != "" {
+			d.fail("ledger", s.Ledger.Doubt, "\"edgelog audit verify\" says where, and \"edgelog audit list\" what is in it")
+		}
+		d.checkWitness(&s.Ledger)
 		return
 	}
 	if d.checkRefused(err) {
 		return
 	}
+	d.checkWitness(nil)
 	dir := filepath.Dir(socket)
 	switch st, statErr := os.Stat(dir); {
 	case errors.Is(statErr, fs.ErrNotExist):

@@ -67,7 +67,7 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 func paperOf(rec *recorder.Recorder) disclose.Paper {
 	c := rec.Config()
 	t := &c.Timeouts
-	p := disclose.Paper{LedgerKey: rec.Ledger().VerifierKey(), Version: version(), Timeouts: disclose.Timeouts{
+	p := disclose.Paper{LedgerKey: rec.Evidence().VerifierKey(), Version: version(), Timeouts: disclose.Timeouts{
 		TCP: t.TCP, UDP: t.UDP, ICMP: t.ICMP, Other: t.Other, HalfOpen: t.HalfOpen, Linger: t.Linger,
 	}}
 	for _, x := range c.Contacts {

@@ -60,6 +60,7 @@ func commands() []*cli.Command {
 		verifyCommand(),
 		reportCommand(),
 		breachCommand(),
+		auditCommand(),
 		backupCommand(),
 		restoreCommand(),
 		planCommand(),

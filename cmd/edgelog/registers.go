@@ -23,7 +23,7 @@ func openRegisters(rec *recorder.Recorder, log *slog.Logger) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		a, err := disclose.CountArt10(r.Context(), rec.Ledger(), year, time.Now())
+		a, err := disclose.CountArt10(r.Context(), rec.Evidence(), year, time.Now())
 		if err != nil {
 			log.Error("the statistics of a year were not made", "error", err)
 			http.Error(w, fmt.Sprintf("%v; \"edgelog status\" shows the ledger", err), http.StatusServiceUnavailable)
@@ -34,7 +34,7 @@ func openRegisters(rec *recorder.Recorder, log *slog.Logger) {
 		_ = json.NewEncoder(w).Encode(a) // the reader may be gone
 	})
 	book := disclose.NewBreachBook(disclose.BreachOptions{
-		Entries: rec.Ledger(), Ledger: rec.Evidence(), Gateway: rec.Config().Gateway, Now: time.Now, Peer: func(r *http.Request) string { return recorder.WhoAsks(r.Context()) },
+		Entries: rec.Evidence(), Ledger: rec.Evidence(), Gateway: rec.Config().Gateway, Now: time.Now, Peer: func(r *http.Request) string { return recorder.WhoAsks(r.Context()) },
 	})
 	book.Serve(func(pattern string, h http.HandlerFunc) { // who notices a breach registers it; what it says is sealed
 		may := config.Operator | config.Custodian

@@ -43,7 +43,11 @@ func troubles(s *recorder.Status) (out []string) {
 	if b := s.Breaches; b != nil {
 		add(b.Overdue > 0, "%s OVERDUE: a breach of personal data was not notified in time; see \"edgelog breach list\"", plural(uint64(b.Overdue), "notification"))
 	}
-	add(!s.Ledger.OK, "the ledger CANNOT BE WRITTEN: nothing can be read")
+	add(s.Ledger.Doubt != "", "the ledger CANNOT BE TRUSTED: nothing can be read; recording goes on")
+	add(!s.Ledger.OK && s.Ledger.Doubt == "", "the ledger CANNOT BE WRITTEN: nothing can be read")
+	for _, x := range s.Ledger.Witness {
+		add(!x.OK, "the witness %s is NOT REACHED: a ledger that is put back might not be noticed", x.To)
+	}
 	add(s.Ledger.Lost > 0, "%s lost for the ledger; the log has them", plural(s.Ledger.Lost, "entry"))
 	add(s.Balance() != nil, "counters are NOT BALANCED: a fault of edgelog")
 	add(s.Store.OK && s.Store.State == "low", "the disk is nearly full")
@@ -88,9 +92,7 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 		printCoverageStatus(w, s.Coverage)
 	}
 	printSubscribers(w, s)
-	l := &s.Ledger
-	fmt.Fprintf(w, "ledger     %s%s%s\n", plural(uint64(l.Entries), "entry"), unless(l.OK, ", CANNOT BE WRITTEN"),
-		unless(l.Waiting == 0, fmt.Sprintf(", %d wait", l.Waiting)))
+	printLedger(w, &s.Ledger)
 	printBreachStatus(w, s)
 	if s.Register.Imported.IsZero() {
 		fmt.Fprintln(w, "register   none imported: answers have ids, no names")

@@ -27,6 +27,7 @@ func (c *Config) check(r *reader) {
 	c.checkContacts(r)
 	c.checkDisclose(r)
 	c.checkMetrics(r)
+	c.checkLedger(r)
 	c.checkRunDir(r)
 }
 

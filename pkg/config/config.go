@@ -58,6 +58,7 @@ type Config struct {
 	Store      Store
 	Agent      Agent
 	Metrics    Metrics
+	Ledger     Ledger
 }
 
 // Border says what lies inside it.
@@ -143,6 +144,7 @@ func Default() Config {
 		Disclose:   defaultDisclose(),
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second, RetentionDays: 365},
 		Agent:      Agent{OnStop: Keep},
+		Ledger:     defaultLedger(),
 		RADIUS:     RADIUS{RadSec: RadSec{Connections: 256, Idle: time.Hour}},
 	}
 }
@@ -268,6 +270,8 @@ func (c *Config) readRest(t *table) {
 	c.Agent.OnStop = OnStop(stop)
 	ag.group("socket_group", &c.Agent.SocketGroup)
 	ag.done()
+
+	c.Ledger.read(t.sub("ledger"))
 
 	me := t.sub("metrics")
 	me.address("listen", &c.Metrics.Listen)

@@ -261,6 +261,7 @@ flush = "1s"
 # Records are destroyed so many whole UTC days after the day of their end, and that is certified (BEK 988/2006 § 9: a year).
 retention_days = 365
 
+` + ledgerSample + `
 [metrics]
 # Where Prometheus may scrape counters, for example "127.0.0.1:9477", under /metrics. They name no person. Empty: nowhere.
 listen = ""

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -32,13 +34,20 @@ const (
 	Outcome       Kind = "outcome"       // what became of an intent; never the data found
 	Refused       Kind = "refused"       // a read that was not permitted
 	Breach        Kind = "breach"        // a breach of personal data, as it is notified
+	Witnessed     Kind = "witness"       // a checkpoint was sent to somebody outside
 )
 
 var kinds = map[Kind]bool{
 	Start: true, Stop: true, Gap: true, Coverage: true, ClockStep: true, Configuration: true,
 	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Intent: true, Outcome: true, Refused: true,
-	Request: true, Breach: true,
+	Request: true, Breach: true, Witnessed: true,
 }
+
+// Known reports whether k is a kind of entries.
+func (k Kind) Known() bool { return kinds[k] }
+
+// Kinds returns all kinds, by their words.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(kinds)) }
 
 // Limits of an entry.
 const (

@@ -171,7 +171,11 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	}); err != nil || credErr != nil {
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid, Groups: groups})
+	return contextWithPeer(ctx, Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid, Groups: groups})
+}
+
+func contextWithPeer(ctx context.Context, p Peer) context.Context {
+	return context.WithValue(ctx, peerKey{}, p)
 }
 
 // peerGroups returns the further groups of the process at the other end, as they were

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -21,6 +22,7 @@ type Ledger interface {
 	Entries(ctx context.Context, from, to int64) ([]ledger.Record, error)
 	Prove(index int64) (*ledger.Proof, error)
 	Statement(what, text string) ([]byte, error)
+	VerifierKey() string
 }
 
 // Evidence is the ledger for others than the recorder: what they append is counted
@@ -55,6 +57,9 @@ type evidence struct {
 	failing bool
 	next    time.Time // of the next try
 	final   error     // the ledger takes nothing until it is opened again
+	doubt   error     // the ledger cannot be trusted: nothing is put into it, and nothing is read
+
+	kept func() // called after an entry of somebody who reads; nil: nothing is
 
 	seenMu sync.Mutex // guards seen
 	seen   LedgerStatus
@@ -62,7 +67,13 @@ type evidence struct {
 
 // Append puts an entry of somebody else's into the ledger, now or not at all.
 func (e *evidence) Append(ctx context.Context, entry ledger.Entry) (int64, error) {
+	if err := e.doubted(); err != nil {
+		return 0, err
+	}
 	index, err := e.ledger.Append(ctx, entry)
+	if err == nil && e.kept != nil {
+		e.kept()
+	}
 	if final(err) {
 		e.mu.Lock()
 		e.final = err
@@ -76,6 +87,28 @@ func (e *evidence) broken() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.final
+}
+
+// ErrDoubted: the ledger is not what it was, or is damaged. Recording goes on, and
+// nothing is read until it is put right and the agent started again.
+var ErrDoubted = errors.New("the ledger cannot be trusted, so nothing is read and nothing put into it")
+
+// distrust has nothing put into the ledger any more, and so nothing read.
+func (e *evidence) distrust(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.doubt != nil {
+		return
+	}
+	e.doubt = fmt.Errorf("%w: %w", ErrDoubted, err)
+	e.log.Error("the ledger cannot be trusted; recording goes on, reading does not", "error", err)
+}
+
+// doubted returns why the ledger cannot be trusted, nil if it can.
+func (e *evidence) doubted() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.doubt
 }
 
 // note appends an entry. Its fields get the time of the event, for the case
@@ -111,7 +144,7 @@ func (e *evidence) step() {
 
 // pay appends what is owed, in order. e.mu is held.
 func (e *evidence) pay() {
-	for len(e.owed) > 0 {
+	for len(e.owed) > 0 && e.doubt == nil {
 		if _, err := e.ledger.Append(context.Background(), e.owed[0]); err != nil {
 			e.next = e.now().Add(lastRetry)
 			if final(err) {
@@ -144,7 +177,10 @@ func (e *evidence) status() LedgerStatus {
 	}
 	defer e.mu.Unlock()
 	e.seen = LedgerStatus{
-		Entries: e.ledger.Size(), OK: !e.failing, Noted: e.noted, Written: e.written, Waiting: uint64(len(e.owed)), Lost: e.lost,
+		Entries: e.ledger.Size(), OK: !e.failing && e.doubt == nil, Noted: e.noted, Written: e.written, Waiting: uint64(len(e.owed)), Lost: e.lost,
+	}
+	if e.doubt != nil {
+		e.seen.Doubt = e.doubt.Error()
 	}
 	return e.seen
 }

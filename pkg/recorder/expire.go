@@ -148,11 +148,13 @@ func (x *expiry) lastKnown() (last time.Time, err error) {
 	l := x.r.ledger
 	if n := l.Size(); n > 0 {
 		entry, err := l.Entries(context.Background(), n-1, n)
-		if err != nil {
+		switch {
+		case errors.Is(err, ledger.ErrBroken):
+			x.r.evidence.distrust(err)
+		case err != nil:
 			return last, fmt.Errorf("read the last entry of the ledger: %w", err)
-		}
-		if t := entry[0].Time; t.After(last) {
-			last = t
+		case entry[0].Time.After(last):
+			last = entry[0].Time
 		}
 	}
 	if last.IsZero() {

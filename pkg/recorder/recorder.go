@@ -96,7 +96,7 @@ type Recorder struct {
 
 	store     *store.Store
 	vault     *vault.Vault
-	ledger    *ledger.Ledger
+	ledger    wholeLedger
 	book      *identity.Book
 	src       Source
 	radius    *accounting   // nil: no listener is configured
@@ -115,6 +115,8 @@ type Recorder struct {
 	merger    *merger
 	expiry    *expiry
 	upkeep    upkeep
+	mark      mark
+	witness   witnesses
 	registrar registrar
 	imports   importer
 	cover     *coverage
@@ -257,25 +259,15 @@ func (r *Recorder) openStore() error {
 // auditors.
 func (r *Recorder) openLedger() error {
 	c := r.o.Config
-	l, err := ledger.Open(filepath.Join(c.DataDir, "ledger"), ledger.Options{
-		Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: r.seal,
-	})
-	switch {
-	case errors.Is(err, ledger.ErrKey):
-		return fmt.Errorf("%w; a renamed gateway needs a data_dir of its own: the evidence in this one is signed under the old name", err)
-	case err != nil:
+	if err := r.takeLedger(ledger.Options{Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: r.seal}); err != nil {
 		return err
 	}
-	r.onClose(l.Close)
-	r.ledger = l
-	r.evidence = &evidence{ledger: l, now: r.o.Now, log: r.log}
+	r.onClose(r.ledger.Close)
 	r.refusals = &refusals{evidence: r.evidence, elapsed: r.o.Elapsed, log: r.log, seen: map[refusedKey]*refused{}}
 	r.merger = &merger{
 		store: r.store, seal: r.vault, keys: r.vault, gateway: c.Gateway, max: c.Store.BlockSessions, now: r.o.Now, log: r.log, evidence: r.evidence,
 	}
-	if n := len(l.Repaired()); n > 0 {
-		r.log.Warn("an unfinished ledger entry of an earlier run was removed", "files", n)
-	}
+	r.openWitnesses()
 	return nil
 }
 
@@ -314,6 +306,8 @@ func (r *Recorder) openControl() error {
 	r.Handle("POST "+PathVerify, mayCheck, r.verifyHandler)
 	r.Handle("POST "+PathBackup, mayTend, r.backupHandler)
 	r.Handle("POST "+PathKeysBackup, mayTend, r.keysBackupHandler)
+	r.Handle("GET "+PathLedger+"{name...}", mayAudit, r.ledgerHandler)
+	r.Handle("POST "+PathWitness, mayLook, r.witnessHandler)
 	c, err := listen(r.o.Config.Socket(), r.o.Config.Agent.SocketGroup, http.HandlerFunc(r.serveHTTP), r.base, r.log)
 	if err != nil {
 		return err
@@ -350,8 +344,9 @@ func (r *Recorder) openSource() error {
 // Config returns the configuration in force. It must not be changed.
 func (r *Recorder) Config() *config.Config { return r.conf.Load() }
 
-// Ledger returns the ledger.
-func (r *Recorder) Ledger() *ledger.Ledger { return r.ledger }
+// Ledger returns the ledger; nil when what lies there cannot be opened, in which
+// case Evidence takes nothing.
+func (r *Recorder) Ledger() *ledger.Ledger { l, _ := r.ledger.(*ledger.Ledger); return l }
 
 // Evidence returns what appends to the ledger for those who read: a ledger that
 // must be opened again ends the run.

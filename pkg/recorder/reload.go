@@ -34,7 +34,7 @@ func fixed(c *config.Config) map[string]any {
 		"radius":      [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber},
 		"dhcp.listen": c.DHCP.Listen, "dhcp.subscriber": c.DHCP.Subscriber, "dhcp.join_by_mac": c.DHCP.JoinByMAC,
 		"custodians": c.Custodians, "identity": c.Identity, "store": withoutRetention(c.Store), "metrics": c.Metrics,
-		"nat": withoutExporters(c.NAT),
+		"nat": withoutExporters(c.NAT), "ledger": c.Ledger,
 	}
 }
 

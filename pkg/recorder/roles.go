@@ -21,6 +21,8 @@ const (
 	mayCheck = config.Operator | config.Custodian | config.Auditor
 	// mayKnow: what an answer may hold and how long: all who have to do with one.
 	mayKnow = config.Operator | config.Officer | config.Custodian | config.Auditor
+	// mayAudit: the ledger, as it lies on the disk: what names people in it is sealed.
+	mayAudit = config.Operator | config.Custodian | config.Auditor
 	// mayTend: what keeps the recording going. Wrapped keys for a backup open nothing by themselves.
 	mayTend = config.Operator
 	// mayDestroy: what is due is destroyed; the law leaves nobody a choice.

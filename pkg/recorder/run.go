@@ -82,6 +82,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	wg.Wait()
 	r.refusals.settle()
 	r.noteStop(err)
+	r.keepMark()
 	return err
 }
 
@@ -242,6 +243,7 @@ func (r *Recorder) noteStart() {
 		"version": r.o.Version, "gateway": c.Gateway, "provider": c.Provider, "profile": c.Profile.String(),
 		"legal_basis": c.LegalBasis, "configuration": hex.EncodeToString(c.Hash[:]), "uplinks": strings.Join(names, " "),
 		"epoch": itoa(r.sessions.shelf.epoch), "custodians": custodiansHash(c.Custodians.Recipients),
+		"ledger_seen": r.mark.found,
 	}
 	maps.Copy(fields, peopleFields(c))
 	r.evidence.note(ledger.Start, fields)

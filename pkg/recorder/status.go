@@ -115,7 +115,10 @@ type RADIUSStatus struct {
 // LedgerStatus is the state of the ledger.
 type LedgerStatus struct {
 	Entries int64 `json:"entries"`
-	OK      bool  `json:"ok"` // the last entry could be written
+	OK      bool  `json:"ok"` // the last entry could be written, and the ledger is what it was
+
+	Doubt   string          `json:"doubt,omitempty"`   // why it cannot be trusted: nothing is read
+	Witness []WitnessStatus `json:"witness,omitempty"` // where checkpoints are sent; none: nobody outside knows the ledger
 
 	Noted   uint64 `json:"noted"`   // entries about this run of the agent
 	Written uint64 `json:"written"` // of them
@@ -174,6 +177,7 @@ func (r *Recorder) Status() *Status {
 		LastError:  trouble,
 		Lately:     seen.lately,
 	}
+	s.Ledger.Witness = r.witness.status()
 	s.Store = r.storeStatus(seen)
 	if !s.Store.OK && state == "recording" {
 		s.State = "recording into the table, NOT storing"
