@@ -42,6 +42,15 @@
 //     stays in the kernel's table, or is stored as ended by shutdown and the
 //     programs removed (on_stop = "drain").
 //
+// The life of a question on the control socket:
+//
+//  1. The kernel says which uid and groups connected (SO_PEERCRED, SO_PEERGROUPS).
+//  2. At each request the configuration in force says who that is, which roles he
+//     has, and whether his clearance still holds (config.People.Caller).
+//  3. Handle knows which roles may use the route. Without one of them the answer is
+//     403, and the ledger gets who it was, sealed (refusals.go).
+//  4. Else the handler finds the caller with CallerOf.
+//
 // The life of a second (coverage):
 //
 //  1. Once a second the counters of what was refused are read, and the kernel is

@@ -280,6 +280,9 @@ func TestNobodyFloodsTheLedgerWithRefusals(t *testing.T) {
 	if d := cmp.Diff(append(want, "1 GET /v1/holds"), counts()); d != "" {
 		t.Errorf("what was only counted is lost at the stop: %s", d)
 	}
+	if e := r.entries()[0].Fields; e["persons"] != "4" || len(e["people"]) != 64 {
+		t.Errorf("the ledger does not say under which persons the agent started: %v", e)
+	}
 	if got := r.Status().Refused; got != (RefusedStatus{Total: 105, Entries: 6}) {
 		t.Errorf("%+v", got)
 	}

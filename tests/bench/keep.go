@@ -165,7 +165,7 @@ ballast = 0
 		Origin: func() disclose.Origin { return disclose.Origin{Gateway: "bench", Profile: "session"} },
 		Peer:   func(*http.Request) string { return "bench" },
 	})
-	gate.Serve(k.Handle)
+	gate.Serve(func(pattern string, h http.HandlerFunc) { k.Handle(pattern, config.Officer|config.Custodian, h) })
 	ctx, k.end = context.WithCancel(ctx)
 	go func() { k.done <- k.Recorder.Run(ctx) }() // ends with stop
 	return k, nil
