@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/edgelog/edgelog/tests/gateway"
+	"github.com/edgelog/edgelog/tests/office"
 )
 
 // nobody is a user without any rights.

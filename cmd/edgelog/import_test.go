@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,17 +38,17 @@ func minutesAgo(n int) string {
 // formats asks about a number in the other formats, and verifies all.
 func (h *house) formats(window []string) {
 	h.t.Helper()
-	out, errs, code := h.ask(append([]string{"communications", "--number", "112", "--format", "json"}, window...)...)
+	out, errs, code := h.ask("communications", append([]string{"--number", "112", "--format", "json"}, window...)...)
 	var first struct {
 		To []string `json:"to"`
 	}
 	if err := json.Unmarshal([]byte(strings.SplitN(out, "\n", 2)[0]), &first); code != 0 || err != nil || first.To[0] != "+4687654321" {
 		h.t.Errorf("%d %s%s", code, out, errs)
 	}
-	if out, errs, code = h.ask(append([]string{"communications", "--number", "112", "--format", "csv"}, window...)...); code != 0 || !strings.Contains(out, "'+4687654321") || !strings.Contains(errs, "ledger: intent") {
+	if out, errs, code = h.ask("communications", append([]string{"--number", "112", "--format", "csv"}, window...)...); code != 0 || !strings.Contains(out, "'+4687654321") || !strings.Contains(errs, "ledger: intent") {
 		h.t.Errorf("%d %s%s", code, out, errs)
 	}
-	if out, errs, code := h.run("verify", "--config", h.config, "--identity", filepath.Join(h.dir, "custodians", "anna.key")); code != 0 || !strings.Contains(out, "4 communications") {
+	if out, errs, code := h.as(h.office.Custodian, "verify", "--identity", h.office.Custodian.Identity); code != 0 || !strings.Contains(out, "4 communications") {
 		h.t.Errorf("%d %s%s", code, out, errs)
 	}
 }
@@ -90,7 +91,7 @@ func TestImportedCallsAndMailAreReadByWhoeverHasTheKey(t *testing.T) {
 		{[]string{"--mail", "c@EXAMPLE.net"}, []string{"mail\n", "to         b@example.net, c@example.net", "1 communication in"}}, // imported twice
 		{[]string{"--mail", "12345678@example.net"}, []string{"0 communications in"}},
 	} {
-		out, errs, code := h.ask(append(append([]string{"communications"}, window...), c.ask...)...)
+		out, errs, code := h.ask("communications", append(slices.Clone(window), c.ask...)...)
 		for _, want := range c.want {
 			if code != 0 || !strings.Contains(out, want) {
 				t.Errorf("%v: %d %s: %q is not in\n%s", c.ask, code, errs, want, out)
@@ -180,8 +181,8 @@ func TestImportRefusesWhatCannotBeImported(t *testing.T) {
 		{"--number 112 --mail a@b", "more than one identifier"},
 		{"", "no identifier is given"},
 	} {
-		args := append([]string{"communications", "--from", minutesAgo(60), "--to", "now"}, strings.Fields(c.args)...)
-		if _, errs, code := h.ask(args...); code != exitUsage || !strings.Contains(errs, c.want) {
+		args := append([]string{"--from", minutesAgo(60), "--to", "now"}, strings.Fields(c.args)...)
+		if _, errs, code := h.ask("communications", args...); code != exitUsage || !strings.Contains(errs, c.want) {
 			t.Errorf("%s: %d %s", c.args, code, errs)
 		}
 	}

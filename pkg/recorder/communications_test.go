@@ -63,8 +63,8 @@ func fileOf(t testing.TB, list []session.Communication) *bytes.Buffer {
 	return &out
 }
 
-// send imports a file; hash tells it from others.
-func (r *room) send(path string, hash byte, lines int, more string, body io.Reader) (code int, answer CommunicationsAnswer, text string) {
+// sendFile imports a file; hash tells it from others.
+func (r *room) sendFile(path string, hash byte, lines int, more string, body io.Reader) (code int, answer CommunicationsAnswer, text string) {
 	r.t.Helper()
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", r.Config().Socket())
@@ -147,19 +147,19 @@ func TestAFileOfCallsIsSealedByDayAndKnownAgain(t *testing.T) {
 	r := newRoom(t, "")
 	stop := r.start()
 	calls, mail := someCalls(40_000, evening, 4*time.Second), someMail(10, evening)
-	code, a, text := r.send(PathCalls, 1, len(calls), "&rejected=3", fileOf(t, calls))
+	code, a, text := r.sendFile(PathCalls, 1, len(calls), "&rejected=3", fileOf(t, calls))
 	if code != http.StatusOK || a.Lines != 40_000 || a.Expired != 0 || a.Blocks < 3 || a.Bytes == 0 || !a.Known.IsZero() {
 		t.Fatalf("%d %s", code, text)
 	}
-	if code, a, text = r.send(PathMail, 1, len(mail), "", fileOf(t, mail)); code != http.StatusOK || a.Lines != 10 || a.Blocks != 1 {
+	if code, a, text = r.sendFile(PathMail, 1, len(mail), "", fileOf(t, mail)); code != http.StatusOK || a.Lines != 10 || a.Blocks != 1 {
 		t.Fatalf("%d %s", code, text)
 	}
 	sameOnes(t, calls, r.communications(true))
 	sameOnes(t, mail, r.communications(false))
-	if code, a, text = r.send(PathCalls, 1, 5, "", strings.NewReader("not looked at")); code != http.StatusOK || !a.Known.Equal(evening) || a.Lines != 0 {
+	if code, a, text = r.sendFile(PathCalls, 1, 5, "", strings.NewReader("not looked at")); code != http.StatusOK || !a.Known.Equal(evening) || a.Lines != 0 {
 		t.Errorf("imported before: %d %s", code, text)
 	}
-	if code, a, text = r.send(PathCalls, 1, 2, "&again=true", fileOf(t, calls[:2])); code != http.StatusOK || a.Lines != 2 {
+	if code, a, text = r.sendFile(PathCalls, 1, 2, "&again=true", fileOf(t, calls[:2])); code != http.StatusOK || a.Lines != 2 {
 		t.Errorf("imported again: %d %s", code, text)
 	}
 	if err := r.Flush(t.Context()); err != nil {
@@ -183,7 +183,7 @@ func TestAFileOfCallsIsSealedByDayAndKnownAgain(t *testing.T) {
 	sameOnes(t, slices.Concat(calls, calls[:2]), r.communications(true))
 	sameOnes(t, mail, r.communications(false))
 	r.start()
-	if _, a, _ = r.send(PathMail, 1, 10, "", fileOf(t, mail)); a.Known.IsZero() {
+	if _, a, _ = r.sendFile(PathMail, 1, 10, "", fileOf(t, mail)); a.Known.IsZero() {
 		t.Error("after a restart an imported file is not known")
 	}
 }
@@ -229,7 +229,7 @@ func TestNothingOfAFileIsKeptThatIsNotWholeAndGood(t *testing.T) {
 		"no number of lines":    {strings.NewReader(good), 20_000, PathCalls + "?lines=x&sha256=" + strings.Repeat("02", 32) + "&was=", "lines must say"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, _, text := r.send(cmp.Or(c.path, PathCalls), 2, c.lines, "", c.body)
+			code, _, text := r.sendFile(cmp.Or(c.path, PathCalls), 2, c.lines, "", c.body)
 			if code != http.StatusBadRequest || !strings.Contains(text, c.want) || strings.Contains(text, "+4520") {
 				t.Errorf("%d %s", code, text)
 			}
@@ -249,7 +249,7 @@ func TestNothingOfAFileIsKeptThatIsNotWholeAndGood(t *testing.T) {
 			t.Errorf("%v", f)
 		}
 	}
-	if code, a, text := r.send(PathCalls, 2, len(calls), "", strings.NewReader(good)); code != http.StatusOK || a.Lines != 20_000 {
+	if code, a, text := r.sendFile(PathCalls, 2, len(calls), "", strings.NewReader(good)); code != http.StatusOK || a.Lines != 20_000 {
 		t.Errorf("after all that a good file is not taken: %d %s", code, text)
 	}
 	sameOnes(t, calls, r.communications(true))
@@ -259,7 +259,7 @@ func TestLinesOfDaysWhoseTimeIsOverAreLeftOutAndCountedAndTheRestGoesInItsTime(t
 	r := newRoom(t, "retention_days = 3\n")
 	stop := r.start()
 	calls := someCalls(10, evening, oneDay) // one a day, from 2025-02-20
-	code, a, text := r.send(PathCalls, 1, 10, "", fileOf(t, calls))
+	code, a, text := r.sendFile(PathCalls, 1, 10, "", fileOf(t, calls))
 	if code != http.StatusOK || a.Lines != 4 || a.Expired != 6 {
 		t.Fatalf("%d %s", code, text)
 	}
@@ -267,7 +267,7 @@ func TestLinesOfDaysWhoseTimeIsOverAreLeftOutAndCountedAndTheRestGoesInItsTime(t
 	if f := r.imported()[0]; f["expired"] != "6" || f["entries"] != "4" || f["first_day"] != "2025-02-26" {
 		t.Errorf("%v", f)
 	}
-	if code, a, _ = r.send(PathCalls, 2, 1, "", fileOf(t, calls[9:])); code != http.StatusOK || a.Lines != 0 || a.Expired != 1 {
+	if code, a, _ = r.sendFile(PathCalls, 2, 1, "", fileOf(t, calls[9:])); code != http.StatusOK || a.Lines != 0 || a.Expired != 1 {
 		t.Errorf("a file of nothing but old days: %d %+v", code, a)
 	}
 	if err := stop(); err != nil {
@@ -287,7 +287,7 @@ func TestLinesOfDaysWhoseTimeIsOverAreLeftOutAndCountedAndTheRestGoesInItsTime(t
 		t.Errorf("ledger: %v", got)
 	}
 	r.start()
-	if _, a, text = r.send(PathCalls, 3, 10, "", fileOf(t, calls)); a.Lines != 2 || a.Expired != 8 {
+	if _, a, text = r.sendFile(PathCalls, 3, 10, "", fileOf(t, calls)); a.Lines != 2 || a.Expired != 8 {
 		t.Errorf("what was destroyed comes back: %s", text)
 	}
 	if err := r.Flush(t.Context()); err != nil {
@@ -312,7 +312,7 @@ func BenchmarkImport(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		hash++
-		code, a, answer := r.send(PathCalls, hash, n, "&again=true", bytes.NewReader(text))
+		code, a, answer := r.sendFile(PathCalls, hash, n, "&again=true", bytes.NewReader(text))
 		if code != http.StatusOK {
 			b.Fatal(answer)
 		}

@@ -211,10 +211,12 @@ func (g *Gateway) Bare(ctx context.Context, command string, args ...string) (str
 	return g.run(ctx, office.Person{}, command, args...)
 }
 
+// Socket is where the agent listens.
+func (g *Gateway) Socket() string { return filepath.Join(g.Dir, "gw", "run", "edgelog.sock") }
+
 // RunAs is Run as one of the persons, who may not read the configuration.
 func (g *Gateway) RunAs(ctx context.Context, p office.Person, args ...string) (string, error) {
-	socket := filepath.Join(g.Dir, "gw", "run", "edgelog.sock")
-	return g.run(ctx, p, args[0], append([]string{"--socket", socket}, args[1:]...)...)
+	return g.run(ctx, p, args[0], append([]string{"--socket", g.Socket()}, args[1:]...)...)
 }
 
 func (g *Gateway) run(ctx context.Context, p office.Person, command string, args ...string) (string, error) {
