@@ -153,7 +153,7 @@ func (t *Tally) request(r *ledger.Record) {
 		c.ended, c.why = r.Time, why
 	case state == StateOverdue:
 		t.note(r, eventOverdue)
-	case !ends && state != string(Approved) && state != string(Answered): // the answer is counted with its outcome
+	case !ends && state != string(Filed) && state != string(Approved) && state != string(Answered): // one of several approvals; the answer is counted with its outcome
 		t.note(r, eventUnread)
 	}
 }
@@ -162,7 +162,7 @@ func (t *Tally) request(r *ledger.Record) {
 // became of the request before or after.
 func (t *Tally) outcome(r *ledger.Record) {
 	f := r.Fields
-	if f[FieldAction] == WantHold || f[FieldAction] == WantVerify {
+	if f[FieldAction] == WantHold || f[FieldAction] == WantVerify || f[FieldAct] != "" && f[FieldAct] != string(Run) {
 		return // nothing of it is given to anybody
 	}
 	c := t.cases[f[FieldRequest]]

@@ -427,9 +427,24 @@ func (r *reader) note(h *block.Header) {
 	}
 }
 
+// why says why there is no answer, or not all of it, for the yearly statistics.
+func (r *reader) why(err error) Why {
+	switch {
+	case errors.Is(err, ErrNothingCan):
+		return WhyProfile
+	case err == nil && r.sum.Records == 0:
+		n := Nothing{Complete: r.sum.Complete(), Coverage: r.sum.Coverage}
+		n.Profile, _ = session.ParseProfile(r.begin.Profile)
+		return n.Why(r.q)
+	case err != nil || !r.sum.Complete():
+		return WhyIncomplete
+	}
+	return ""
+}
+
 // outcome is what the ledger is told.
 func (r *reader) outcome(why error) *Outcome {
-	o := &Outcome{Records: r.sum.Records, Opened: r.sum.SessionBlocks + r.sum.BindingBlocks, Failed: r.sum.Failed, Manifest: r.manifest}
+	o := &Outcome{Records: r.sum.Records, Opened: r.sum.SessionBlocks + r.sum.BindingBlocks, Failed: r.sum.Failed, Manifest: r.manifest, Why: r.why(why)}
 	switch {
 	case why == nil:
 	case errors.Is(why, ErrWrongIdentity):

@@ -100,9 +100,12 @@ func (c *Case) entry(step string, said statement) (ledger.Entry, error) {
 	if err != nil {
 		return ledger.Entry{}, fmt.Errorf("describe request %d: %w", c.ID, err)
 	}
-	fields := map[string]string{"step": step, "state": string(c.State), "ask": c.Ask, "commitment": c.Commitment, "record": string(record)}
+	fields := map[string]string{FieldStep: step, FieldState: string(c.State), FieldAsk: c.Ask, "commitment": c.Commitment, "record": string(record)}
 	if step != stepFile {
-		fields["request"] = strconv.FormatInt(c.ID, 10)
+		fields[FieldRequest] = strconv.FormatInt(c.ID, 10)
+	}
+	if step == stepOverdue {
+		fields[FieldState] = StateOverdue
 	}
 	return ledger.Entry{Kind: ledger.Request, Fields: fields, Payload: payload}, nil
 }
@@ -136,7 +139,7 @@ func caseOf(r *ledger.Record) (*Case, error) {
 	if err := json.Unmarshal([]byte(r.Fields["record"]), c); err != nil {
 		return nil, fmt.Errorf("read ledger entry %d: %w", r.Index, err)
 	}
-	if r.Fields["step"] == stepFile {
+	if r.Fields[FieldStep] == stepFile {
 		c.ID = r.Index
 	}
 	return c, nil

@@ -99,8 +99,8 @@ func latest(a, b time.Time) time.Time {
 func (d *desk) learn(r *ledger.Record, answered map[int64]time.Time) error {
 	switch r.Kind {
 	case ledger.Outcome:
-		if r.Fields["act"] == string(Run) && r.Fields["result"] == resultAnswered {
-			if id, err := strconv.ParseInt(r.Fields["request"], 10, 64); err == nil && answered[id].IsZero() {
+		if r.Fields[FieldAct] == string(Run) && r.Fields[FieldResult] == ResultAnswered {
+			if id, err := strconv.ParseInt(r.Fields[FieldRequest], 10, 64); err == nil && answered[id].IsZero() {
 				answered[id] = r.Time
 			}
 		}
@@ -109,7 +109,7 @@ func (d *desk) learn(r *ledger.Record, answered map[int64]time.Time) error {
 		if err != nil {
 			return err
 		}
-		if r.Fields["step"] == stepApprove {
+		if r.Fields[FieldStep] == stepApprove {
 			d.decided[c.ID] = append([]int64{r.Index}, d.decided[c.ID]...) // the newest comes first
 		}
 		if d.cases[c.ID] != nil {
@@ -312,7 +312,7 @@ func (d *desk) conclude(id int64, result string, write func(result string) error
 	if err := write(result); err != nil {
 		return err
 	}
-	if result == resultAnswered {
+	if result == ResultAnswered {
 		c.State, c.Ended = Answered, d.time()
 		return d.remove(name(id, "grant"))
 	}

@@ -1,6 +1,7 @@
 package disclose
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -131,13 +132,14 @@ type Gate struct {
 
 // reading is one question whose outcome is not known yet.
 type reading struct {
-	id     string
-	uid    uint32 // whose it is
-	intent int64
-	act    Act
-	of     int64 // the request; with Verify 0
-	query  Query
-	done   chan struct{} // closed when the outcome is in the ledger, or could not be put there
+	id      string
+	uid     uint32 // whose it is
+	intent  int64
+	act     Act
+	of      int64    // the request; with Verify 0
+	request *Request // nil with Verify
+	query   Query
+	done    chan struct{} // closed when the outcome is in the ledger, or could not be put there
 
 	mu    sync.Mutex
 	over  bool                 // the outcome is being recorded: nothing more is sent
@@ -175,7 +177,7 @@ func (rd *reading) end(result string) map[string]string {
 	defer rd.mu.Unlock()
 	rd.over = true
 	f := rd.fields()
-	f["intent"], f["result"] = strconv.FormatInt(rd.intent, 10), result
+	f[FieldIntent], f[FieldResult] = strconv.FormatInt(rd.intent, 10), result
 	f["keys_sent"], f["blocks_sent"], f["bytes_sent"] = strconv.Itoa(rd.keys), strconv.Itoa(rd.parts), strconv.FormatInt(rd.bytes, 10)
 	return f
 }
@@ -280,7 +282,7 @@ func (g *Gate) admit(o *opening, by *Caller) (*reading, error) {
 		if err != nil {
 			return nil, err
 		}
-		rd.query = r.Task.Query
+		rd.request, rd.query = r, r.Task.Query
 		if o.Act == Preserve {
 			rd.query.Ask = WantHold
 		}
@@ -291,22 +293,37 @@ func (g *Gate) admit(o *opening, by *Caller) (*reading, error) {
 
 // fields are what the ledger has in the clear of a reading.
 func (rd *reading) fields() map[string]string {
-	f := map[string]string{"act": string(rd.act), "action": rd.query.action()}
+	f := map[string]string{FieldAct: string(rd.act), FieldAction: rd.query.action()}
 	if rd.act != Verify {
-		f["request"] = strconv.FormatInt(rd.of, 10)
+		f[FieldRequest] = strconv.FormatInt(rd.of, 10)
 	}
 	return f
+}
+
+// account says who reads what, for whom and by what right.
+func (g *Gate) account(rd *reading, by *Caller) *Accountable {
+	o := g.o.Origin()
+	under := cmp.Or(o.LegalBasis, "profile "+o.Profile)
+	person := by.Person
+	if person == "" {
+		person = fmt.Sprintf("uid %d", by.UID)
+	}
+	var a *Accountable
+	if rd.request == nil {
+		a = Account(&rd.query, under, NoDelivery, person, g.o.Now())
+	} else {
+		a = AccountRequest(rd.request, rd.of, under, person, g.o.Now())
+		a.Search.Kind = rd.query.action()
+	}
+	return a
 }
 
 // intend puts the question into the ledger. What names people is in the
 // payload, which the ledger seals.
 func (g *Gate) intend(r *http.Request, rd *reading, by *Caller) error {
-	payload, err := json.Marshal(struct {
-		Query *Query `json:"query"`
-		statement
-	}{&rd.query, by.says("")})
+	payload, err := g.account(rd, by).Payload()
 	if err != nil {
-		return fmt.Errorf("describe the question: %w", err)
+		return err
 	}
 	rd.intent, err = g.o.Ledger.Append(r.Context(), ledger.Entry{Kind: ledger.Intent, Fields: rd.fields(), Payload: payload})
 	if err != nil {
@@ -382,7 +399,7 @@ func (g *Gate) Outcome(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	if !reasons[o.Error] || o.Records < 0 || o.Opened < 0 || o.Failed < 0 || !isHash(o.Manifest) {
+	if !reasons[o.Error] || o.Records < 0 || o.Opened < 0 || o.Failed < 0 || !isHash(o.Manifest) || o.Why != "" && !o.Why.Valid() {
 		refuse(w, http.StatusBadRequest, errors.New("the outcome is not one that can be recorded"))
 		return
 	}
@@ -392,7 +409,7 @@ func (g *Gate) Outcome(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer close(rd.done)
-	result := resultAnswered
+	result := ResultAnswered
 	if o.Error != "" {
 		result = o.Error
 	}
@@ -423,7 +440,13 @@ func (g *Gate) Outcome(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) conclude(ctx context.Context, rd *reading, o *Outcome, result string) (index int64, err error) {
 	write := func(result string) (err error) {
 		f := rd.end(result)
-		f["records"], f["blocks_opened"], f["blocks_failed"] = strconv.Itoa(o.Records), strconv.Itoa(o.Opened), strconv.Itoa(o.Failed)
+		f[FieldRecords], f["blocks_opened"], f["blocks_failed"] = strconv.Itoa(o.Records), strconv.Itoa(o.Opened), strconv.Itoa(o.Failed)
+		if rd.request != nil {
+			f[FieldAge] = AgeDays(&rd.query, rd.request.Filed)
+		}
+		if o.Why != "" {
+			f[FieldWhy] = string(o.Why)
+		}
 		if o.Manifest != "" {
 			f["manifest"] = o.Manifest
 		}

@@ -236,12 +236,8 @@ func TestAskFindsNamesAndLedgersBothEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var intent struct {
-		Query  Query
-		Person string
-		UID    int
-	}
-	if err := json.Unmarshal(open, &intent); err != nil || intent.Query.Subscriber != "anna" || intent.Query.Reference != "case 7" || intent.Person != "Olga" || intent.UID != 101 {
+	intent, err := ParseAccountable(open)
+	if err != nil || intent.Identifier != "anna" || intent.Reference != "case 7" || intent.Person != "Olga" || intent.LegalBasis != "BEK" || intent.Delivery != "by hand" {
 		t.Errorf("the custodian reads %s, %v", open, err)
 	}
 }

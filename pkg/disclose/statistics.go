@@ -10,9 +10,11 @@ import (
 // The words of the Fields that entries about requests have. The yearly statistics
 // are made from them alone, so that nobody's key is needed and nobody is named.
 //
-//	request  state, request (its id; the entry that files it may leave it out: it is its own index), ask
-//	outcome  action, intent, result, records, and of a request: request, age_days, why
+//	request  step, state, request (its id; the entry that files it may leave it out: it is its own index), ask
+//	outcome  act, action, intent, result, records, and of a request: request, age_days, why
 const (
+	FieldStep    = "step"     // what was done with a request
+	FieldAct     = "act"      // of an intent or outcome: an Act
 	FieldState   = "state"    // a State, or StateOverdue
 	FieldRequest = "request"  // id of the request: the index of the entry that filed it
 	FieldAsk     = "ask"      // what is asked for: one of the words below

@@ -129,6 +129,9 @@ type Outcome struct {
 	Failed  int    `json:"failed"`
 	Error   string `json:"error,omitempty"` // why nothing was answered: one of the reasons
 
+	// Why says why nothing was found, or not all; "" when all was.
+	Why Why `json:"why,omitempty"`
+
 	// Manifest is the hash of what is handed over, hex; "" when nothing is. It tells
 	// nothing of what that is: salted with the request's nonce.
 	Manifest string `json:"manifest,omitempty"`
@@ -145,7 +148,6 @@ const (
 
 // What else becomes of a reading, in the words of the ledger.
 const (
-	resultAnswered  = "answered"
 	resultWithdrawn = "withdrawn"
 	resultNone      = "no outcome given"
 )
