@@ -55,6 +55,7 @@ func commands() []*cli.Command {
 		accessCommand(),
 		holdCommand(),
 		verifyCommand(),
+		packageCommand(),
 		backupCommand(),
 		restoreCommand(),
 		planCommand(),
