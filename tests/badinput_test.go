@@ -206,7 +206,7 @@ func TestOnlyACustodiansKeyOpensAnAnswer(t *testing.T) {
 	for _, c := range []struct{ name, key, cause, remedy string }{
 		{"the key of a stranger", stranger, "none of the data keys opens", "a request opens with the key of its officer"},
 		{"a file that is no key", text, "--identity", "AGE-SECRET-KEY-1"},
-		{"a file that is not there", filepath.Join(dir, "none"), "no such file", "your private key"},
+		{"a file that is not there", filepath.Join(dir, "none"), "no such file", "the private key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if out, err := g.RunAs(ctx, g.Office.Officer, "lookup", "--request", fmt.Sprint(id), "--identity", c.key); err == nil ||

@@ -251,7 +251,7 @@ func identityError(path string, err error) error {
 	case errors.Is(err, vault.ErrIdentityFile):
 		return f.hint("it must hold a line AGE-SECRET-KEY-1…, as \"edgelog init\" or age-keygen writes it, or AGE-PLUGIN-… of a hardware token")
 	case errors.Is(err, os.ErrNotExist):
-		return f.hint("name the file that holds your private key")
+		return f.hint("name the file that holds the private key")
 	}
 	return f
 }

@@ -61,6 +61,7 @@ func commands() []*cli.Command {
 		reportCommand(),
 		breachCommand(),
 		auditCommand(),
+		packageCommand(),
 		backupCommand(),
 		restoreCommand(),
 		planCommand(),

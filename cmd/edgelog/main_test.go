@@ -10,7 +10,8 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"edgelog": func() { os.Exit(run(context.Background(), os.Args, os.Stdout, os.Stderr)) },
+		"edgelog":  func() { os.Exit(run(context.Background(), os.Args, os.Stdout, os.Stderr)) },
+		"provider": provider,
 	})
 }
 

@@ -50,6 +50,7 @@ var registerHeader = []string{"name", "address", "services"}
 
 func (a *Answer) handed() handed {
 	names := byName(a.Names)
+	texts := map[*Name][]byte{} // nearly all sessions are of one subscriber
 	return handed{
 		n: len(a.Hits), header: slices.Concat(csvHeader, registerHeader),
 		cells: func(i int) []string {
@@ -66,9 +67,12 @@ func (a *Answer) handed() handed {
 			if n == nil {
 				return b, nil
 			}
-			text, err := json.Marshal(nameJSON(n))
+			var err error
+			if texts[n] == nil {
+				texts[n], err = json.Marshal(nameJSON(n))
+			}
 			b = append(b[:len(b)-1], `,"register":`...)
-			return append(append(b, text...), '}'), err
+			return append(append(b, texts[n]...), '}'), err
 		},
 	}
 }

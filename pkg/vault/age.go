@@ -108,6 +108,17 @@ func SealTo(recipients []string, plaintext []byte) ([]byte, error) {
 // Identities are private keys.
 type Identities struct{ list []age.Identity }
 
+// Unwrap makes Identities an age.Identity of all its keys.
+func (ids *Identities) Unwrap(stanzas []*age.Stanza) (fileKey []byte, err error) {
+	for _, id := range ids.list {
+		fileKey, err = id.Unwrap(stanzas)
+		if !errors.Is(err, age.ErrIncorrectIdentity) {
+			return fileKey, err
+		}
+	}
+	return nil, age.ErrIncorrectIdentity
+}
+
 // OpenSealed returns the plaintext of what SealTo made. The error wraps
 // ErrWrongIdentity or ErrPlugin, or ErrDamaged when not one byte may be trusted.
 func OpenSealed(sealed []byte, ids *Identities) ([]byte, error) {

@@ -1,11 +1,13 @@
 package delivery
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/edgelog/edgelog/pkg/disclose"
 	"github.com/edgelog/edgelog/pkg/session"
@@ -51,10 +53,27 @@ func writeSummary(w io.Writer, m *Manifest, r *disclose.Request, f *found) error
 		n := &f.names[i]
 		data.Names = append(data.Names, strings.Trim(n.Subscriber+": "+n.Name+", "+n.Address, ", "))
 	}
-	if err := summaryPage.Execute(w, data); err != nil {
+	if err := summaryPage.Execute(printableWriter{w}, data); err != nil {
 		return fmt.Errorf("write summary: %w", err)
 	}
 	return nil
+}
+
+// printableWriter writes a blank for each control character that HTML does not
+// know.
+type printableWriter struct{ w io.Writer }
+
+func (p printableWriter) Write(b []byte) (int, error) {
+	c := bytes.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' {
+			return ' '
+		}
+		return r
+	}, b)
+	if _, err := p.w.Write(c); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // rows returns the first lines of the answer.

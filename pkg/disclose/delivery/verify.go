@@ -131,7 +131,7 @@ func open(r io.Reader, ids []age.Identity) (b []byte, encrypted bool, err error)
 		var none *age.NoIdentityMatchError
 		switch {
 		case errors.As(err, &none):
-			return nil, true, fmt.Errorf("%w: it was not encrypted for this private key", ErrNotOpened)
+			return nil, true, fmt.Errorf("%w: it was not encrypted for this private key; use the one whose public key stands in the request", ErrNotOpened)
 		case err != nil:
 			return nil, true, fmt.Errorf("%w: its encryption: %w", ErrPackage, err)
 		}

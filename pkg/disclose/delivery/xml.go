@@ -76,6 +76,15 @@ func (x *xmlWriter) raw(s string) {
 
 // text writes character data; what XML 1.0 cannot hold becomes U+FFFD.
 func (x *xmlWriter) text(s string) {
+	plain := true
+	for i := 0; i < len(s) && plain; i++ {
+		c := s[i]
+		plain = c >= ' ' && c < 0x80 && c != '<' && c != '>' && c != '&'
+	}
+	if plain {
+		x.raw(s)
+		return
+	}
 	from := 0
 	for i, r := range s {
 		var as string
@@ -106,9 +115,13 @@ func (x *xmlWriter) leaf(name, s string) {
 	if s == "" {
 		return
 	}
-	x.raw("<" + name + ">")
+	x.raw("<")
+	x.raw(name)
+	x.raw(">")
 	x.text(s)
-	x.raw("</" + name + ">")
+	x.raw("</")
+	x.raw(name)
+	x.raw(">")
 }
 
 // pairs are the keys and values of otherInformation.

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"crypto/sha256"
@@ -52,7 +53,11 @@ func pack(name string, write func(io.Writer) error) (stored, error) {
 		return stored{}, err
 	}
 	sum, crc, size := sha256.New(), crc32.NewIEEE(), counter(0)
-	if err := write(io.MultiWriter(z, sum, crc, &size)); err != nil {
+	w := bufio.NewWriterSize(io.MultiWriter(z, sum, crc, &size), 1<<16)
+	if err := write(w); err != nil {
+		return stored{}, err
+	}
+	if err := w.Flush(); err != nil {
 		return stored{}, err
 	}
 	if err := z.Close(); err != nil {
