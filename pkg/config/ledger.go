@@ -55,7 +55,7 @@ func (c *Config) checkLedger(r *reader) {
 const ledgerSample = `[ledger]
 # Where checkpoints of the ledger are sent, so that nobody can cut it, fork it or put an old copy of it back unseen: files
 # that others keep, such as on a mount of another machine ("file:/mnt/witness/checkpoints"), and "syslog". Empty: nowhere.
-# "edgelog audit verify --against FILE" compares.
+# "edgelog audit verify --against FILE" compares. Under systemd, give the folder of a file to the unit: ReadWritePaths=.
 witness = []
 witness_every = "24h"
 `

@@ -180,27 +180,7 @@ func TestASampleIsDrawnSoThatAnyoneDrawsTheSame(t *testing.T) {
 	if s.Intents != 52 || len(s.Chosen) != 11 || !s.Open || !strings.Contains(strings.Join(s.Lines(), "\n"), "may still change") {
 		t.Fatalf("%d of %d, %v", len(s.Chosen), s.Intents, s.Lines())
 	}
-	// By the rule, from its words alone.
-	root := b.Checkpoint().Root
-	below := map[string]bool{}
-	var worst [32]byte
-	for _, e := range s.Chosen {
-		h := sha256.Sum256(binary.BigEndian.AppendUint64(root[:], uint64(e.Index)))
-		below[fmt.Sprint(e.Index)] = true
-		if bytes.Compare(h[:], worst[:]) > 0 {
-			worst = h
-		}
-	}
-	all, err := b.Entries(t.Context(), 3, b.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range all {
-		h := sha256.Sum256(binary.BigEndian.AppendUint64(root[:], uint64(e.Index)))
-		if e.Kind == ledger.Intent && !below[fmt.Sprint(e.Index)] && bytes.Compare(h[:], worst[:]) < 0 {
-			t.Errorf("entry %d should have been chosen", e.Index)
-		}
-	}
+	b.holdsTheRule(s)
 	// The first entry of the next quarter ends it, and nothing later changes it.
 	b.now = time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
 	b.add(ledger.Intent, nil)
@@ -218,6 +198,31 @@ func TestASampleIsDrawnSoThatAnyoneDrawsTheSame(t *testing.T) {
 	for _, percent := range []int{0, 101, -1} {
 		if _, err := DrawSample(t.Context(), b.reader(), "2026Q3", percent, ""); err == nil {
 			t.Errorf("%d %% is taken", percent)
+		}
+	}
+}
+
+// holdsTheRule draws by the rule, from its words alone.
+func (b *book) holdsTheRule(s *Sample) {
+	b.t.Helper()
+	root := b.Checkpoint().Root
+	below := map[string]bool{}
+	var worst [32]byte
+	for _, e := range s.Chosen {
+		h := sha256.Sum256(binary.BigEndian.AppendUint64(root[:], uint64(e.Index)))
+		below[fmt.Sprint(e.Index)] = true
+		if bytes.Compare(h[:], worst[:]) > 0 {
+			worst = h
+		}
+	}
+	all, err := b.Entries(b.t.Context(), 3, b.Size())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, e := range all {
+		h := sha256.Sum256(binary.BigEndian.AppendUint64(root[:], uint64(e.Index)))
+		if e.Kind == ledger.Intent && !below[fmt.Sprint(e.Index)] && bytes.Compare(h[:], worst[:]) < 0 {
+			b.t.Errorf("entry %d should have been chosen", e.Index)
 		}
 	}
 }

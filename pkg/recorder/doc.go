@@ -71,6 +71,18 @@
 //     from the first bound on are taken back, and those since the second one are
 //     remarked: sessions that were still open have no record.
 //
+// The life of a ledger:
+//
+//  1. A start opens it, and holds it against the newest checkpoint that was seen
+//     (mark.go), which lies beside it: what was cut, forked or put back is noticed.
+//     So is one that is damaged or gone. Then recording goes on, nothing is put into
+//     it any more, and nobody reads, until it is put right.
+//  2. The mark follows each entry of somebody who reads at once, and others within
+//     seconds.
+//  3. Checkpoints are sent to witnesses outside (witness.go). What their files have
+//     is compared at the start: whoever can write the ledger can write the mark.
+//  4. Its files are served to auditors, who verify them themselves.
+//
 // A second of which nothing was said is unknown. The first of an uplink always
 // is: it was not seen from its beginning.
 //

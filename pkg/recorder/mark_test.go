@@ -74,56 +74,67 @@ func (r *room) recordsAndDoesNotRead(because string) {
 	}
 }
 
+// inLedger returns the path of a file of the ledger.
+func inLedger(name string) func(*room) string {
+	return func(r *room) string { return filepath.Join(r.ledgerDir(), name) }
+}
+
+// flip changes a bit in the middle of a file.
+func flip(path func(*room) string) func(*room) {
+	return func(r *room) {
+		b, err := os.ReadFile(path(r))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		b[len(b)/2] ^= 4
+		if err := os.WriteFile(path(r), b, 0o600); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+func gone(path func(*room) string) func(*room) {
+	return func(r *room) {
+		if err := os.RemoveAll(path(r)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// anotherLedger is one of the same name, begun anew.
+func anotherLedger(r *room) {
+	gone((*room).ledgerPath)(r)
+	l, err := ledger.Open(r.ledgerDir(), ledger.Options{Origin: "edgelog/gw1"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *room) ledgerPath() string { return r.ledgerDir() }
+func (r *room) markPath() string   { return r.mark.path }
+
 func TestALedgerThatIsNotWhatItWasStopsReadingAndNotRecording(t *testing.T) {
-	file := func(name string) func(r *room) string {
-		return func(r *room) string { return filepath.Join(r.ledgerDir(), name) }
-	}
-	flip := func(path func(r *room) string) func(r *room) {
-		return func(r *room) {
-			b, err := os.ReadFile(path(r))
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			b[len(b)/2] ^= 4
-			if err := os.WriteFile(path(r), b, 0o600); err != nil {
-				r.t.Fatal(err)
-			}
-		}
-	}
-	gone := func(path func(r *room) string) func(r *room) {
-		return func(r *room) {
-			if err := os.RemoveAll(path(r)); err != nil {
-				r.t.Fatal(err)
-			}
-		}
-	}
 	cases := []struct {
 		name string
 		do   func(r *room)
 		want string
 	}{
-		{"the checkpoint is changed", flip(file("checkpoint")), "checkpoint"},
-		{"the public key is changed", flip(file("public.key")), "public.key"},
-		{"the growing bundle is gone", gone(file("tile/entries")), "tile/entries"},
-		{"the tiles are gone", gone(file("tile")), "missing"},
-		{"the signer key is gone", gone(file("signer.key")), "signer key is missing"},
+		{"the checkpoint is changed", flip(inLedger("checkpoint")), "checkpoint"},
+		{"the public key is changed", flip(inLedger("public.key")), "public.key"},
+		{"the growing bundle is gone", gone(inLedger("tile/entries")), "tile/entries"},
+		{"the tiles are gone", gone(inLedger("tile")), "missing"},
+		{"the signer key is gone", gone(inLedger("signer.key")), "signer key is missing"},
 		{"the signer key is changed", func(r *room) {
-			if err := os.WriteFile(file("signer.key")(r), []byte("nonsense\n"), 0o600); err != nil {
+			if err := os.WriteFile(inLedger("signer.key")(r), []byte("nonsense\n"), 0o600); err != nil {
 				r.t.Fatal(err)
 			}
 		}, "signer key cannot be used"},
-		{"all of it is gone", gone(func(r *room) string { return r.ledgerDir() }), "says that there was a ledger"},
-		{"what was seen last is changed", flip(func(r *room) string { return r.mark.path }), "damaged or of another ledger"},
-		{"another ledger of the same name", func(r *room) {
-			gone(func(r *room) string { return r.ledgerDir() })(r)
-			l, err := ledger.Open(r.ledgerDir(), ledger.Options{Origin: "edgelog/gw1"})
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			if err := l.Close(); err != nil {
-				r.t.Fatal(err)
-			}
-		}, "damaged or of another ledger"},
+		{"all of it is gone", gone((*room).ledgerPath), "says that there was a ledger"},
+		{"what was seen last is changed", flip((*room).markPath), "damaged or of another ledger"},
+		{"another ledger of the same name", anotherLedger, "damaged or of another ledger"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
