@@ -114,6 +114,7 @@ type Recorder struct {
 	upkeep    upkeep
 	registrar registrar
 	cover     *coverage
+	volume    *volume
 
 	custodians  int    // different keys
 	rowsAtStart uint64 // records in the store when it was opened
@@ -171,7 +172,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
 		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openExpiry, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
-		r.openStatic, r.openRegister, r.openRules, r.openNAT, r.openSource, r.openCoverage,
+		r.openStatic, r.openRegister, r.openRules, r.openNAT, r.openSource, r.openCoverage, r.openVolume,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -307,6 +308,7 @@ func (r *Recorder) openControl() error {
 	r.Handle("POST "+PathVerify, r.verifyHandler)
 	r.Handle("POST "+PathBackup, r.backupHandler)
 	r.Handle("POST "+PathKeysBackup, r.keysBackupHandler)
+	r.Handle("GET "+PathVolume, r.volumeHandler)
 	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
 	if err != nil {
 		return err

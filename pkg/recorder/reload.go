@@ -42,7 +42,7 @@ func withoutRetention(s config.Store) config.Store {
 // Reload puts into force what can be put into force while recording goes on:
 // border, uplinks, RADIUS clients, their secrets and certificates and the tables
 // of accounting, DHCP servers, the static table, translators that may send, the time of
-// retention, on_stop. The error says
+// retention, statistics, on_stop. The error says
 // what could not be applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
@@ -92,6 +92,7 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 		func() { next.Static, next.StaticFile = c.Static, c.StaticFile })
 	apply("store.retention_days", old.Store.RetentionDays != c.Store.RetentionDays, func() error { return nil },
 		func() { next.Store.RetentionDays = c.Store.RetentionDays })
+	apply("statistics", old.Statistics != c.Statistics, func() error { return nil }, func() { next.Statistics = c.Statistics })
 	apply("agent", old.Agent != c.Agent, func() error { return nil }, func() { next.Agent = c.Agent })
 	next.Hash = c.Hash
 	r.conf.Store(&next)

@@ -31,6 +31,7 @@ func (r *Recorder) look() {
 	r.upkeep.next = at + lookEvery
 	r.upkeep.pace.look(r.src, now)
 	r.upkeep.heap.keep()
+	r.volume.look()
 	// Sessions of yesterday may still come; what is later still gets a key of
 	// its own (filer.add).
 	yesterday := session.DayOf(now.UnixNano()) - 1
