@@ -59,6 +59,7 @@ func (t *table) Clock() probe.ClockStatus {
 func (t *table) Events() <-chan probe.Event  { return t.events }
 func (*table) Losses() (probe.Losses, error) { return probe.Losses{}, nil }
 func (*table) Looked(uint64)                 {}
+func (*table) Volume() (probe.Volume, error) { return probe.Volume{}, nil }
 func (t *table) Close() error                { return nil }
 func (t *table) Detach() error               { return nil }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/recorder"
 )
 
 func (h *house) form(name string, more ...string) string {
@@ -115,5 +116,47 @@ func TestTheStatisticsOfThisYearAreMadeFromTheLedger(t *testing.T) {
 		if strings.Contains(out, never) {
 			t.Errorf("%q is in\n%s", never, out)
 		}
+	}
+}
+
+func TestTheVolumeIsPrintedWithWhatIsBelowTheThreshold(t *testing.T) {
+	h := newHouse(t, sessionProfile...)
+	rows := `{"hour":"2025-03-01T12:00:00Z","hours":1,"uplink":"eth9","direction":"in","k":20,"packets":123456,"sessions":789}
+{"hour":"2025-03-01T12:00:00Z","hours":1,"uplink":"eth9","direction":"out","k":20,"below":true}
+{"hour":"2025-03-01T13:00:00Z","hours":4,"uplink":"eth9","direction":"in","k":20,"packets":12,"sessions":21,"partial":true}
+broken
+`
+	if err := os.WriteFile(filepath.Join(h.dir, "data", "volume", "2025-03.jsonl"), []byte(rows), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	window := []string{"report", "volume", "--from", "2025-03-01T12:00:00Z", "--to", "2025-03-02T00:00:00Z", "--config", h.config}
+	out, errs, code := h.run(window...)
+	want := `HOUR            HOURS  UPLINK  DIRECTION  PACKETS  SESSIONS  REMARK
+2025-03-01T12Z  1      eth9    in         123456   789       
+2025-03-01T12Z  1      eth9    out        -        <20       
+2025-03-01T13Z  4      eth9    in         12       21        a part of the time is missing
+
+3 rows of gw1; of an hour in which fewer than 20 sessions began no figures are kept; the running hour is not shown
+`
+	if out != want || errs != "edgelog: 2025-03.jsonl: 1 lines are not understood; they are left out\n" || code != 0 {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	if out, _, _ = h.run(append(window, "--csv")...); !strings.Contains(out, "2025-03-01T12:00:00Z,1,eth9,out,,<20,false\n") {
+		t.Error(out)
+	}
+	var v recorder.VolumeReport
+	out, _, _ = h.run(append(window, "--json")...)
+	if err := json.Unmarshal([]byte(out), &v); err != nil || len(v.Rows) != 3 || v.Rows[0].Packets != 123456 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out = h.must("report", "volume"); !strings.HasPrefix(out, "0 rows of gw1; ") {
+		t.Error(out)
+	}
+}
+
+func TestWithoutUplinksTheVolumeSaysThatThereIsNothing(t *testing.T) {
+	h := newHouse(t)
+	if out := h.must("report", "volume"); !strings.Contains(out, "\nprofile \"access\" begins no sessions, so no hour reaches the threshold\n") && !strings.Contains(out, "\nno uplink is configured") {
+		t.Error(out)
 	}
 }

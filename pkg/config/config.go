@@ -23,6 +23,9 @@ const (
 	leastFree    = 256 << 20 // bytes: what the database needs beside what it is given
 )
 
+// LeastK is the smallest Statistics.K that may be configured.
+const LeastK = 10
+
 // SocketName is the name of the control socket in RunDir.
 const SocketName = "edgelog.sock"
 
@@ -59,6 +62,7 @@ type Config struct {
 	Agent      Agent
 	Metrics    Metrics
 	Ledger     Ledger
+	Statistics Statistics
 }
 
 // Border says what lies inside it.
@@ -115,6 +119,11 @@ type Metrics struct {
 	Expose bool           // Listen may be reached by other machines
 }
 
+// Statistics configures those of traffic.
+type Statistics struct {
+	K int // an hour in which fewer sessions began is shown without figures
+}
+
 // OnStop says what a graceful stop does with sessions that are still open.
 type OnStop string
 
@@ -145,6 +154,7 @@ func Default() Config {
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second, RetentionDays: 365},
 		Agent:      Agent{OnStop: Keep},
 		Ledger:     defaultLedger(),
+		Statistics: Statistics{K: 20},
 		RADIUS:     RADIUS{RadSec: RadSec{Connections: 256, Idle: time.Hour}},
 	}
 }
@@ -277,6 +287,10 @@ func (c *Config) readRest(t *table) {
 	me.address("listen", &c.Metrics.Listen)
 	me.flag("expose", &c.Metrics.Expose)
 	me.done()
+
+	sta := t.sub("statistics")
+	sta.integer("k", &c.Statistics.K, LeastK, 1e9)
+	sta.done()
 }
 
 type namedDuration struct {

@@ -268,6 +268,11 @@ listen = ""
 # Let other machines read them too, when listen is not a loopback address.
 expose = false
 
+[statistics]
+# "edgelog report volume" has no figures of an hour in which fewer than k sessions began in one direction of an uplink;
+# they are not kept either. At least 10.
+k = 20
+
 [agent]
 # keep:  stopping the agent leaves the programs recording into the table; the next start goes on from there.
 # drain: stopping stores everything, open sessions too, and removes the programs.

@@ -25,8 +25,8 @@ type UplinkVolume struct {
 // Traffic counts one direction. Sessions begin anew with each table, also when an
 // upgrade brings the sessions of the table before over.
 type Traffic struct {
-	Packets  uint64 // on the wire: a GSO buffer counts its segments
-	Sessions uint64 // that got a slot, by the direction of the packet that began them
+	Packets  uint64 `json:"packets"`  // on the wire: a GSO buffer counts its segments
+	Sessions uint64 `json:"sessions"` // that got a slot, by the direction of the packet that began them
 }
 
 // Volume reads the counters. It does not walk through the table.

@@ -440,11 +440,7 @@ func writeDurably(name string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncDir(filepath.Dir(name))
 }
 
 // clockSynchronised asks the kernel (adjtimex(2)).

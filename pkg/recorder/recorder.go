@@ -120,6 +120,7 @@ type Recorder struct {
 	registrar registrar
 	imports   importer
 	cover     *coverage
+	volume    *volume
 
 	custodians  int    // different keys
 	rowsAtStart uint64 // records in the store when it was opened
@@ -178,7 +179,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
 		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openExpiry, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
-		r.openStatic, r.openRegister, r.openImports, r.openRules, r.openNAT, r.openSource, r.openCoverage,
+		r.openStatic, r.openRegister, r.openImports, r.openRules, r.openNAT, r.openSource, r.openCoverage, r.openVolume,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -308,6 +309,7 @@ func (r *Recorder) openControl() error {
 	r.Handle("POST "+PathKeysBackup, mayTend, r.keysBackupHandler)
 	r.Handle("GET "+PathLedger+"{name...}", mayAudit, r.ledgerHandler)
 	r.Handle("POST "+PathWitness, mayLook, r.witnessHandler)
+	r.Handle("GET "+PathVolume, mayLook, r.volumeHandler)
 	c, err := listen(r.o.Config.Socket(), r.o.Config.Agent.SocketGroup, http.HandlerFunc(r.serveHTTP), r.base, r.log)
 	if err != nil {
 		return err

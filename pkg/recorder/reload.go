@@ -46,7 +46,7 @@ func withoutRetention(s config.Store) config.Store {
 // Reload puts into force what can be put into force while recording goes on:
 // border, uplinks, RADIUS clients, their secrets and certificates and the tables
 // of accounting, DHCP servers, the static table, translators that may send, the time of
-// retention, persons and their roles, what may be asked for, on_stop. The ledger is
+// retention, persons and their roles, what may be asked for, statistics, on_stop. The ledger is
 // sealed to the custodians and auditors of the new configuration at once; data keys
 // are wrapped for new custodians after a restart. The error says what could not be
 // applied; the rest of Reloaded holds all the same.
@@ -103,6 +103,7 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 	apply("store.retention_days", old.Store.RetentionDays != c.Store.RetentionDays, func() error { return nil },
 		func() { next.Store.RetentionDays = c.Store.RetentionDays })
 	applyPeople(apply, r.control.path, &old, &next, c)
+	apply("statistics", old.Statistics != c.Statistics, func() error { return nil }, func() { next.Statistics = c.Statistics })
 	next.Hash = c.Hash
 	r.sealers.Store(sealers)
 	r.conf.Store(&next)

@@ -49,6 +49,7 @@ type table struct {
 	events    chan probe.Event
 	links     []probe.UplinkStatus
 	borderErr error
+	volume    probe.Volume
 	losses    probe.Losses // At is the test's clock, Ticks are counted on
 	time      func() time.Time
 }
@@ -127,6 +128,14 @@ func (t *table) Losses() (probe.Losses, error) {
 	}
 	l.Uplinks = slices.Clone(l.Uplinks)
 	return l, nil
+}
+
+func (t *table) Volume() (probe.Volume, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := t.volume
+	v.Uplinks = slices.Clone(v.Uplinks)
+	return v, nil
 }
 
 func (t *table) Looked(ticks uint64) {

@@ -70,6 +70,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	heard()
 	endLoop()
 	<-r.loopDone
+	r.volume.stop()  // before the table may be taken away
 	if !final(err) { // what is not stored stays in the kernel's table for the next start
 		err = errors.Join(err, r.finish())
 	} else {

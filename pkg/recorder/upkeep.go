@@ -48,6 +48,7 @@ func (r *Recorder) look() {
 	r.lookAtClock(at, now)
 	r.keepMark()
 	r.upkeep.heap.keep()
+	r.volume.look()
 	// Sessions of yesterday may still come; what is later still gets a key of
 	// its own (filer.add).
 	yesterday := session.DayOf(now.UnixNano()) - 1
