@@ -249,7 +249,11 @@ func TestNothingOfAFileIsKeptThatIsNotWholeAndGood(t *testing.T) {
 			t.Errorf("%v", f)
 		}
 	}
-	if code, a, text := r.sendFile(PathCalls, 2, len(calls), "", strings.NewReader(good)); code != http.StatusOK || a.Lines != 20_000 {
+	code, a, text := r.sendFile(PathCalls, 2, len(calls), "", strings.NewReader(good))
+	for code == http.StatusConflict { // the one that was cut off is noted, and not over yet
+		code, a, text = r.sendFile(PathCalls, 2, len(calls), "", strings.NewReader(good))
+	}
+	if code != http.StatusOK || a.Lines != 20_000 {
 		t.Errorf("after all that a good file is not taken: %d %s", code, text)
 	}
 	sameOnes(t, calls, r.communications(true))
