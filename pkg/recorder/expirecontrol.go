@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -62,7 +63,10 @@ func (x *expiry) list() (*Expiry, error) {
 // trust has the clock believed once, because somebody says that it is right; the
 // ledger says who.
 func (x *expiry) trust(ctx context.Context) error {
-	peer, _ := PeerOf(ctx)
+	peer, known := PeerOf(ctx)
+	if !known {
+		return errors.New("it is not known who says that the clock is right, so it is not believed")
+	}
 	payload, err := json.Marshal(map[string]string{"peer": fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID)})
 	if err != nil {
 		return err

@@ -126,6 +126,7 @@ type Recorder struct {
 	parts     []part // see With
 	reloading sync.Mutex
 	importing importing
+	releasing sync.Mutex // held while a hold is released
 	checking  sync.Mutex // held by the one check under way
 
 	mu      sync.Mutex // guards what Status reads
