@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -62,6 +63,9 @@ func (x *expiry) list() (*Expiry, error) {
 // trust has the clock believed once, because somebody says that it is right; the
 // ledger says who.
 func (x *expiry) trust(ctx context.Context) error {
+	if _, known := PeerOf(ctx); !known {
+		return errors.New("it is not known who says that the clock is right, so it is not believed")
+	}
 	payload, err := json.Marshal(map[string]string{"peer": WhoAsks(ctx)})
 	if err != nil {
 		return err

@@ -128,6 +128,11 @@ func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 // release destroys a hold: ledger, key, blocks, certificate, ledger. Broken off
 // anywhere, it can be said again, and the next start goes on with it.
 func (r *Recorder) release(ctx context.Context, id uint64, reference string) (*ReleaseCertificate, error) {
+	r.releasing.Lock()
+	defer r.releasing.Unlock()
+	if begun := new(ReleaseCertificate); r.expiry.readBegun("hold-"+itoa(id), begun) == nil { // its key may be gone: only the draft knows it
+		return begun, r.completeRelease(begun)
+	}
 	conf := r.Config()
 	c := &ReleaseCertificate{Gateway: conf.Gateway, Provider: conf.Provider, Version: r.o.Version, Begun: r.o.Now().UTC(), Hold: store.Hold{ID: id}}
 	list, bad := r.store.Holds()
@@ -139,9 +144,6 @@ func (r *Recorder) release(ctx context.Context, id uint64, reference string) (*R
 	}
 	for _, p := range bad {
 		there = there || p.Epoch == id
-	}
-	if again := new(ReleaseCertificate); !there && r.expiry.readBegun("hold-"+itoa(id), again) == nil {
-		return again, r.completeRelease(again)
 	}
 	if !there {
 		return nil, fmt.Errorf("release hold %d: %w; \"edgelog hold list\" shows those that are there", id, store.ErrMissing)
@@ -170,21 +172,23 @@ func (r *Recorder) release(ctx context.Context, id uint64, reference string) (*R
 }
 
 // completeRelease does what is left of a release that has begun. It is safe to
-// call again.
+// call again; r.releasing is held.
 func (r *Recorder) completeRelease(c *ReleaseCertificate) error {
 	id := c.Hold.ID
 	if err := r.store.DestroyHold(id); err != nil && !errors.Is(err, store.ErrMissing) {
 		return err
 	}
 	c.Ended = r.o.Now().UTC()
-	hash, err := r.expiry.sign(StatementReleased, "hold-"+itoa(id), c)
+	hash, err := r.expiry.sign(StatementReleased, "hold-"+itoa(id), c, c.LedgerEntry)
 	if err != nil {
 		return err
 	}
 	done := holdFields(&c.Hold)
 	done["hash"] = c.Hash
 	done["state"], done["certificate"], done["begun_entry"] = "destroyed", hash, strconv.FormatInt(c.LedgerEntry, 10)
-	r.evidence.note(ledger.Released, done)
+	if _, err := r.evidence.Append(context.Background(), ledger.Entry{Kind: ledger.Released, Fields: done}); err != nil {
+		return fmt.Errorf("hold %d is destroyed, and the ledger cannot be written; it is tried again: %w", id, err)
+	}
 	r.log.Info("a hold was released and destroyed", "hold", id, "certificates", filepath.Base(r.expiry.dir))
 	return r.expiry.end("hold-" + itoa(id))
 }

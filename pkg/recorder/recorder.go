@@ -134,6 +134,7 @@ type Recorder struct {
 	describers []func(*Status) // see Describe
 	reloading  sync.Mutex
 	importing  importing
+	releasing  sync.Mutex // held while a hold is released
 	checking   sync.Mutex // held by the one check under way
 
 	mu      sync.Mutex // guards what Status reads
