@@ -319,7 +319,7 @@ func TestAReleaseThatFailsInTheMiddleEndsInOneCertificateThatKnowsTheKey(t *test
 					t.Fatal(err)
 				}
 				for range 2 {
-					if _, err := r.release(t.Context(), 42, Peer{}, "case"); err == nil {
+					if _, err := r.release(t.Context(), 42, "case"); err == nil {
 						t.Error("released")
 					}
 				}
