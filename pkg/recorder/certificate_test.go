@@ -328,7 +328,7 @@ func TestAReleaseThatFailsInTheMiddleEndsInOneCertificateThatKnowsTheKey(t *test
 				}
 				switch by {
 				case "said again":
-					if c, err := r.release(t.Context(), 42, Peer{}, "case"); err != nil || c.Key != hashOf(wrapped) {
+					if c, err := r.release(t.Context(), 42, "case"); err != nil || c.Key != hashOf(wrapped) {
 						t.Errorf("%+v %v", c, err)
 					}
 				case "looked at again":
