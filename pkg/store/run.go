@@ -189,7 +189,7 @@ func (s *Store) removeUnfinished(dir string) error {
 type runWriter struct {
 	dir string
 	contents
-	db  *badger.DB
+	db  *badger.DB // nil: all of it is written
 	out *badger.StreamWriter
 	buf *z.Buffer
 
@@ -218,6 +218,9 @@ func (s *Store) newRun(day session.Day, n uint64) (*runWriter, error) {
 
 // put adds a block. Of each kind they must come in order.
 func (w *runWriter) put(e entry, b Sealed) error {
+	if w.db == nil {
+		return fmt.Errorf("%w: block %d of %s, after those of another day", ErrTurn, e.seq, e.shelf)
+	}
 	w.buf.Reset()
 	badger.KVToBuffer(&pb.KV{Key: e.shelf.blockKey(e.seq), Value: b, Version: 1, StreamId: uint32(e.shelf.kind)}, w.buf)
 	if err := w.out.Write(w.buf); err != nil {
@@ -228,13 +231,21 @@ func (w *runWriter) put(e entry, b Sealed) error {
 	return nil
 }
 
+// close writes out the blocks. It is safe to call twice.
+func (w *runWriter) close() error {
+	if w.db == nil {
+		return nil
+	}
+	err := errors.Join(w.out.Flush(), w.db.Close())
+	w.db = nil
+	return translate(errors.Join(err, w.buf.Release()))
+}
+
 // finish makes the run durable, under the name that it has while it is not yet
 // part of the store.
 func (w *runWriter) finish() error {
-	err := errors.Join(w.out.Flush(), w.db.Close())
-	w.db = nil
-	if err := errors.Join(err, w.buf.Release()); err != nil {
-		return translate(err)
+	if err := w.close(); err != nil {
+		return err
 	}
 	failpoint("run written")
 	if len(w.zones) > 0 {
