@@ -75,8 +75,9 @@ func (s *Store) Waiting() int {
 
 // Blocks calls fn with each block, by day, kind, epoch and number: runs are
 // written one day after the other, since each that is open takes as much memory as a
-// fresh database. The block is valid only during the call. One that cannot be read is left
-// out, and listed as lost by Commit.
+// fresh database. The block is valid only during the call. When one cannot be read,
+// the error wraps ErrDamaged the first time: a disk may fail for a moment, and merging
+// is for ever. The next time it is left out, and listed as lost by Commit.
 func (m *Merge) Blocks(ctx context.Context, fn func(vault.Place, Sealed) error) error {
 	m.lost = m.lost[:0]
 	var buf []byte
@@ -89,7 +90,7 @@ func (m *Merge) Blocks(ctx context.Context, fn func(vault.Place, Sealed) error) 
 		e := &order[i]
 		p, b, err := m.s.shelves.read(m.from, e, buf, whole)
 		if err != nil {
-			m.s.o.Log.Error("a block cannot be read and is lost", "block", e.seq, "of", e.shelf.String(), "error", err)
+			m.s.o.Log.Error("a block cannot be read", "block", e.seq, "of", e.shelf.String(), "error", err)
 			m.lost = append(m.lost, *e)
 			continue
 		}
@@ -97,6 +98,10 @@ func (m *Merge) Blocks(ctx context.Context, fn func(vault.Place, Sealed) error) 
 		if err := fn(p, b); err != nil {
 			return err
 		}
+	}
+	if len(m.lost) > 0 && !m.from.doubted {
+		m.from.doubted = true
+		return fmt.Errorf("merge: %w: %d blocks cannot be read; they are tried once more before they are given up", ErrDamaged, len(m.lost))
 	}
 	return nil
 }

@@ -143,7 +143,15 @@ func (s *Store) finishMerges() (pending map[uint64]bool, err error) {
 			}
 			if s.copy != "" {
 				pending[n] = true
-			} else if err := s.nameRun(day, n); err != nil && (!errors.Is(err, fs.ErrNotExist) || s.hasKey(day)) { // without a key the day was destroyed
+				continue
+			}
+			err := s.nameRun(day, n)
+			switch gone := errors.Is(err, fs.ErrNotExist); {
+			case err == nil, gone && !s.hasKey(day): // without a key the day was destroyed
+			case gone:
+				return nil, fmt.Errorf("%w: fresh database %d was merged, and its run of %s is gone; put it back, or remove %q and what else there is of that number under %s/, and it is merged anew",
+					ErrDamaged, n, day, filepath.Join(freshName, strconv.FormatUint(n, 10), mergedMark), daysDir)
+			default:
 				return nil, err
 			}
 		}
