@@ -16,13 +16,11 @@ type Answer struct {
 }
 
 // moments returns who is to be named, and as of when: each subscriber at the
-// start of his first session.
+// start of each of his sessions.
 func (a *Answer) moments() []moment {
-	seen := map[string]bool{"": true}
-	var out []moment
+	out := make([]moment, 0, len(a.Hits))
 	for i := range a.Hits {
-		if h := &a.Hits[i]; !seen[h.Subscriber] {
-			seen[h.Subscriber] = true
+		if h := &a.Hits[i]; h.Subscriber != "" {
 			out = append(out, moment{h.Subscriber, h.Start})
 		}
 	}
