@@ -136,6 +136,25 @@ func TestWhatTheOfficerReadsIsWhatTheCustodianFound(t *testing.T) {
 	}
 }
 
+func TestNoMoreIsShownThanTheRequestAllows(t *testing.T) {
+	r := annasRoom(t, nil)
+	r.shelf.addSessions(lived(-5*time.Minute, -4*time.Minute), lived(-8*time.Minute, -7*time.Minute))
+	f, err := r.whole(t, askAnna())
+	if err != nil || len(f.Sessions.Hits) != 3 || !f.Summary().Complete() {
+		t.Fatalf("%+v %v", f, err)
+	}
+	first := f.Sessions.Hits[0]
+	f.Limit(2)
+	if len(f.Sessions.Hits) != 2 || f.Sessions.Hits[0].Session != first.Session || f.Summary().Complete() || f.Summary().LeftOut != 1 ||
+		!strings.Contains(strings.Join(f.Summary().Lines(), "\n"), "1 record more than the request allows") {
+		t.Errorf("%+v", f.Sessions)
+	}
+	f.Limit(10)
+	if len(f.Sessions.Hits) != 2 {
+		t.Errorf("%d", len(f.Sessions.Hits))
+	}
+}
+
 func TestWhatComesAfterTheApprovalIsCountedAndNotInTheAnswer(t *testing.T) {
 	r := annasRoom(t, nil)
 	id := r.filed(t, askAnna())
