@@ -133,7 +133,9 @@ func (s *Summary) about(found string) []string {
 }
 
 // Complete reports whether the answer holds all that was recorded for it.
-func (s *Summary) Complete() bool { return s.Failed == 0 && !s.Unstored && !s.Limited && s.LeftOut == 0 }
+func (s *Summary) Complete() bool {
+	return s.Failed == 0 && !s.Unstored && !s.Limited && s.LeftOut == 0
+}
 
 func (s *Summary) clock() string {
 	if s.ClockErrorMicro < 0 {
