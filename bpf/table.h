@@ -80,6 +80,17 @@ static __always_inline bool begins_half_open(const struct packet *p)
 	return p->tcp & TCP_SYN;
 }
 
+static __always_inline void count_started(const struct packet *p)
+{
+	struct table_counters *c = table_counters();
+
+	if (!c)
+		return;
+	c->started++;
+	if (!p->orphan)
+		c->began[(uplink * 2 + (p->egress & 1)) % (2 * MAX_UPLINKS)]++;
+}
+
 /*
  * Fills a slot that is the caller's alone, whose state is `from`, with a new
  * session, and lets packets find it; marks are state bits about the place of
@@ -115,7 +126,7 @@ static __always_inline void slot_begin(struct slot *s, __u32 index, const struct
 	s->last = p->now;
 	s->flags = flags;
 	state_swap(s, from, state);
-	COUNT(started, 1);
+	count_started(p);
 	if (tcp_closing(flags))
 		emit(index, state, EVENT_CLOSING, p->now);
 }

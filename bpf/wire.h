@@ -185,6 +185,11 @@ struct table_counters {
 	__u64 samples_lost; /* of sampled: the ring had no room */
 	__u64 sample_crowd; /* refused packets of end users for whom there was no counter */
 	__u64 carried; /* sessions that came from an older table */
+	/*
+	 * Of started, by the packet that began it: index as of packet_counters.
+	 * Without those that the agent began, from fragments without a first one.
+	 */
+	__u64 began[2 * MAX_UPLINKS];
 };
 
 #define SAMPLE_EVERY 500 /* BEK 988/2006 5 (4) */
@@ -292,7 +297,7 @@ _Static_assert(sizeof(struct bucket) == 512, "bucket");
 _Static_assert(sizeof(struct bucket_line) == 64, "bucket words");
 _Static_assert(sizeof(struct event) == 16, "event");
 _Static_assert(sizeof(struct packet_counters) == 136, "packet counters");
-_Static_assert(sizeof(struct table_counters) == 96, "table counters");
+_Static_assert(sizeof(struct table_counters) == 352, "table counters");
 _Static_assert(sizeof(struct end_user) == 24, "end user");
 _Static_assert(sizeof(struct sample) == 64, "sample");
 _Static_assert(sizeof(struct fragment_key) == 48, "fragment key");

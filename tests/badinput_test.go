@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/edgelog/edgelog/tests/gateway"
+	"github.com/edgelog/edgelog/tests/office"
 )
 
 // nobody is a user without any rights.
@@ -193,14 +196,23 @@ func TestOnlyACustodiansKeyOpensAnAnswer(t *testing.T) {
 	if err := os.WriteFile(text, []byte("no key\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := errors.Join(office.Passable(dir), os.Chown(stranger, int(g.Office.Officer.UID), 0), os.Chmod(text, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	id, _, err := g.Office.Approve(ctx, g.RunAs, "lookup", "--address", g.Subscribers[0].Addr4.String(), "--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ name, key, cause, remedy string }{
-		{"the key of a stranger", stranger, "open the answer", "use the key of a custodian"},
+		{"the key of a stranger", stranger, "none of the data keys opens", "a request opens with the key of its officer"},
 		{"a file that is no key", text, "--identity", "AGE-SECRET-KEY-1"},
-		{"a file that is not there", filepath.Join(dir, "none"), "no such file", "a custodian's private key"},
+		{"a file that is not there", filepath.Join(dir, "none"), "no such file", "the private key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			edgelog(ctx, t, nil, "lookup", "--config", g.Config, "--reference", "lab", "--identity", c.key, "--address", g.Subscribers[0].Addr4.String(),
-				"--from", "2020-01-01T00:00:00Z", "--to", "now", "--format", "json").refuses(t, c.cause, c.remedy)
+			if out, err := g.RunAs(ctx, g.Office.Officer, "lookup", "--request", fmt.Sprint(id), "--identity", c.key); err == nil ||
+				!strings.Contains(err.Error(), c.cause) || !strings.Contains(err.Error(), c.remedy) {
+				t.Errorf("%v\n%s", err, out)
+			}
 		})
 	}
 	storedOnce(t, g, w) // the custodian's own does

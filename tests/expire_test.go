@@ -3,6 +3,7 @@ package tests
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -126,7 +127,7 @@ func newCustodian(t *testing.T, g *gateway.Gateway) (key string) {
 		t.Fatal(err)
 	}
 	key = filepath.Join(g.Dir, "new.key")
-	if err := os.WriteFile(key, pair.File(), 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(key, pair.File(), 0o600), os.Chown(key, int(g.Office.Custodian.UID), 0)); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.Stop(ctx); err != nil {
@@ -136,7 +137,7 @@ func newCustodian(t *testing.T, g *gateway.Gateway) (key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = bytes.Replace(text, []byte(strconv.Quote(c.Custodians.Recipients[0])), []byte(strconv.Quote(pair.Recipient)), 1)
+	text = bytes.ReplaceAll(text, []byte(strconv.Quote(c.Custodians.Recipients[0])), []byte(strconv.Quote(pair.Recipient)))
 	if err := os.WriteFile(g.Config, text, 0o600); err != nil {
 		t.Fatal(err)
 	}

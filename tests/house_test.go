@@ -12,7 +12,7 @@ import (
 // own sub-packages' parent; see the rules below for what is narrower.
 var floors = map[string]int{
 	"session": 1, "vault": 1, "ledger": 1, "config": 1, "capture": 1, "measure": 1,
-	"probe": 2, "identity": 2, "block": 2,
+	"probe": 2, "identity": 2, "block": 2, "records": 2,
 	"store":    3,
 	"recorder": 4, "disclose": 4,
 	"metrics": 5,

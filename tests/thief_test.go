@@ -25,15 +25,22 @@ import (
 func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 	g := start(t, gateway.Options{Edit: quickEnds()})
 	ctx := limited(t)
-	people := filepath.Join(g.Dir, "people.csv")
-	if err := os.WriteFile(people, []byte("id,name,address,services\nalice@secret.example,Alice Hemmelig,Skjulevej 7,fibre\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := g.Run(ctx, "subscribers", "import", people); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(people); err != nil {
-		t.Fatal(err)
+	at := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	for _, file := range []struct{ command, what, text string }{
+		{"subscribers", "import", "id,name,address,services\nalice@secret.example,Alice Hemmelig,Skjulevej 7,fibre\n"},
+		{"import", "calls", "start,end,from,to,imei,place\n" + at + ",,+4520114711,+4530471199,351234504711777,Skjulemast 9\n"},
+		{"import", "mail", "start,end,from,to\n" + at + ",,afsender@gemt.example,modtager@gemt.example\n"},
+	} {
+		given := filepath.Join(g.Dir, "given.csv")
+		if err := os.WriteFile(given, []byte(file.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Run(ctx, file.command, file.what, given); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(given); err != nil {
+			t.Fatal(err)
+		}
 	}
 	web := netip.AddrPortFrom(g.Server4, 80)
 	if err := g.Internet.ServeHTTP(web, "hello"); err != nil {
@@ -51,7 +58,7 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 		until(ctx, t, g, "the sessions are stored", func(s *recorder.Status) bool { return s.Sessions.Stored >= stored })
 	}
 	visit(20)
-	if _, err := g.Run(ctx, "lookup", "--reference", "case-4711-secret", "--identity", g.Identity, "--remote", web.Addr().String(),
+	if _, err := g.Ask(ctx, "lookup", "--reference", "case-4711-secret", "--remote", web.Addr().String(),
 		"--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now"); err != nil {
 		t.Fatal(err)
 	}
@@ -62,12 +69,14 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 	visit(20)
 	g.Kill()
 	stolen := t.TempDir()
-	custodians := filepath.Dir(g.Identity)
+	custodians := filepath.Join(g.Dir, "gw", "custodians")
 	files := steal(t, filepath.Join(g.Dir, "gw"), stolen, custodians)
 	for what, needles := range map[string][][]byte{
 		"the far end":       needlesOf(web.Addr()),
 		"a name":            {[]byte("Hemmelig"), []byte("Skjulevej"), []byte("alice@secret")},
 		"the case asked in": {[]byte("4711-secret")},
+		"a number":          {[]byte("4520114711"), []byte("20114711"), []byte("30471199"), []byte("3512345047"), []byte("Skjulemast")},
+		"a mail address":    {[]byte("afsender@"), []byte("gemt.example")},
 	} {
 		for _, n := range needles {
 			for path, b := range files {

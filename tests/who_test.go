@@ -24,15 +24,15 @@ type whoAnswer struct {
 
 func who(ctx context.Context, t *testing.T, g *gateway.Gateway, what string, at time.Time, more ...string) whoAnswer {
 	t.Helper()
-	args := append([]string{"--reference", "lab", "--identity", g.Identity, "--at", at.UTC().Format(time.RFC3339Nano)}, more...)
-	text, err := g.Run(ctx, "who", append(args, what)...)
+	args := append([]string{"--at", at.UTC().Format(time.RFC3339Nano), what}, more...)
+	text, err := g.Ask(ctx, "who", args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first, _, _ := strings.Cut(text, "\n")
 	a := whoAnswer{notes: text}
 	a.verdict, _, _ = strings.Cut(first, ":")
-	if text, err = g.Run(ctx, "who", append(append(args, "--format", "csv"), what)...); err != nil {
+	if text, err = g.Ask(ctx, "who", append(args, "--format", "csv")...); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
@@ -134,7 +134,7 @@ func TestWhoAndAccessTellTheTimeOfAHandOverAndWhoCameLate(t *testing.T) {
 // and to those times.
 func accessOf(ctx context.Context, t *testing.T, g *gateway.Gateway, subscriber string, from, to time.Time) {
 	t.Helper()
-	out, err := g.Run(ctx, "access", "--reference", "lab", "--identity", g.Identity, "--subscriber", subscriber, "--from", from.Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now", "--format", "json")
+	out, err := g.Ask(ctx, "access", "--subscriber", subscriber, "--from", from.Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now", "--format", "json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,26 +3,21 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/config"
-	"github.com/edgelog/edgelog/pkg/disclose"
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/metrics"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/recorder"
-	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -51,7 +46,7 @@ func agentCommand() *cli.Command {
 			if err := keepMemory(); err != nil {
 				return fail(err)
 			}
-			conf, err := config.Load(c.String("config"))
+			conf, err := config.LoadGuarded(c.String("config"))
 			if err != nil {
 				return err
 			}
@@ -98,7 +93,7 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 
 	o := recorder.DefaultOptions()
 	o.Config, o.Version, o.Logger, o.ReadyFile = conf, version(), log, c.String("ready-file")
-	o.Hangup, o.Load = hup, func() (*config.Config, error) { return config.Load(conf.Path) }
+	o.Hangup, o.Load = hup, func() (*config.Config, error) { return config.LoadGuarded(conf.Path) }
 	var scrapes *metrics.Server
 	if at := conf.Metrics.Listen; at.IsValid() { // before anything is attached: an address that is wrong stops the start
 		s, err := metrics.Listen(at, metrics.Options{Logger: log})
@@ -116,37 +111,8 @@ func runAgent(c *cli.Context, conf *config.Config, log *slog.Logger) error {
 		rec.With("metrics", func(ctx context.Context) error { return scrapes.Serve(ctx, rec.Status) })
 	}
 	openGate(rec, log)
+	openRegisters(rec, log)
 	return agentFailure(errors.Join(rec.Run(ctx), rec.Close()))
-}
-
-// openGate puts the one way to read onto the control socket.
-func openGate(rec *recorder.Recorder, log *slog.Logger) {
-	g := disclose.NewGate(disclose.GateOptions{
-		Shelf: rec.Shelf(), Ledger: rec.Evidence(), Flush: rec.Flush, Logger: log,
-		Origin: func() disclose.Origin {
-			c := rec.Config()
-			o := disclose.Origin{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile.String(), LegalBasis: c.LegalBasis}
-			for _, s := range c.Identity.Trust {
-				o.Trust = append(o.Trust, s.String())
-			}
-			return o
-		},
-		Coverage: func(from, to int64) (*session.CoverageReport, error) {
-			return rec.Coverage(time.Unix(0, from), time.Unix(0, to), "")
-		},
-		Custodians: func() disclose.Custodians {
-			c := &rec.Config().Custodians
-			return disclose.Custodians{Recipients: c.Recipients, Minimum: c.Minimum}
-		},
-		Hold: rec.KeepHold, All: rec.Shelf().All,
-		Peer: func(r *http.Request) string {
-			if p, ok := recorder.PeerOf(r.Context()); ok {
-				return fmt.Sprintf("uid %d gid %d", p.UID, p.GID)
-			}
-			return ""
-		},
-	})
-	g.Serve(rec.Handle)
 }
 
 // agentFailure adds advice to the usual reasons why an agent does not start.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -15,10 +16,12 @@ import (
 	"time"
 
 	"github.com/edgelog/edgelog/pkg/config"
+	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
+	"github.com/edgelog/edgelog/tests/office"
 )
 
 // table stands in for the kernel; all else of the agent is real.
@@ -56,6 +59,7 @@ func (t *table) Clock() probe.ClockStatus {
 func (t *table) Events() <-chan probe.Event  { return t.events }
 func (*table) Losses() (probe.Losses, error) { return probe.Losses{}, nil }
 func (*table) Looked(uint64)                 {}
+func (*table) Volume() (probe.Volume, error) { return probe.Volume{}, nil }
 func (t *table) Close() error                { return nil }
 func (t *table) Detach() error               { return nil }
 
@@ -64,6 +68,7 @@ type house struct {
 	t      *testing.T
 	dir    string
 	table  *table
+	office *office.Office
 	rec    *recorder.Recorder
 	config string
 }
@@ -81,6 +86,7 @@ func newHouse(t *testing.T, initFlags ...string) *house {
 	if out, errs, code := h.run(flags...); code != 0 {
 		t.Fatalf("init: %d\n%s%s", code, out, errs)
 	}
+	h.office = staff(t, dir)
 	h.start()
 	return h
 }
@@ -98,6 +104,7 @@ func (h *house) start() {
 		h.t.Fatal(err)
 	}
 	openGate(h.rec, slog.New(slog.DiscardHandler))
+	openRegisters(h.rec, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.rec.Run(ctx) }()
@@ -124,11 +131,7 @@ func (h *house) run(args ...string) (stdout, stderr string, code int) {
 
 func (h *house) lookup(args ...string) (stdout, stderr string, code int) {
 	h.t.Helper()
-	flags := append([]string{"lookup", "--config", h.config, "--reference", "case 7", "--from", hourAgo(), "--to", "now"}, args...)
-	if !strings.Contains(strings.Join(args, " "), "--identity") {
-		flags = append(flags, "--identity", filepath.Join(h.dir, "custodians", "anna.key"))
-	}
-	return h.run(flags...)
+	return h.ask("lookup", append([]string{"--from", hourAgo(), "--to", "now"}, args...)...)
 }
 
 func hourAgo() string { return time.Now().Add(-time.Hour).UTC().Format(time.RFC3339) }
@@ -153,7 +156,7 @@ func TestLookupPrintsWhatWasRecorded(t *testing.T) {
 		t.Fatalf("%d %s", code, errs)
 	}
 	for _, want := range []string{"10.0.0.1:4001", "10.0.0.1:4002", "192.0.2.9:443", "2 sessions in ", "profile session, legal basis now: BEK 988/2006",
-		"worst clock error 1.234ms", "ledger: intent 1, outcome 2"} {
+		"worst clock error 1.234ms", "ledger: intent 5, outcome 6"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
@@ -171,7 +174,7 @@ func TestLookupPrintsWhatWasRecorded(t *testing.T) {
 	}
 	out, errs, code = h.lookup("--remote", "192.0.2.9:443", "--format", "csv")
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
-	if err != nil || code != 0 || len(rows) != 4 || !strings.Contains(errs, "edgelog: ledger: intent 5, outcome 6") {
+	if err != nil || code != 0 || len(rows) != 4 || !strings.Contains(errs, "edgelog: ledger: intent 17, outcome 18") {
 		t.Errorf("%d, %v, %d rows\n%s%s", code, err, len(rows), out, errs)
 	}
 }
@@ -184,7 +187,7 @@ func TestLookupWithAWrongIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := filepath.Join(h.dir, "other.key")
-	if err := os.WriteFile(key, pair.File(), 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(key, pair.File(), 0o600), os.Chown(key, int(h.office.Custodian.UID), 0)); err != nil {
 		t.Fatal(err)
 	}
 	out, errs, code := h.lookup("--address", "10.0.0.1", "--identity", key)
@@ -192,7 +195,7 @@ func TestLookupWithAWrongIdentity(t *testing.T) {
 		t.Errorf("%d\n%s%s", code, out, errs)
 	}
 	e, err := h.rec.Ledger().Entries(t.Context(), 0, h.rec.Ledger().Size())
-	if err != nil || len(e) != 3 || e[2].Fields["result"] != "wrong identity" {
+	if err != nil || len(e) != 2 || e[1].Kind != ledger.Request { // it was filed, and read by nobody
 		t.Errorf("%v, %+v", err, e)
 	}
 }

@@ -63,9 +63,27 @@ func request(ctx context.Context, socket, method, path, what string, body io.Rea
 	}
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<12)) // better less than nothing
+		if err := notFor(resp.StatusCode, text); err != nil {
+			return nil, errors.Join(fail(fmt.Errorf("%s on %q: %w", what, socket, err)), resp.Body.Close())
+		}
 		return nil, errors.Join(fail(fmt.Errorf("%s on %q: the agent answered %s: %s", what, socket, resp.Status, strings.TrimSpace(string(text)))), resp.Body.Close())
 	}
 	return resp.Body, nil
+}
+
+// errNoRole means that the agent refused because the caller lacks a role.
+var errNoRole = errors.New("refused")
+
+// notFor returns what the agent says to somebody without the role, nil for another
+// answer.
+func notFor(status int, text []byte) error {
+	var no struct {
+		Error string `json:"error"`
+	}
+	if status != http.StatusForbidden || json.Unmarshal(text, &no) != nil || no.Error == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", errNoRole, no.Error)
 }
 
 // askJSON sends in, or nothing where it is nil, and reads the answer into out.

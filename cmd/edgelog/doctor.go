@@ -90,11 +90,14 @@ func (d *doctor) examine(path string) {
 	if d.conf == nil {
 		return
 	}
+	d.checkGuards()
 	d.checkAgent()
 	d.checkUplinks()
 	d.checkLeftovers()
 	d.checkDisk()
 	d.checkKeys()
+	d.checkPersons(time.Now())
+	d.checkRoster()
 	d.checkRADIUS()
 	d.checkNAT()
 	d.checkDHCP()
@@ -166,8 +169,16 @@ func (d *doctor) checkAgent() {
 		}
 		d.checkCost(s)
 		d.checkExpiry(&s.Store.Expiry)
+		if s.Ledger.Doubt != "" {
+			d.fail("ledger", s.Ledger.Doubt, "\"edgelog audit verify\" says where, and \"edgelog audit list\" what is in it")
+		}
+		d.checkWitness(&s.Ledger)
 		return
 	}
+	if d.checkRefused(err) {
+		return
+	}
+	d.checkWitness(nil)
 	dir := filepath.Dir(socket)
 	switch st, statErr := os.Stat(dir); {
 	case errors.Is(statErr, fs.ErrNotExist):
@@ -284,9 +295,13 @@ func (d *doctor) checkKeys() {
 	if d.conf.Path == "" {
 		return
 	}
-	left, _ := filepath.Glob(filepath.Join(filepath.Dir(d.conf.Path), "custodians", "*.key"))
+	var left []string
+	for _, of := range []string{"custodians", "persons"} {
+		some, _ := filepath.Glob(filepath.Join(filepath.Dir(d.conf.Path), of, "*.key"))
+		left = append(left, some...)
+	}
 	if len(left) > 0 {
 		d.warn("custodians", plural(uint64(len(left)), "private key")+" still lies on this machine, in "+filepath.Dir(left[0]),
-			"move them to the custodians, and keep a copy in a safe place")
+			"move them to those whose they are, and keep a copy in a safe place")
 	}
 }

@@ -1,20 +1,16 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/pkg/session"
 )
@@ -29,7 +25,7 @@ func expireCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "destroy nothing: list what is kept, and until when"},
 			&cli.BoolFlag{Name: "clock-is-right", Usage: "although it is not synchronised, and far ahead of what happened last"},
-			&cli.BoolFlag{Name: "certificates", Usage: "list the certificates of destruction"},
+			&cli.BoolFlag{Name: "certificates", Usage: "list the certificates of destruction, of days and of holds"},
 			&cli.StringFlag{Name: "verify", Usage: "check the certificate in `FILE`"},
 			&cli.StringFlag{Name: "public-key", Usage: "with --verify: the gateway's public `KEY`; the running agent's when it is not given"},
 			&cli.BoolFlag{Name: "json", Usage: "print it as JSON"},
@@ -60,11 +56,12 @@ func expire(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
+	switch {
+	case c.Bool("certificates"):
+		err = listCertificates(c.App.Writer, e, c.Bool("json"))
+	case c.Bool("json"):
 		err = printJSON(c.App.Writer, e)
-	} else if c.Bool("certificates") {
-		err = listCertificates(c.App.Writer, e)
-	} else {
+	default:
 		err = printExpiry(c.App.Writer, e, c.Bool("dry-run"))
 	}
 	if err == nil && e.Status.Text != "" {
@@ -106,61 +103,5 @@ func printExpiry(w io.Writer, e *recorder.Expiry, dry bool) error {
 	default:
 		fmt.Fprintln(w)
 	}
-	return nil
-}
-
-// listCertificates lists those that lie on this machine.
-func listCertificates(w io.Writer, e *recorder.Expiry) error {
-	files, err := filepath.Glob(filepath.Join(e.Certificates, "*.note"))
-	if err != nil {
-		return err
-	}
-	slices.Sort(files)
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "DAY\tDESTROYED AT\tKEYS\tRECORDS\tFILE")
-	for _, f := range files {
-		cert, err := readCertificate(f, e.PublicKey)
-		if err != nil {
-			fmt.Fprintf(t, "\t\t\t\t%s: NOT GOOD: %v\n", f, err)
-			continue
-		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\n", cert.Day, session.FormatTime(cert.Ended.UnixNano()), len(cert.Keys), cert.Records, f)
-	}
-	return t.Flush()
-}
-
-func readCertificate(file, key string) (*recorder.Certificate, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	text, err := ledger.OpenStatement(recorder.StatementDestroyed, b, key)
-	if err != nil {
-		return nil, err
-	}
-	cert := new(recorder.Certificate)
-	if err := json.Unmarshal([]byte(text), cert); err != nil {
-		return nil, fmt.Errorf("it is signed, but not understood: %w", err)
-	}
-	return cert, nil
-}
-
-// verifyCertificate needs no agent when the public key is given.
-func verifyCertificate(c *cli.Context) error {
-	key := c.String("public-key")
-	if key == "" {
-		e, err := askExpiry(c, http.MethodGet, url.Values{})
-		if err != nil {
-			return err
-		}
-		key = e.PublicKey
-	}
-	cert, err := readCertificate(c.String("verify"), key)
-	if err != nil {
-		return fail(fmt.Errorf("certificate %q: %w", c.String("verify"), err)).hint("give the file as the gateway wrote it, and the public key that \"edgelog expire --dry-run --json\" shows there")
-	}
-	fmt.Fprintf(c.App.Writer, "good: %s of gateway %s (%s) was destroyed between %s and %s:\n%d keys, %s of %s, %d records; ledger entry %d\n",
-		cert.Day, cert.Gateway, cert.Provider, session.FormatTime(cert.Begun.UnixNano()), session.FormatTime(cert.Ended.UnixNano()),
-		len(cert.Keys), plural(uint64(cert.Blocks), "block"), bytesText(cert.Bytes), cert.Records, cert.LedgerEntry)
 	return nil
 }

@@ -23,13 +23,16 @@ func holdCommand() *cli.Command {
 		Name:      "hold",
 		Usage:     "keep the sessions of a case beyond the destruction of their days",
 		ArgsUsage: "add|list|release ID",
-		UsageText: "edgelog hold add --request TEXT --identity KEYFILE\n   (--subscriber S | --address IP [--port N] | --remote IP[:PORT]) --from TIME --to TIME\n" +
-			"edgelog hold list [--json]\nedgelog hold release ID [--request TEXT]",
-		Description: "add finds sessions as \"edgelog lookup\" does, and keeps these rows alone, with the access records that name them, sealed\n" +
-			"under a key of their own for all custodians. Answers find them there when their day has been destroyed. release destroys a\n" +
+		UsageText: "edgelog hold add --request N --identity KEYFILE\n" +
+			"edgelog hold list [--json]\nedgelog hold release ID [--reference TEXT]",
+		Description: "add is for a custodian: it finds the sessions that an approved request asks for, and keeps these rows alone, with the access\n" +
+			"records that name them, sealed under a key of their own for all custodians. Answers find them there when their day has been destroyed. release destroys a\n" +
 			"hold at once: its key, then all else. The ledger has all of it; only a custodian can read in it whose case it is.",
-		Flags: append(questionFlags(), &cli.StringFlag{Name: "request", Usage: "the case, as `TEXT`"}, identityFlag(),
-			&cli.BoolFlag{Name: "json", Usage: "print JSON"}, configFlag(), socketFlag()),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "request", Usage: "the request `N`, as \"edgelog request list\" shows it"}, identityFlag(),
+			&cli.StringFlag{Name: "reference", Usage: "with release: the case, as `TEXT`"},
+			&cli.BoolFlag{Name: "json", Usage: "print JSON"}, configFlag(), socketFlag(),
+		},
 		Action: hold,
 	}
 }
@@ -48,16 +51,24 @@ func hold(c *cli.Context) error {
 }
 
 func addHold(c *cli.Context) error {
-	if err := need(c, "request", "identity", "from", "to"); err != nil {
+	if err := need(c, "request", "identity"); err != nil {
 		return err
 	}
-	q, err := parseQuery(c, time.Now())
+	id, err := parseRequest(c.String("request"))
 	if err != nil {
 		return err
 	}
 	var a *disclose.HoldAnswer
-	err = askAgent(c, func(client *http.Client, ids *vault.Identities) (err error) {
-		a, err = disclose.MakeHold(c.Context, client, q, ids)
+	err = withAgent(c, func(client *http.Client, ids *vault.Identities) error {
+		l, err := disclose.GetRequest(c.Context, client, id)
+		if err != nil {
+			return err
+		}
+		p, _, err := disclose.HoldPermit(l, ids)
+		if err != nil {
+			return err
+		}
+		a, err = disclose.MakeHold(c.Context, client, p)
 		return err
 	})
 	if err != nil {
@@ -125,7 +136,7 @@ func releaseHold(c *cli.Context, word string) error {
 	}
 	path := strings.Replace(recorder.PathRelease, "{id}", strconv.FormatUint(id, 10), 1)
 	var cert recorder.ReleaseCertificate
-	if err := askJSON(c.Context, socket, http.MethodPost, path, "release the hold", recorder.Release{Reference: c.String("request")}, &cert); err != nil {
+	if err := askJSON(c.Context, socket, http.MethodPost, path, "release the hold", recorder.Release{Reference: c.String("reference")}, &cert); err != nil {
 		return err
 	}
 	if c.Bool("json") {

@@ -21,7 +21,7 @@ func initCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "init",
 		Usage: "make a configuration, key pairs for the custodians and a RADIUS secret",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "dir", Usage: "make everything in `DIR`"},
 			&cli.StringFlag{Name: "gateway", Usage: "`NAME` of this machine (default: its host name)"},
 			&cli.StringFlag{Name: "provider", Usage: "`NAME` in which is recorded", Value: "unnamed provider"},
@@ -35,7 +35,7 @@ func initCommand() *cli.Command {
 			&cli.StringFlag{Name: "radius-client", Usage: "`ADDRESS` or prefix of the access server", Value: "127.0.0.1"},
 			&cli.StringFlag{Name: "data-dir", Usage: "keep records in `DIR`", Value: "data"},
 			&cli.StringFlag{Name: "run-dir", Usage: "put the control socket into `DIR`", Value: "run"},
-		},
+		}, personFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := errors.Join(noArgs(c), need(c, "dir")); err != nil {
 				return err
@@ -65,7 +65,7 @@ func initialise(c *cli.Context) error {
 type setup struct {
 	dirs   []string
 	files  []file
-	keys   []string // identity files that must leave this machine
+	keys   []keyFile // that must leave this machine
 	config string
 	secret string
 	made   []string // files and directories, in the order in which they were made
@@ -80,14 +80,13 @@ var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func newSetup(c *cli.Context, dir string) (*setup, error) {
 	s := &setup{config: filepath.Join(dir, "edgelog.toml"), secret: filepath.Join(dir, "radius.secret")}
-	keyDir := filepath.Join(dir, "custodians")
 	s.dirs = []string{dir, inDir(dir, c.String("data-dir")), inDir(dir, c.String("run-dir"))}
 	v := config.Values{
 		Gateway: c.String("gateway"), Provider: c.String("provider"),
 		DataDir: c.String("data-dir"), RunDir: c.String("run-dir"),
 		Profile: c.String("profile"), LegalBasis: c.String("legal-basis"),
 		Local: c.StringSlice("local"), Uplinks: c.StringSlice("uplink"),
-		RADIUSListen: c.StringSlice("radius-listen"), RADIUSClient: c.String("radius-client"), SecretFile: "radius.secret",
+		RADIUSListen: c.StringSlice("radius-listen"), RADIUSClient: c.String("radius-client"), SecretFile: "radius.secret", SocketGroup: c.String("socket-group"),
 	}
 	if v.Gateway == "" {
 		host, err := os.Hostname()
@@ -96,31 +95,15 @@ func newSetup(c *cli.Context, dir string) (*setup, error) {
 		}
 		v.Gateway = host
 	}
-	custodians := c.StringSlice("custodian")
-	if len(custodians) == 0 && len(c.StringSlice("recipient")) == 0 {
-		custodians = []string{"custodian"}
+	if err := errors.Join(s.custodians(c, dir, &v), s.persons(c, dir, &v)); err != nil {
+		return nil, err
 	}
-	for _, name := range custodians {
-		if !fileName.MatchString(name) {
-			return nil, usage("--custodian %q: use letters, digits, dot, dash and underline; the key file is named so", name)
-		}
-		pair, err := vault.GenerateIdentity()
+	if v.Minimum() == 0 {
+		key, err := s.newKey(filepath.Join(dir, "custodians", "custodian.key"), "a custodian")
 		if err != nil {
 			return nil, err
 		}
-		path := filepath.Join(keyDir, name+".key")
-		s.keys = append(s.keys, path)
-		s.files = append(s.files, file{path, pair.File()})
-		v.Recipients = append(v.Recipients, config.Recipient{Name: name, Key: pair.Recipient})
-	}
-	if len(custodians) > 0 {
-		s.dirs = append(s.dirs, keyDir)
-	}
-	for _, key := range c.StringSlice("recipient") {
-		if _, err := vault.ParseRecipients([]string{key}); err != nil {
-			return nil, usage("--recipient: %w", err)
-		}
-		v.Recipients = append(v.Recipients, config.Recipient{Name: "given to init", Key: key})
+		v.Recipients = append(v.Recipients, config.Recipient{Name: "custodian", Key: key})
 	}
 	secret := make([]byte, 16)
 	if _, err := rand.Read(secret); err != nil {
@@ -139,6 +122,27 @@ func newSetup(c *cli.Context, dir string) (*setup, error) {
 	return s, nil
 }
 
+// custodians takes those of --custodian and --recipient.
+func (s *setup) custodians(c *cli.Context, dir string, v *config.Values) error {
+	for _, name := range c.StringSlice("custodian") {
+		if !fileName.MatchString(name) {
+			return usage("--custodian %q: use letters, digits, dot, dash and underline; the key file is named so", name)
+		}
+		key, err := s.newKey(filepath.Join(dir, "custodians", name+".key"), "a custodian")
+		if err != nil {
+			return err
+		}
+		v.Recipients = append(v.Recipients, config.Recipient{Name: name, Key: key})
+	}
+	for _, key := range c.StringSlice("recipient") {
+		if _, err := vault.ParseRecipients([]string{key}); err != nil {
+			return usage("--recipient: %w", err)
+		}
+		v.Recipients = append(v.Recipients, config.Recipient{Name: "given to init", Key: key})
+	}
+	return nil
+}
+
 // checkSample turns the problems of a configuration that nobody has seen yet
 // into problems of the flags that it was made from.
 func checkSample(text []byte, path string) error {
@@ -151,6 +155,7 @@ func checkSample(text []byte, path string) error {
 		"profile": "--profile", "legal_basis": "--legal-basis", "gateway": "--gateway", "provider": "--provider",
 		"border.local": "--local", "uplink": "--uplink", "radius.listen": "--radius-listen", "radius.client": "--radius-client",
 		"custodians.recipients": "--recipient", "data_dir": "--data-dir", "run_dir": "--run-dir",
+		"person": "--person", "agent.socket_group": "--socket-group",
 	}
 	var lines []string
 	for _, p := range e.Problems {
@@ -221,13 +226,13 @@ func (s *setup) advice(dir, profile string) string {
 	fmt.Fprintf(&b, "  %s   what is recorded, and where it is kept\n", s.config)
 	fmt.Fprintf(&b, "  %s   shared with your access servers (RADIUS accounting)\n", s.secret)
 	for _, k := range s.keys {
-		fmt.Fprintf(&b, "  %s   PRIVATE KEY of a custodian\n", k)
+		fmt.Fprintf(&b, "  %s   PRIVATE KEY of %s\n", k.path, k.whose)
 	}
 	if len(s.keys) > 0 {
 		b.WriteString(`
-Move the private keys off this machine now, each to its custodian, and keep a copy
-in a safe place. Whoever has one can read everything that is recorded; without any
-of them nobody ever can. The agent does not need them: it only seals.
+Move the private keys off this machine now, each to the one whose it is, and keep a
+copy in a safe place. Whoever has a custodian's can read everything that is recorded;
+without any of them nobody ever can. The agent does not need them: it only seals.
 `)
 	}
 	fmt.Fprintf(&b, `

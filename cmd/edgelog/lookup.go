@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"os"
@@ -23,64 +22,76 @@ import (
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
-func lookupCommand() *cli.Command {
+// readCommand prints the answer of an approved request on the terminal.
+func readCommand(name, what string) *cli.Command {
 	return &cli.Command{
-		Name:      "lookup",
-		Usage:     "read the sessions of one identifier in one window",
-		UsageText: "edgelog lookup --reference TEXT --identity KEYFILE\n   (--subscriber S | --address IP [--port N] | --remote IP[:PORT]) --from TIME --to TIME",
-		Description: "The question is written to the ledger before anything is read, and its outcome before anything is printed.\n" +
-			"A session is found from the moment it has ended; one that is still going on is not stored yet.\n" +
-			"Times are RFC 3339, for example 2025-03-01T12:00:00Z; --to may be \"now\".",
-		Flags:  append(questionFlags(), referenceFlag(), identityFlag(), formatFlag(), configFlag(), socketFlag()),
-		Action: lookup,
+		Name:      name,
+		Usage:     "read " + what + ", as an approved request asks",
+		ArgsUsage: "--request N",
+		UsageText: "edgelog " + name + " --request N --identity KEYFILE [--format table|json|csv]",
+		Description: "It needs a request that was filed (edgelog request new " + name + ") and approved, and is for the officer who filed it. The question is\n" +
+			"written to the ledger before anything is read, and its outcome before anything is printed; then the request is answered, and\n" +
+			"cannot be run again. To hand the answer over, use \"edgelog request run\".",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "request", Usage: "the request `N`, as \"edgelog request list\" shows it"}, identityFlag(), formatFlag(), configFlag(), socketFlag(),
+		}, questionFlags()...),
+		Action: func(c *cli.Context) error { return lookup(c, name) },
 	}
 }
 
-// questionFlags say which sessions are meant; parseQuery reads them.
+// questionFlags say what is asked for; parseQuery reads them.
 func questionFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "subscriber", Usage: "sessions of the subscriber `S`"},
-		&cli.StringFlag{Name: "address", Usage: "sessions of the end user's address `IP`"},
-		&cli.StringFlag{Name: "remote", Usage: "sessions with the far end `IP[:PORT]`"},
+		&cli.StringFlag{Name: "reference", Usage: "the number of the case, as the authority gives it"},
+		&cli.StringFlag{Name: "subscriber", Usage: "of the subscriber, or with access of the assigned identity, `S`"},
+		&cli.StringFlag{Name: "address", Usage: "of the end user's address `IP`"},
+		&cli.StringFlag{Name: "remote", Usage: "with the far end `IP[:PORT]`"},
 		&cli.StringFlag{Name: "port", Usage: "only with this port `N` of --address"},
-		&cli.StringFlag{Name: "from", Usage: "window from `TIME`"},
-		&cli.StringFlag{Name: "to", Usage: "window until before `TIME`"},
+		&cli.StringFlag{Name: "equipment", Usage: "with access: of the equipment with this `MAC` address; with communications: IMEI or IMSI"},
+		&cli.StringFlag{Name: "line", Usage: "with access: of the phone or line `ID`"},
+		&cli.StringFlag{Name: "number", Usage: "with communications: of the number `N`, as +4512345678, or of a user of internet telephony"},
+		&cli.StringFlag{Name: "mail", Usage: "with communications: of the address `A`"},
+		&cli.StringFlag{Name: "from", Usage: "window from `TIME`, RFC 3339"},
+		&cli.StringFlag{Name: "to", Usage: "window until before `TIME`, or \"now\""},
+		&cli.StringFlag{Name: "at", Usage: "with who: the `TIME` that is asked about"},
+		&cli.DurationFlag{Name: "error", Usage: "with who: how wrong that time may be, either way, as `DURATION`", Value: 2 * time.Second},
+		&cli.StringFlag{Name: "proto", Usage: "with who: only sessions of this `PROTOCOL` are shown: tcp, udp, icmp or a number"},
 	}
-}
-
-func referenceFlag() cli.Flag {
-	return &cli.StringFlag{Name: "reference", Usage: "the case it is asked for, as `TEXT`"}
 }
 
 func identityFlag() cli.Flag {
-	return &cli.StringFlag{Name: "identity", Usage: "a custodian's private key, in `KEYFILE`"}
+	return &cli.StringFlag{Name: "identity", Usage: "your private key, in `KEYFILE`"}
 }
 
 func formatFlag() cli.Flag {
 	return &cli.StringFlag{Name: "format", Usage: "table, json or csv", Value: "table"}
 }
 
-func lookup(c *cli.Context) error {
-	if err := errors.Join(noArgs(c), need(c, "reference", "identity", "from", "to")); err != nil {
+func lookup(c *cli.Context, name string) error {
+	if !c.IsSet("request") {
+		return fail(disclose.ErrNoGrant).hint("file one: edgelog request new %s …; when a custodian has approved it: edgelog %s --request N --identity KEYFILE", name, name)
+	}
+	if err := errors.Join(noArgs(c), need(c, "identity"), knownFormat(c)); err != nil {
 		return err
 	}
-	if err := knownFormat(c); err != nil {
-		return err
-	}
-	q, err := parseQuery(c, time.Now())
+	id, err := parseRequest(c.String("request"))
 	if err != nil {
 		return err
 	}
-	var answer *disclose.Answer
-	err = askAgent(c, func(client *http.Client, ids *vault.Identities) (err error) {
-		answer, err = disclose.Ask(c.Context, client, q, ids)
-		return err
+	return withAgent(c, func(client *http.Client, ids *vault.Identities) error {
+		p, r, err := runPermit(c, client, ids, id)
+		if err != nil {
+			return err
+		}
+		if kind := kindOf(&r.Task.Query); kind != name {
+			return fail(fmt.Errorf("request %d asks for something else", id)).hint("edgelog %s --request %d --identity …", kind, id)
+		}
+		f, _, err := disclose.Read(c.Context, client, p)
+		if err != nil {
+			return err
+		}
+		return give(c, f, c.String("format"))
 	})
-	if err != nil {
-		return err
-	}
-	return give(c, &answer.Summary, func(w io.Writer, format string) error { return disclose.Print(w, answer, format) },
-		func() []string { return append(disclose.NameLines(answer.Names), answer.Summary.Lines()...) })
 }
 
 func knownFormat(c *cli.Context) error {
@@ -90,7 +101,7 @@ func knownFormat(c *cli.Context) error {
 	return nil
 }
 
-// openIdentity opens the custodian's key of --identity, in a process that keeps its
+// openIdentity opens the private key of --identity, in a process that keeps its
 // memory to itself.
 func openIdentity(c *cli.Context) (*vault.Identities, error) {
 	if err := keepMemory(); err != nil {
@@ -103,8 +114,8 @@ func openIdentity(c *cli.Context) (*vault.Identities, error) {
 	return ids, nil
 }
 
-// askAgent asks with the custodian's key of --identity over the agent's socket.
-func askAgent(c *cli.Context, ask func(*http.Client, *vault.Identities) error) error {
+// withAgent calls ask with the key of --identity and a way to the agent's socket.
+func withAgent(c *cli.Context, ask func(*http.Client, *vault.Identities) error) error {
 	ids, err := openIdentity(c)
 	if err != nil {
 		return err
@@ -118,7 +129,7 @@ func askAgent(c *cli.Context, ask func(*http.Client, *vault.Identities) error) e
 	err = ask(client, ids)
 	switch {
 	case errors.Is(err, disclose.ErrWrongIdentity):
-		return fail(fmt.Errorf("open the answer: %w", err)).hint("use the key of a custodian who was configured when it was recorded")
+		return fail(err).hint("a request opens with the key of its officer, or of who was a custodian when it was filed; records with that of who was one when they were recorded")
 	case err != nil:
 		return agentError(socket, err)
 	}
@@ -127,29 +138,25 @@ func askAgent(c *cli.Context, ask func(*http.Client, *vault.Identities) error) e
 
 // give prints an answer; beside csv, which has no place for it, what must be
 // known about it goes to stderr.
-func give(c *cli.Context, s *disclose.Summary, print func(io.Writer, string) error, beside func() []string) error {
-	format := c.String("format")
+func give(c *cli.Context, f *disclose.Found, format string) error {
 	out := bufio.NewWriter(c.App.Writer)
-	if err := errors.Join(print(out, format), out.Flush()); err != nil {
+	if err := errors.Join(f.Print(out, format), out.Flush()); err != nil {
 		return err
 	}
 	if format == "csv" {
-		for _, line := range beside() {
+		for _, line := range f.Beside() {
 			warn(c, "%s", line)
 		}
 	}
-	if !s.Complete() {
+	if !f.Summary().Complete() {
 		return fail(errors.New("the answer is incomplete; what it lacks is said with it"))
 	}
 	return nil
 }
 
-// parseQuery turns the flags into a query that may be asked.
+// parseQuery turns the flags into a query for sessions.
 func parseQuery(c *cli.Context, now time.Time) (*disclose.Query, error) {
 	q := &disclose.Query{Reference: c.String("reference"), Subscriber: c.String("subscriber")}
-	if c.Command.Name == "hold" {
-		q.Reference, q.Ask = c.String("request"), disclose.WantHold
-	}
 	var errs []error
 	note := func(err error) {
 		if err != nil {
@@ -183,9 +190,6 @@ func parseQuery(c *cli.Context, now time.Time) (*disclose.Query, error) {
 		return nil, usage("%w", errors.Join(errs...))
 	}
 	fitWindow(q, now)
-	if err := q.Check(now); err != nil {
-		return nil, usage("%w", err)
-	}
 	return q, nil
 }
 

@@ -12,16 +12,16 @@ import (
 
 func TestFlagsMayStandBehindTheWords(t *testing.T) {
 	for line, want := range map[string]string{
-		"edgelog replay a.pcap --json":                         "edgelog replay --json -- a.pcap",
-		"edgelog replay --json a.pcap":                         "edgelog replay --json -- a.pcap",
-		"edgelog replay a.pcap --local 10.0.0.0/8 --json":      "edgelog replay --local 10.0.0.0/8 --json -- a.pcap",
-		"edgelog replay --local=10.0.0.0/8 a.pcap -slots 64":   "edgelog replay --local=10.0.0.0/8 -slots 64 -- a.pcap",
-		"edgelog replay a.pcap --unknown b.pcap":               "edgelog replay --unknown -- a.pcap b.pcap",
-		"edgelog replay --json -- --json":                      "edgelog replay --json -- --json",
-		"edgelog replay - --local":                             "edgelog replay --local -- -",
-		"edgelog lookup --reference r --identity k --from now": "edgelog lookup --reference r --identity k --from now",
-		"edgelog replay":                                       "edgelog replay",
-		"edgelog":                                              "edgelog",
+		"edgelog replay a.pcap --json":                       "edgelog replay --json -- a.pcap",
+		"edgelog replay --json a.pcap":                       "edgelog replay --json -- a.pcap",
+		"edgelog replay a.pcap --local 10.0.0.0/8 --json":    "edgelog replay --local 10.0.0.0/8 --json -- a.pcap",
+		"edgelog replay --local=10.0.0.0/8 a.pcap -slots 64": "edgelog replay --local=10.0.0.0/8 -slots 64 -- a.pcap",
+		"edgelog replay a.pcap --unknown b.pcap":             "edgelog replay --unknown -- a.pcap b.pcap",
+		"edgelog replay --json -- --json":                    "edgelog replay --json -- --json",
+		"edgelog replay - --local":                           "edgelog replay --local -- -",
+		"edgelog status --socket k --json":                   "edgelog status --socket k --json",
+		"edgelog replay":                                     "edgelog replay",
+		"edgelog":                                            "edgelog",
 	} {
 		if d := cmp.Diff(strings.Fields(want), flagsFirst(strings.Fields(line), commands())); d != "" {
 			t.Errorf("%s (-want +got):\n%s", line, d)

@@ -50,14 +50,14 @@ func provider() {
 		Request: r, Text: text, ID: id, Entries: []*ledger.Proof{must1(l.Prove(id)), must1(l.Prove(approval))}, LedgerKey: l.VerifierKey(),
 		Sessions: &disclose.Answer{Hits: []disclose.Hit{hit, hit, hit}, Names: []disclose.Name{{Subscriber: "anna", Name: "Anna", To: session.Forever}},
 			Summary: disclose.Summary{Gateway: "gw1", Provider: "Net", Profiles: []string{"session"}, LegalBasis: "BEK"}},
-		Version: "1", Timeouts: delivery.Timeouts{TCP: time.Minute},
+		Version: "1", Timeouts: disclose.Timeouts{TCP: time.Minute},
 	}))
 	intent := add(ledger.Intent, map[string]string{"action": "lookup", "request": number})
 	digest := p.Digest()
 	outcome := add(ledger.Outcome, map[string]string{
 		"action": "lookup", "intent": strconv.FormatInt(intent, 10), "result": "answered", "manifest": hex.EncodeToString(digest[:]), "request": number,
 	})
-	receipt := delivery.Receipt{Intent: must1(l.Prove(intent)), Outcome: must1(l.Prove(outcome)), Signature: must1(l.Statement(disclose.PackageStatement(digest)))}
+	receipt := &disclose.Receipt{Intent: must1(l.Prove(intent)), Outcome: must1(l.Prove(outcome)), Signature: must1(l.Statement(disclose.PackageStatement(digest)))}
 	var sealed bytes.Buffer
 	must(p.Seal(&sealed, receipt, r.Delivery.Recipient))
 	then := l.Checkpoint().Note

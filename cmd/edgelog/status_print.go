@@ -40,7 +40,14 @@ func troubles(s *recorder.Status) (out []string) {
 		add(!s.Coverage.OK, "the record of coverage is NOT KEPT")
 	}
 	add(!s.Store.OK, "NOT STORING: what is recorded fills the table")
-	add(!s.Ledger.OK, "the ledger CANNOT BE WRITTEN: nothing can be read")
+	if b := s.Breaches; b != nil {
+		add(b.Overdue > 0, "%s OVERDUE: a breach of personal data was not notified in time; see \"edgelog breach list\"", plural(uint64(b.Overdue), "notification"))
+	}
+	add(s.Ledger.Doubt != "", "the ledger CANNOT BE TRUSTED: nothing can be read; recording goes on")
+	add(!s.Ledger.OK && s.Ledger.Doubt == "", "the ledger CANNOT BE WRITTEN: nothing can be read")
+	for _, x := range s.Ledger.Witness {
+		add(!x.OK, "the witness %s is NOT REACHED: a ledger that is put back might not be noticed", x.To)
+	}
 	add(s.Ledger.Lost > 0, "%s lost for the ledger; the log has them", plural(s.Ledger.Lost, "entry"))
 	add(s.Balance() != nil, "counters are NOT BALANCED: a fault of edgelog")
 	add(s.Store.OK && s.Store.State == "low", "the disk is nearly full")
@@ -85,19 +92,37 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 		printCoverageStatus(w, s.Coverage)
 	}
 	printSubscribers(w, s)
-	l := &s.Ledger
-	fmt.Fprintf(w, "ledger     %s%s%s\n", plural(uint64(l.Entries), "entry"), unless(l.OK, ", CANNOT BE WRITTEN"),
-		unless(l.Waiting == 0, fmt.Sprintf(", %d wait", l.Waiting)))
+	printLedger(w, &s.Ledger)
+	printBreachStatus(w, s)
 	if s.Register.Imported.IsZero() {
 		fmt.Fprintln(w, "register   none imported: answers have ids, no names")
 	} else {
 		fmt.Fprintf(w, "register   imported %s, %d days ago\n", session.FormatTime(s.Register.Imported.UnixNano()), s.Register.Age/(24*3600))
 	}
+	if i := &s.Imports; !i.Last.IsZero() {
+		fmt.Fprintf(w, "imports    %d calls, %d mails since start; the last file %s\n", i.Calls, i.Mail, stamp(i.Last))
+	}
 	fmt.Fprintf(w, "custodians %s; the agent asks for at least %d\n", plural(uint64(s.Custodians.Keys), "key"), s.Custodians.Minimum)
+	if s.Refused.Total > 0 {
+		fmt.Fprintf(w, "refused    %s for want of a role since start; who it was stands sealed in the ledger\n", plural(s.Refused.Total, "request"))
+	}
 	printSums(w, s.Sums)
 	if e := s.LastError; e != nil {
 		fmt.Fprintf(w, "last error %s %s\n", stamp(e.At), e.Text)
 	}
+}
+
+// printBreachStatus says what of the register of breaches is not done with.
+func printBreachStatus(w io.Writer, s *recorder.Status) {
+	b := s.Breaches
+	if b == nil || b.Open == 0 {
+		return
+	}
+	next := ""
+	if !b.NextDue.IsZero() {
+		next = "; the next notification is due at " + stamp(b.NextDue)
+	}
+	fmt.Fprintf(w, "breaches   %d not completely notified, %d overdue%s\n", b.Open, b.Overdue, next)
 }
 
 func printSubscribers(w io.Writer, s *recorder.Status) {
@@ -306,7 +331,7 @@ func plural(n uint64, what string) string {
 	switch {
 	case n == 1:
 		return "1 " + what
-	case strings.HasSuffix(what, "y") && !strings.HasSuffix(what, "ey"):
+	case strings.HasSuffix(what, "y") && !strings.HasSuffix(what, "ey") && !strings.HasSuffix(what, "ay"):
 		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(what, "y"))
 	}
 	return fmt.Sprintf("%d %ss", n, what)

@@ -50,15 +50,19 @@ func TestEachTroubleStandsAtTheTop(t *testing.T) {
 		harm func(*recorder.Status)
 		want string
 	}{
-		"a direction that is not watched": {func(s *recorder.Status) { s.Probe.Uplinks[0].Egress.Mode = "none" }, "eth0 is NOT WATCHED"},
-		"packets refused just now":        {func(s *recorder.Status) { s.Lately = recorder.Lately{Seconds: 5, Refused: 12} }, "LOSING sessions now: 12 packets"},
-		"a store that takes nothing":      {func(s *recorder.Status) { s.Store.OK = false }, "NOT STORING"},
-		"a disk that fills up":            {func(s *recorder.Status) { s.Store.State = "low" }, "the disk is nearly full"},
-		"a ledger that fails":             {func(s *recorder.Status) { s.Ledger.OK = false }, "the ledger CANNOT BE WRITTEN"},
-		"evidence that is lost":           {func(s *recorder.Status) { s.Ledger.Lost = 3 }, "3 entries lost for the ledger"},
-		"a clock that nobody keeps":       {func(s *recorder.Status) { s.Probe.Clock.Synchronised = false }, "the clock is NOT SYNCHRONISED"},
-		"an agent that is late":           {func(s *recorder.Status) { s.Probe.Lag.WalkAge = 90 }, "the agent is late"},
-		"bindings that contradict":        {func(s *recorder.Status) { s.Bindings.Book.Contradictions = 2 }, "2 contradictions between bindings"},
+		"a direction that is not watched":  {func(s *recorder.Status) { s.Probe.Uplinks[0].Egress.Mode = "none" }, "eth0 is NOT WATCHED"},
+		"packets refused just now":         {func(s *recorder.Status) { s.Lately = recorder.Lately{Seconds: 5, Refused: 12} }, "LOSING sessions now: 12 packets"},
+		"a store that takes nothing":       {func(s *recorder.Status) { s.Store.OK = false }, "NOT STORING"},
+		"a disk that fills up":             {func(s *recorder.Status) { s.Store.State = "low" }, "the disk is nearly full"},
+		"a ledger that fails":              {func(s *recorder.Status) { s.Ledger.OK = false }, "the ledger CANNOT BE WRITTEN"},
+		"a ledger that is not what it was": {func(s *recorder.Status) { s.Ledger.OK, s.Ledger.Doubt = false, "forked" }, "the ledger CANNOT BE TRUSTED"},
+		"a witness that is not reached": {func(s *recorder.Status) {
+			s.Ledger.Witness = []recorder.WitnessStatus{{To: "file:/mnt/w", Text: "no such file"}}
+		}, "the witness file:/mnt/w is NOT REACHED"},
+		"evidence that is lost":     {func(s *recorder.Status) { s.Ledger.Lost = 3 }, "3 entries lost for the ledger"},
+		"a clock that nobody keeps": {func(s *recorder.Status) { s.Probe.Clock.Synchronised = false }, "the clock is NOT SYNCHRONISED"},
+		"an agent that is late":     {func(s *recorder.Status) { s.Probe.Lag.WalkAge = 90 }, "the agent is late"},
+		"bindings that contradict":  {func(s *recorder.Status) { s.Bindings.Book.Contradictions = 2 }, "2 contradictions between bindings"},
 		"counters that do not add up": {func(s *recorder.Status) {
 			s.Sums = []recorder.Sum{{Text: "sessions: started 3 = stored 2", Left: 3, Right: 2}}
 		}, "counters are NOT BALANCED"},

@@ -82,7 +82,7 @@ func (v *verifier) online() error {
 		return err
 	}
 	if v.c.IsSet("identity") {
-		err = askAgent(v.c, func(client *http.Client, ids *vault.Identities) error {
+		err = withAgent(v.c, func(client *http.Client, ids *vault.Identities) error {
 			a, err := disclose.AskVerify(v.c.Context, client, ids, time.Now(), v.opened)
 			if err != nil {
 				return err

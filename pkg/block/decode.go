@@ -18,6 +18,8 @@ type Decoder struct {
 	wides    []wide
 	hits     []bool   // rows of a block that is picked from: wanted
 	chosen   []uint32 // rows of a block of bindings that are unpacked, ascending
+
+	communications Communications
 }
 
 // NewDecoder returns a Decoder.

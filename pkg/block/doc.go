@@ -1,5 +1,5 @@
-// Package block turns slices of sessions and of bindings into small columnar
-// blocks of bytes, and back. FORMAT.md beside it describes every byte.
+// Package block turns slices of sessions, of bindings and of communications into
+// small columnar blocks of bytes, and back. FORMAT.md beside it describes every byte.
 //
 // The life of a block:
 //

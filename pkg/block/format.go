@@ -19,6 +19,8 @@ const (
 	KindBindings  Kind = 2
 	KindRegister  Kind = 3
 	KindDirectory Kind = 4 // of a register
+
+	KindCommunications Kind = 5
 )
 
 // String returns the name of the kind.
@@ -32,6 +34,8 @@ func (k Kind) String() string {
 		return "subscribers"
 	case KindDirectory:
 		return "directory"
+	case KindCommunications:
+		return "communications"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }

@@ -24,6 +24,8 @@ type golden struct {
 	Bindings []session.Binding `json:",omitempty"`
 	Register []Subscriber      `json:",omitempty"`
 	Of       *Directory        `json:",omitempty"`
+
+	Communications []session.Communication `json:",omitempty"`
 }
 
 func read(t *testing.T, file string) golden {
@@ -47,6 +49,8 @@ func read(t *testing.T, file string) golden {
 		g.Register, err = NewDecoder().Register(b)
 	case KindDirectory:
 		g.Of, err = NewDecoder().Directory(b)
+	case KindCommunications:
+		_, g.Communications, err = DecodeCommunications(b)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +120,17 @@ func enoughForFilters() []session.Session {
 	return many
 }
 
+// viaOthers are bindings that are held by means of others.
+func viaOthers() []session.Binding {
+	shared := netip.MustParsePrefix("203.0.113.7/32")
+	return []session.Binding{
+		{Prefix: shared, FirstPort: 1024, LastPort: 2047, From: 1e9, To: 9e9, Subscriber: "one", Source: session.SourceRADIUS, Identity: "one@example.net"},
+		{Prefix: shared, FirstPort: 2048, LastPort: 3071, From: 1e9, To: 8e9, Source: session.SourceNAT, Via: netip.MustParseAddr("100.64.0.9")},
+		{Prefix: netip.MustParsePrefix("203.0.113.8/29"), LastPort: 65535, From: 1e9, To: session.Forever, Source: session.SourceNAT, Rule: "a rule"},
+		{Prefix: netip.MustParsePrefix("192.0.2.4/32"), LastPort: 65535, From: 2e9, To: 7e9, Source: session.SourceLeases, Via: session.EquipmentAddr([6]byte{2, 0, 0, 0, 0, 1})},
+	}
+}
+
 func writeGolden(t *testing.T) {
 	mixed := newMix(20261121, 40, 10*time.Second).sessions()
 	edge := []session.Session{
@@ -141,13 +156,6 @@ func writeGolden(t *testing.T) {
 	}
 	bindings := newMix(20261121, 200, time.Hour).bindings()
 	bindings = append(bindings, session.Binding{From: 1, To: 2, Source: 0xff, Certainty: 0xff})
-	shared := netip.MustParsePrefix("203.0.113.7/32")
-	via := []session.Binding{
-		{Prefix: shared, FirstPort: 1024, LastPort: 2047, From: 1e9, To: 9e9, Subscriber: "one", Source: session.SourceRADIUS, Identity: "one@example.net"},
-		{Prefix: shared, FirstPort: 2048, LastPort: 3071, From: 1e9, To: 8e9, Source: session.SourceNAT, Via: netip.MustParseAddr("100.64.0.9")},
-		{Prefix: netip.MustParsePrefix("203.0.113.8/29"), LastPort: 65535, From: 1e9, To: session.Forever, Source: session.SourceNAT, Rule: "a rule"},
-		{Prefix: netip.MustParsePrefix("192.0.2.4/32"), LastPort: 65535, From: 2e9, To: 7e9, Source: session.SourceLeases, Via: session.EquipmentAddr([6]byte{2, 0, 0, 0, 0, 1})},
-	}
 	for name, make := range map[string]func() ([]byte, error){
 		"v1-head-sessions":      func() ([]byte, error) { return EncodeSessions(nil, aHeader(), mixed) },
 		"v1-head-edge":          func() ([]byte, error) { return EncodeSessions(nil, Header{}, edge) },
@@ -155,9 +163,11 @@ func writeGolden(t *testing.T) {
 		"v1-head-nat":           func() ([]byte, error) { return EncodeSessions(nil, aHeader(), nat) },
 		"v1-head-filters":       func() ([]byte, error) { return EncodeSessions(nil, aHeader(), enoughForFilters()) },
 		"v1-bindings":           func() ([]byte, error) { return EncodeBindings(nil, aHeader(), bindings) },
-		"v1-bindings-via":       func() ([]byte, error) { return EncodeBindings(nil, aHeader(), via) },
+		"v1-bindings-via":       func() ([]byte, error) { return EncodeBindings(nil, aHeader(), viaOthers()) },
 		"v1-register":           func() ([]byte, error) { return NewEncoder().Register(nil, aHeader(), someSubscribers()) },
 		"v1-register-directory": func() ([]byte, error) { return NewEncoder().Directory(nil, aHeader(), aDirectory()) },
+		"v1-calls":              func() ([]byte, error) { return EncodeCommunications(nil, aHeader(), someCalls(60)) },
+		"v1-mail":               func() ([]byte, error) { return EncodeCommunications(nil, aHeader(), edgeCommunications()) },
 	} {
 		b, err := make()
 		if err != nil {

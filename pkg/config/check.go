@@ -23,7 +23,11 @@ func (c *Config) check(r *reader) {
 	c.checkDHCP(r)
 	c.checkStatic(r)
 	c.checkCustodians(r)
+	c.checkPersons(r)
+	c.checkContacts(r)
+	c.checkDisclose(r)
 	c.checkMetrics(r)
+	c.checkLedger(r)
 	c.checkRunDir(r)
 }
 
@@ -139,12 +143,9 @@ func (c *Config) checkCustodians(r *reader) {
 	}
 	seen := map[string]bool{}
 	for _, k := range c.Custodians.Recipients {
-		switch {
-		case strings.HasPrefix(strings.ToUpper(k), "AGE-SECRET-KEY-") || strings.HasPrefix(strings.ToUpper(k), "AGE-PLUGIN-"):
-			r.add(key, "holds a private key", "only public keys, age1…, may be on the gateway: take it out, and treat that key as exposed")
-		case !strings.HasPrefix(k, "age1"):
-			r.add(key, quoted(k)+" is not an age public key", "it begins with age1; the identity file holds it in its comment")
-		case seen[k]:
+		if text, remedy := badKey(k); text != "" {
+			r.add(key, text, remedy)
+		} else if seen[k] {
 			r.add(key, "names "+k+" twice", "leave one of them out")
 		}
 		seen[k] = true

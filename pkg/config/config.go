@@ -23,6 +23,9 @@ const (
 	leastFree    = 256 << 20 // bytes: what the database needs beside what it is given
 )
 
+// LeastK is the smallest Statistics.K that may be configured.
+const LeastK = 10
+
 // SocketName is the name of the control socket in RunDir.
 const SocketName = "edgelog.sock"
 
@@ -52,9 +55,14 @@ type Config struct {
 	StaticFile string // CSV; "" for none
 	Places     []Place
 	Custodians Custodians
+	People     People
+	Contacts   []Contact
+	Disclose   Disclose
 	Store      Store
 	Agent      Agent
 	Metrics    Metrics
+	Ledger     Ledger
+	Statistics Statistics
 }
 
 // Border says what lies inside it.
@@ -86,7 +94,7 @@ type Timeouts struct {
 
 // Custodians are those whose keys open what was recorded.
 type Custodians struct {
-	Recipients []string // age recipients; public keys
+	Recipients []string // age recipients; public keys; with those of the persons who are custodians
 	Minimum    int      // refuse to run with fewer
 }
 
@@ -101,13 +109,19 @@ type Store struct {
 
 // Agent configures the agent's life.
 type Agent struct {
-	OnStop OnStop
+	OnStop      OnStop
+	SocketGroup Group // may reach the control socket; none: only the agent's own user and group
 }
 
 // Metrics configures what Prometheus may scrape.
 type Metrics struct {
 	Listen netip.AddrPort // TCP; not valid: nowhere
 	Expose bool           // Listen may be reached by other machines
+}
+
+// Statistics configures those of traffic.
+type Statistics struct {
+	K int // an hour in which fewer sessions began is shown without figures
 }
 
 // OnStop says what a graceful stop does with sessions that are still open.
@@ -136,8 +150,11 @@ func Default() Config {
 		NAT:        DefaultNAT(),
 		DHCP:       defaultDHCP(),
 		Custodians: Custodians{Minimum: 1},
+		Disclose:   defaultDisclose(),
 		Store:      Store{MinFree: 1 << 30, Ballast: 256 << 20, BlockSessions: 65536, Flush: time.Second, RetentionDays: 365},
 		Agent:      Agent{OnStop: Keep},
+		Ledger:     defaultLedger(),
+		Statistics: Statistics{K: 20},
 		RADIUS:     RADIUS{RadSec: RadSec{Connections: 256, Idle: time.Hour}},
 	}
 }
@@ -245,6 +262,9 @@ func (c *Config) readRest(t *table) {
 	cu.strs("recipients", &c.Custodians.Recipients)
 	cu.integer("minimum", &c.Custodians.Minimum, 1, 100)
 	cu.done()
+	c.readPersons(t)
+	c.readContacts(t)
+	c.Disclose.read(t.sub("disclose"))
 
 	st := t.sub("store")
 	st.size("min_free", &c.Store.MinFree, leastFree)
@@ -258,12 +278,19 @@ func (c *Config) readRest(t *table) {
 	stop := string(c.Agent.OnStop)
 	ag.word("on_stop", &stop, string(Keep), string(Drain))
 	c.Agent.OnStop = OnStop(stop)
+	ag.group("socket_group", &c.Agent.SocketGroup)
 	ag.done()
+
+	c.Ledger.read(t.sub("ledger"))
 
 	me := t.sub("metrics")
 	me.address("listen", &c.Metrics.Listen)
 	me.flag("expose", &c.Metrics.Expose)
 	me.done()
+
+	sta := t.sub("statistics")
+	sta.integer("k", &c.Statistics.K, LeastK, 1e9)
+	sta.done()
 }
 
 type namedDuration struct {

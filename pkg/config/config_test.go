@@ -260,6 +260,7 @@ func TestReadSecretRefusesWhatOthersMayTouch(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
+	f.Add([]byte(good + people))
 	f.Add([]byte("uplink = [{name = \"a\"}]\n[radius]\nclient = 3"))
 	f.Add([]byte("a = [\n[1,\n2]]\nb = \"\"\"\nc = 1\n\"\"\"\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -277,8 +278,14 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if c.Gateway == "" || c.Provider == "" || len(c.Custodians.Recipients) < c.Custodians.Minimum ||
-			c.Table.Slots&(c.Table.Slots-1) != 0 || c.Profile.NeedsLegalBasis() && c.LegalBasis == "" {
+			c.Table.Slots&(c.Table.Slots-1) != 0 || c.Profile.NeedsLegalBasis() && c.LegalBasis == "" ||
+			c.Disclose.Approvals > max(1, len(c.People.With(Custodian))) || c.Disclose.MaxWindow > MostWindow {
 			t.Fatalf("an invalid configuration passed: %+v", c)
+		}
+		for _, p := range c.People.Persons {
+			if p.Roles.Has(Officer) && p.Roles.Has(Custodian) || p.Roles.Has(vetted) && (p.ClearanceUntil.IsZero() || p.UID == 0) || p.Roles.Has(keyed) && p.Key == "" {
+				t.Fatalf("a person passed who may not be: %+v", p)
+			}
 		}
 	})
 }

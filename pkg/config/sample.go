@@ -18,7 +18,9 @@ type Values struct {
 	RADIUSListen      []string
 	RADIUSClient      string // address or prefix; "" leaves the section as a comment
 	SecretFile        string
-	Recipients        []Recipient
+	Recipients        []Recipient // keys of custodians who are none of Persons
+	Persons           []SamplePerson
+	SocketGroup       string // name or gid; "" leaves the line as a comment
 }
 
 // Recipient is a public key and the word that stands beside it as a comment.
@@ -56,6 +58,14 @@ func tomlString(s string) string {
 	return b.String()
 }
 
+// tomlGroup writes a gid as a number, and a name as a text.
+func tomlGroup(s string) string {
+	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
+		return strconv.FormatUint(n, 10)
+	}
+	return tomlString(s)
+}
+
 func tomlList(list []string) string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
@@ -71,7 +81,7 @@ func comment(s string) string {
 }
 
 var sample = template.Must(template.New("sample").Funcs(template.FuncMap{
-	"q": tomlString, "list": tomlList, "comment": comment,
+	"q": tomlString, "list": tomlList, "comment": comment, "group": tomlGroup,
 }).Parse(`# edgelog.toml: what this gateway records, and where it keeps it.
 # Paths count from the folder of this file. "edgelog doctor --config FILE" checks it.
 
@@ -237,8 +247,9 @@ recipients = [
 {{- end}}
 ]
 # Refuse to run with fewer keys than this.
-minimum = {{len .Recipients}}
+minimum = {{.Minimum}}
 
+` + personsSample + `
 [store]
 # Below so much free space nothing more is written; recording goes on in the table.
 min_free = "1GiB"
@@ -250,14 +261,23 @@ flush = "1s"
 # Records are destroyed so many whole UTC days after the day of their end, and that is certified (BEK 988/2006 § 9: a year).
 retention_days = 365
 
+` + ledgerSample + `
 [metrics]
 # Where Prometheus may scrape counters, for example "127.0.0.1:9477", under /metrics. They name no person. Empty: nowhere.
 listen = ""
 # Let other machines read them too, when listen is not a loopback address.
 expose = false
 
+[statistics]
+# "edgelog report volume" has no figures of an hour in which fewer than k sessions began in one direction of an uplink;
+# they are not kept either. At least 10.
+k = 20
+
 [agent]
 # keep:  stopping the agent leaves the programs recording into the table; the next start goes on from there.
 # drain: stopping stores everything, open sessions too, and removes the programs.
 on_stop = "keep"
+# The group that may reach the control socket, by name or gid, for persons who are not root. Under systemd the unit needs
+# SupplementaryGroups= with this group, so that the agent may hand the socket to it.
+{{if .SocketGroup}}socket_group = {{group .SocketGroup}}{{else}}# socket_group = "edgelog"{{end}}
 `))

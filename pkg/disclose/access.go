@@ -5,14 +5,12 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"net/http"
 	"net/netip"
 	"slices"
 
 	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
-	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // AccessAnswer holds the access records of one identifier.
@@ -32,23 +30,15 @@ type AccessRecord struct {
 	Late   session.Day       // when it came more than two days after the fact: the day it came; else 0
 }
 
-// AskAccess puts a question for access records to the agent, as Ask does.
-func AskAccess(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities) (*AccessAnswer, error) {
-	var a *AccessAnswer
-	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) (err error) {
-		if err := r.accessOf(ctx); err != nil {
-			return err
-		}
-		a = r.access()
-		r.sum.Records = len(a.Records)
-		a.Names, err = r.namesOf(ctx, a.moments())
-		return err
-	})
-	if err != nil {
+// accessRecords answers a question for access records.
+func (r *reader) accessRecords(ctx context.Context) (a *AccessAnswer, err error) {
+	if err := r.accessOf(ctx); err != nil {
 		return nil, err
 	}
-	a.Summary = r.sum
-	return a, nil
+	a = r.access()
+	r.sum.Records = len(a.Records)
+	a.Names, err = r.namesOf(ctx, a.moments())
+	return a, err
 }
 
 // accessOf reads the bindings of the identifier; all of the prefixes that they

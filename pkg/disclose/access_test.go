@@ -125,7 +125,7 @@ func TestAccessRecordsAreThoseOfNowAndSayWhatWasBelieved(t *testing.T) {
 			}
 			q := c.q
 			q.Reference, q.Ask, q.From, q.To = "case 7", WantAccess, at(3*hour), at(0)
-			a, err := AskAccess(t.Context(), r.client, &q, r.custodian.ids)
+			a, err := r.askAccess(t, &q)
 			if err != nil {
 				t.Fatal(err)
 			}

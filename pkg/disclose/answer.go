@@ -42,6 +42,12 @@ type Summary struct {
 	BindingBlocks int `json:"binding_blocks"`
 	Failed        int `json:"failed_blocks"` // blocks that could not be opened or read: the answer may lack what they hold
 
+	// Request is its number, and AsOf when it was approved: what was stored later is
+	// not in the answer, and Newer counts blocks of the window that may have some.
+	Request int64  `json:"request,omitempty"`
+	AsOf    string `json:"as_of,omitempty"`
+	Newer   int    `json:"newer_blocks,omitempty"`
+
 	// Limited says that there were more sessions than an answer holds.
 	Limited bool `json:"limited,omitempty"`
 
@@ -88,6 +94,17 @@ func (s *Summary) about(found string) []string {
 	lines = append(lines,
 		fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)),
 	)
+	if s.AsOf != "" {
+		line := fmt.Sprintf("request %d: as of its approval, %s", s.Request, s.AsOf)
+		if s.Newer > 0 {
+			was := "was"
+			if s.Newer > 1 {
+				was = "were"
+			}
+			line += fmt.Sprintf("; %s of the window %s stored later, and what is in there is not in this answer", count(s.Newer, "block"), was)
+		}
+		lines = append(lines, line)
+	}
 	for _, id := range s.Holds {
 		lines = append(lines, fmt.Sprintf("from hold %d: part of this answer was found there alone; of days that were destroyed, only what is held can be found", id))
 	}

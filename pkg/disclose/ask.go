@@ -3,6 +3,7 @@ package disclose
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/edgelog/edgelog/pkg/block"
+	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -29,41 +31,134 @@ var (
 // base is the address of the agent; the client knows which socket it means.
 const base = "http://agent"
 
+// Permit is by what right something is read.
+type Permit struct {
+	Act Act
+
+	// Request is its number and Text what was filed; all acts but Verify need it.
+	Request int64
+	Text    []byte
+
+	// Query is what is read: that of the request, or one with WantVerify.
+	Query *Query
+
+	Identities *vault.Identities // of who reads
+	Grant      *Grant            // with Run: nothing else is opened
+
+	// Pack, with Run, puts the answer into what is handed over, and returns the hash
+	// that the ledger gets with the outcome. nil: it is only looked at.
+	Pack func(*Found, *Paper) (manifest [sha256.Size]byte, err error)
+}
+
+// Act says what somebody does with a request.
+type Act string
+
+// The acts that read.
+const (
+	Approve  Act = "approve" // a custodian finds out which keys answer it
+	Run      Act = "run"     // its officer reads what was granted
+	Preserve Act = "hold"    // a custodian has its sessions kept beyond the destruction of their days
+	Verify   Act = "verify"  // a custodian opens everything and shows nothing
+)
+
+// word is the act for the ledger, whatever somebody sent.
+func (a Act) word() string {
+	switch a {
+	case Approve, Run, Preserve, Verify:
+		return string(a)
+	}
+	return "read"
+}
+
+// Found is what answers a request: one of these.
+type Found struct {
+	Sessions *Answer
+	Who      *WhoAnswer
+	Access   *AccessAnswer
+
+	Communications *CommunicationsAnswer
+}
+
+// Summary says what must be known to judge the answer.
+func (f *Found) Summary() *Summary {
+	switch {
+	case f.Who != nil:
+		return &f.Who.Summary
+	case f.Access != nil:
+		return &f.Access.Summary
+	case f.Communications != nil:
+		return &f.Communications.Summary
+	}
+	return &f.Sessions.Summary
+}
+
+// Receipt proves that a reading is in the ledger.
+type Receipt struct {
+	Intent    *ledger.Proof `json:"intent"`
+	Outcome   *ledger.Proof `json:"outcome"`
+	Signature []byte        `json:"signature,omitempty"` // of the hash of what is handed over: a statement of the ledger
+}
+
 // conduct is one reading: question, work on what is sent, outcome. The work may
 // ask for more.
-func conduct(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities, work func(context.Context, *reader) error) (*reader, error) {
+func conduct(ctx context.Context, client *http.Client, p *Permit, work func(context.Context, *reader) error) (*reader, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // closes the stream, which the agent holds open
+	q := opening{Act: p.Act, Request: p.Request, Text: p.Text}
+	if p.Act == Verify {
+		q.Query = p.Query
+	}
 	body, err := post(ctx, client, PathLookup, q)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close() //nolint:errcheck // only read
-	r := newReader(q, ids)
+	r := newReader(p.Query, p.Identities)
+	defer r.keyring.close()
 	r.client = client
 	why := r.readAll(body)
 	if r.begin.ID == "" {
 		return nil, why // the agent promised nothing: there is no outcome to give
 	}
 	if why == nil {
+		why = r.permitted(p)
+	}
+	if why == nil {
 		why = work(ctx, r)
 	}
-	outcome := r.outcome(why)
-	answer, err := post(ctx, client, strings.Replace(PathOutcome, "{id}", r.begin.ID, 1), outcome)
-	if err != nil {
+	if err := r.close(ctx, r.outcome(why)); err != nil {
 		return nil, errors.Join(why, err)
+	}
+	return r, why
+}
+
+// permitted sets the keyring to what p allows.
+func (r *reader) permitted(p *Permit) error {
+	switch p.Act {
+	case Approve:
+		r.keyring.makeGrant()
+	case Run:
+		r.rests(p.Grant)
+		return r.keyring.take(p.Grant)
+	}
+	return nil
+}
+
+// close gives the outcome, and takes what proves that it is in the ledger.
+func (r *reader) close(ctx context.Context, o *Outcome) error {
+	answer, err := post(ctx, r.client, strings.Replace(PathOutcome, "{id}", r.begin.ID, 1), o)
+	if err != nil {
+		return err
 	}
 	defer answer.Close() //nolint:errcheck // only read
 	var done recorded
 	if err := json.NewDecoder(answer).Decode(&done); err != nil {
-		return nil, errors.Join(why, fmt.Errorf("read the ledger entry of the outcome: %w", err))
-	}
-	if why != nil {
-		return nil, why
+		return fmt.Errorf("read the ledger entry of the outcome: %w", err)
 	}
 	r.sum.LedgerOutcome = done.LedgerOutcome
 	r.sum.CheckpointSize, r.sum.CheckpointRoot = done.Size, base64.StdEncoding.EncodeToString(done.Root)
-	return r, nil
+	r.receipt = done.Receipt
+	return nil
 }
 
 // post sends v and returns the body of a good answer.
@@ -101,13 +196,14 @@ func send(ctx context.Context, client *http.Client, method, path string, b io.Re
 
 // reader turns a stream of frames into an answer.
 type reader struct {
-	q      *Query
-	ids    *vault.Identities
-	client *http.Client // of the agent, to ask for more
-	begin  begin
+	q       *Query
+	client  *http.Client // of the agent, to ask for more
+	begin   begin
+	keyring *keyring
 
-	keys    map[keyName]*vault.DayKey
-	foreign int // keys that the identities do not open
+	manifest string // hash of what is handed over, hex; "": nothing is
+	receipt  *Receipt
+	kept     bool // wanted took a session
 
 	plain    []byte
 	rows     []block.Query         // what each block of sessions is asked
@@ -132,7 +228,8 @@ type reader struct {
 	far      bool                                        // a block was recorded with both ends of its sessions
 	sum      Summary
 
-	providers []string // that the blocks name
+	exchange  *exchange // with WantCommunications
+	providers []string  // that the blocks name
 }
 
 type keyName struct {
@@ -142,7 +239,7 @@ type keyName struct {
 
 func newReader(q *Query, ids *vault.Identities) *reader {
 	r := &reader{
-		q: q, ids: ids, keys: map[keyName]*vault.DayKey{}, decoder: block.NewDecoder(),
+		q: q, keyring: newKeyring(ids), decoder: block.NewDecoder(),
 		rows: []block.Query{q.rows()}, late: map[int]session.Day{}, sought: map[hold]bool{}, clock: block.Clock{Synchronised: true},
 	}
 	r.sum.From, r.sum.To = window(q)
@@ -192,18 +289,20 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 		}
 		r.sum.Coverage = c
 	case frameKey:
-		return false, r.key(payload)
+		return false, r.keyring.add(payload)
 	case frameBlock:
 		if r.verify == nil {
 			return false, errFrame // nobody asked for it
 		}
 		r.verify.add(r, payload)
 	case frameBindings:
-		r.bindingBlock(payload)
+		return false, r.bindingBlock(payload)
 	case frameSessions:
 		return false, r.sessionBlock(payload)
 	case frameRegister:
-		r.registerBlock(payload)
+		return false, r.registerBlock(payload)
+	case frameCommunications:
+		return false, r.communicationBlock(payload)
 	case frameError:
 		return false, fmt.Errorf("%w: %s", ErrAgent, printable(string(payload)))
 	case frameEnd:
@@ -222,42 +321,44 @@ func (r *reader) frame(k frameKind, payload []byte, counted end) (done bool, err
 	return false, nil
 }
 
-// key opens one wrapped key. A key for other custodians is no error: keys
-// change hands in the course of a year.
-func (r *reader) key(wrapped []byte) error {
-	k, err := vault.OpenKey(wrapped, r.ids)
-	if err != nil {
-		r.foreign++
-		return nil
-	}
-	r.keys[keyName{k.Day(), k.Epoch()}] = k
-	return nil
-}
-
 // openBlock returns what is in a sealed block, and the place that it proves.
 func (r *reader) openBlock(sealed []byte) (vault.Place, []byte, error) {
 	p, err := vault.ParsePlace(sealed)
 	if err != nil {
 		return p, nil, err
 	}
-	k := r.keys[keyName{p.Day, p.Epoch}]
-	if k == nil {
-		return p, nil, ErrWrongIdentity
+	b, err := r.keyring.open(sealed)
+	if err != nil {
+		return p, nil, err
 	}
-	p, r.plain, err = k.Open(r.plain[:0], sealed)
-	return p, r.plain, err
+	r.plain, err = b.Whole(r.plain[:0])
+	return b.Place, r.plain, err
 }
 
-func (r *reader) bindingBlock(sealed []byte) {
+// failed counts a block that could not be opened or read. With a grant, whose maker
+// could not read some either, those are the same.
+func (r *reader) failed() {
+	if r.keyring.granted == nil || r.keyring.failed == 0 {
+		r.sum.Failed++
+	}
+}
+
+// bindingBlock takes from a block of bindings those that are wanted.
+func (r *reader) bindingBlock(sealed []byte) error {
 	if r.ending != nil {
-		if whole, err := r.mayEnd(sealed); err != nil {
-			r.sum.Failed++
-			return
-		} else if !whole {
-			return
+		whole, err := r.mayEnd(sealed)
+		if err == nil && !whole || errors.Is(err, errOutside) {
+			return nil
+		}
+		if err != nil {
+			r.failed()
+			return nil
 		}
 	}
 	p, b, err := r.openBlock(sealed)
+	if errors.Is(err, errOutside) {
+		return nil
+	}
 	before := len(r.bindings)
 	var h block.Header
 	if err == nil {
@@ -265,49 +366,49 @@ func (r *reader) bindingBlock(sealed []byte) {
 	}
 	if err != nil {
 		if !r.again {
-			r.sum.Failed++
+			r.failed()
 		}
-		return
+		return nil
 	}
-	if !r.again {
+	if !r.again && r.keyring.granted == nil {
 		r.sum.BindingBlocks++
 	}
 	if r.ending != nil {
 		r.bindings = append(r.bindings[:before], slices.DeleteFunc(r.bindings[before:], func(b session.Binding) bool { return !r.ending[holdOf(&b)] })...)
 	}
+	if len(r.bindings) == before {
+		return nil
+	}
 	for i := before; i < len(r.bindings) && (p.Kind == kindLate || p.Kind == kindLateMerged); i++ {
 		r.late[i] = session.Day(p.Day)
 	}
-	if isHeld(p.Kind) && before == 0 && len(r.bindings) > 0 { // those of holds come last
+	if isHeld(p.Kind) && before == 0 { // those of holds come last
 		r.sum.needs(p.Epoch)
 	}
-	if len(r.bindings) > before {
-		r.clock.Synchronised = r.clock.Synchronised && h.Clock.Synchronised
-		r.clock.MaxErrorMicros = max(r.clock.MaxErrorMicros, h.Clock.MaxErrorMicros)
-	}
+	r.clock.Synchronised = r.clock.Synchronised && h.Clock.Synchronised
+	r.clock.MaxErrorMicros = max(r.clock.MaxErrorMicros, h.Clock.MaxErrorMicros)
+	return r.keyring.used(sealed)
 }
 
-// Numbers under which the store files bindings that came late, and ends of what
-// had long been in force.
-const (
-	kindLate       = 5
-	kindLateMerged = 9
-	kindEnds       = 14
-	kindEndsMerged = 15
-)
-
-func (r *reader) registerBlock(sealed []byte) {
+func (r *reader) registerBlock(sealed []byte) error {
 	p, b, err := r.openBlock(sealed)
 	switch {
+	case errors.Is(err, errOutside):
+		return nil
 	case err != nil:
 		r.sum.RegisterFailed++
+		return nil
 	case r.register != nil:
 		r.register(p.Day, p.Epoch, b)
 	}
+	return r.keyring.used(sealed)
 }
 
 // note keeps from the header of a block what an answer must say.
 func (r *reader) note(h *block.Header) {
+	if r.keyring.granted != nil {
+		return // the grant says it
+	}
 	s := &r.sum
 	s.SessionBlocks++
 	s.ClockErrorMicro = max(s.ClockErrorMicro, int64(h.Clock.MaxErrorMicros))
@@ -326,9 +427,24 @@ func (r *reader) note(h *block.Header) {
 	}
 }
 
+// why says why there is no answer, or not all of it, for the yearly statistics.
+func (r *reader) why(err error) Why {
+	switch {
+	case errors.Is(err, ErrNothingCan):
+		return WhyProfile
+	case err == nil && r.sum.Records == 0:
+		n := Nothing{Complete: r.sum.Complete(), Coverage: r.sum.Coverage}
+		n.Profile, _ = session.ParseProfile(r.begin.Profile)
+		return n.Why(r.q)
+	case err != nil || !r.sum.Complete():
+		return WhyIncomplete
+	}
+	return ""
+}
+
 // outcome is what the ledger is told.
 func (r *reader) outcome(why error) *Outcome {
-	o := &Outcome{Records: r.sum.Records, Opened: r.sum.SessionBlocks + r.sum.BindingBlocks, Failed: r.sum.Failed}
+	o := &Outcome{Records: r.sum.Records, Opened: r.sum.SessionBlocks + r.sum.BindingBlocks, Failed: r.sum.Failed, Manifest: r.manifest, Why: r.why(why)}
 	switch {
 	case why == nil:
 	case errors.Is(why, ErrWrongIdentity):

@@ -18,7 +18,10 @@ func (r *reader) sessionBlock(sealed []byte) error {
 	if r.wanted == nil {
 		return errFrame // nobody asked for it
 	}
-	b, err := r.open(sealed)
+	b, err := r.keyring.open(sealed)
+	if errors.Is(err, errOutside) {
+		return nil
+	}
 	if err != nil {
 		r.unreadable(sealed)
 		return nil
@@ -48,14 +51,18 @@ func (r *reader) sessionBlock(sealed []byte) error {
 	if r.from = 0; isHeld(b.Place.Kind) {
 		r.from = b.Place.Epoch
 	}
+	r.kept = false
 	for _, q := range r.rows {
 		if r.matched, err = of.Match(r.matched[:0], q); err != nil {
-			r.sum.Failed++
+			r.failed()
 			return nil
 		}
 		for i := range r.matched {
 			r.wanted(&r.matched[i], of.Header.Clock)
 		}
+	}
+	if r.kept {
+		return r.keyring.used(sealed)
 	}
 	return nil
 }
@@ -73,25 +80,12 @@ func isPart(sealed []byte) bool {
 // sound: the store keeps heads of merged blocks a second time.
 func (r *reader) unreadable(sealed []byte) {
 	p, _, err := vault.Layout(sealed)
-	if _, asked := r.whole[nameOf(p)]; err == nil && r.whole != nil && !asked && isPart(sealed) && r.keys[keyName{p.Day, p.Epoch}] != nil {
+	if _, asked := r.whole[nameOf(p)]; err == nil && r.whole != nil && !asked && isPart(sealed) && r.keyring.has(&p) {
 		r.whole[nameOf(p)] = false
 		r.heads = append(r.heads, nameOf(p))
 		return
 	}
-	r.sum.Failed++
-}
-
-// open derives the key of a sealed block, or of a part of one.
-func (r *reader) open(sealed []byte) (*vault.Block, error) {
-	p, _, err := vault.Layout(sealed)
-	if err != nil {
-		return nil, err
-	}
-	k := r.keys[keyName{p.Day, p.Epoch}]
-	if k == nil {
-		return nil, ErrWrongIdentity
-	}
-	return k.Block(sealed)
+	r.failed()
 }
 
 // headsFirst reads the heads of all blocks of sessions in the window, or of ends,

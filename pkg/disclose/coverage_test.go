@@ -82,7 +82,7 @@ func TestAQuestionIsToldTheCoverageOfItsWindow(t *testing.T) {
 		return report(noon.Unix(), covered("eth0", 0, 3600, session.CoverComplete, 0), covered("eth0", 5, 6, session.CoverMissing, session.AttachUnsure)), nil
 	}
 	q := askAnna()
-	a, err := Ask(t.Context(), r.client, q, r.custodian.ids)
+	a, err := r.ask(t, q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestAQuestionIsToldTheCoverageOfItsWindow(t *testing.T) {
 		t.Errorf("asked for %v, got %+v", asked, c)
 	}
 	r.gate.o.Coverage = func(int64, int64) (*session.CoverageReport, error) { return nil, errors.New("no") }
-	if a, err = Ask(t.Context(), r.client, q, r.custodian.ids); err != nil || a.Summary.Coverage != nil || a.Summary.SessionBlocks != 1 {
+	if a, err = r.ask(t, q); err != nil || a.Summary.Coverage != nil || a.Summary.SessionBlocks != 1 {
 		t.Errorf("%+v, %v", a, err)
 	}
 	if text := strings.Join(a.Summary.Lines(), "\n"); !strings.Contains(text, "coverage: NOT KNOWN") {

@@ -64,7 +64,7 @@ func (r *reader) goingOn() map[hold]bool {
 // is there as a whole and may hold an end that is missing. One of which only the
 // head is there is read later.
 func (r *reader) mayEnd(sealed []byte) (bool, error) {
-	b, err := r.open(sealed)
+	b, err := r.keyring.open(sealed)
 	if err != nil {
 		return false, err
 	}

@@ -38,7 +38,7 @@ func TestALogOffThatCameWeeksLaterMakesAnAnswerCertain(t *testing.T) {
 			if c.damage {
 				r.shelf.ended[3][len(r.shelf.ended[3])-1] ^= 1
 			}
-			a, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+			a, err := r.askWho(t, asks(nil))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestLookupSaysNothingOfStillLoggedOnWhenTheLogOffCameWeeksLater(t *testing.
 		if known {
 			r.shelf.addEnds(bind("anna", hour, -500*hour))
 		}
-		a, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids)
+		a, err := r.ask(t, askAnna())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,11 @@
 package disclose
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,9 +24,9 @@ import (
 const (
 	PathLookup  = "/v1/lookup"
 	PathOutcome = "/v1/lookup/{id}/outcome"
-	PathMore    = "/v1/lookup/{id}/{what}"                        // bindings, ends, sessions or registers, while its outcome is not known
+	PathMore    = "/v1/lookup/{id}/{what}"                        // bindings, ends, sessions, registers or communications, while its outcome is not known
 	PathHold    = "/v1/lookup/{id}/hold"                          // takes what is to be held, of a reading with WantHold
-	PathBlocks  = "/v1/lookup/{id}/blocks"                        // whole blocks of sessions and ends, by name
+	PathBlocks  = "/v1/lookup/{id}/blocks"                        // whole blocks of sessions, ends, calls and mail, by name
 	PathPage    = "/v1/lookup/{id}/register/{day}/{epoch}/{page}" // one block of a register
 )
 
@@ -49,7 +52,10 @@ type Shelf interface {
 	// holds a time from ≤ t < to, ns, whatever day it is filed under, as a part
 	// (vault.Part), or with all of it, and returns the same.
 	Sessions(ctx context.Context, from, to int64, frames int, fn func(head []byte) error) (damaged int, err error)
-	// Block returns a whole block of sessions or ends; the error wraps fs.ErrNotExist when
+	// Communications calls fn with the first frames of each sealed block of calls, of
+	// mail, or of both, that holds a time from ≤ t < to, ns, and returns the same.
+	Communications(ctx context.Context, calls, mail bool, from, to int64, frames int, fn func(head []byte) error) (damaged int, err error)
+	// Block returns a whole block of sessions, ends, calls or mail; the error wraps fs.ErrNotExist when
 	// there is none.
 	Block(ctx context.Context, kind uint8, day session.Day, epoch uint64, seq uint32) (sealed []byte, err error)
 	// Registers calls fn with the sealed directory of each import of subscribers
@@ -65,12 +71,22 @@ type Shelf interface {
 type Ledger interface {
 	Append(ctx context.Context, e ledger.Entry) (int64, error)
 	Checkpoint() ledger.Checkpoint
+	Size() int64
+	Entries(ctx context.Context, from, to int64) ([]ledger.Record, error)
+	Prove(index int64) (*ledger.Proof, error)
+	Statement(what, text string) ([]byte, error)
 }
 
-// GateOptions configure a Gate. Shelf, Ledger and Flush are required.
+// GateOptions configure a Gate. Shelf, Ledger, Flush, Dir, Policy and Caller are
+// required.
 type GateOptions struct {
 	Shelf  Shelf
 	Ledger Ledger
+
+	// Dir is where requests and grants lie, sealed, and Policy what the configuration
+	// says about them now.
+	Dir    string
+	Policy func() Policy
 
 	// Flush makes everything that has been collected part of the Shelf.
 	Flush func(context.Context) error
@@ -82,9 +98,12 @@ type GateOptions struct {
 	// nil: nothing is.
 	Coverage func(from, to int64) (*session.CoverageReport, error)
 
-	// Peer describes who is asking, for the sealed part of the ledger; "" when
-	// it is not known, and then nothing is read. Required.
-	Peer func(*http.Request) string
+	// Paper returns what a package says of this gateway; nil: packages say nothing.
+	Paper func() Paper
+
+	// Caller says who is asking; false when the kernel does not say, and then nothing
+	// is read.
+	Caller func(*http.Request) (Caller, bool)
 
 	// Custodians returns for whom holds are sealed, and Hold keeps one under the
 	// number of its intent, durably and with an entry in the ledger; it returns what
@@ -103,7 +122,9 @@ type GateOptions struct {
 // Gate is the agent's side of a reading: ledger first, then sealed bytes, then
 // the ledger again. It cannot open anything itself.
 type Gate struct {
-	o GateOptions
+	o    GateOptions
+	desk *desk
+	no   refusals
 
 	mu   sync.Mutex
 	open map[string]*reading
@@ -111,10 +132,14 @@ type Gate struct {
 
 // reading is one question whose outcome is not known yet.
 type reading struct {
-	id     string
-	intent int64
-	query  Query
-	done   chan struct{} // closed when the outcome is in the ledger, or could not be put there
+	id      string
+	uid     uint32 // whose it is
+	intent  int64
+	act     Act
+	of      int64    // the request; with Verify 0
+	request *Request // nil with Verify
+	query   Query
+	done    chan struct{} // closed when the outcome is in the ledger, or could not be put there
 
 	mu    sync.Mutex
 	over  bool                 // the outcome is being recorded: nothing more is sent
@@ -151,10 +176,10 @@ func (rd *reading) end(result string) map[string]string {
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
 	rd.over = true
-	return map[string]string{
-		"action": rd.query.action(), "intent": strconv.FormatInt(rd.intent, 10), "result": result,
-		"keys_sent": strconv.Itoa(rd.keys), "blocks_sent": strconv.Itoa(rd.parts), "bytes_sent": strconv.FormatInt(rd.bytes, 10),
-	}
+	f := rd.fields()
+	f[FieldIntent], f[FieldResult] = strconv.FormatInt(rd.intent, 10), result
+	f["keys_sent"], f["blocks_sent"], f["bytes_sent"] = strconv.Itoa(rd.keys), strconv.Itoa(rd.parts), strconv.FormatInt(rd.bytes, 10)
+	return f
 }
 
 // NewGate returns a gate.
@@ -168,14 +193,15 @@ func NewGate(o GateOptions) *Gate {
 	if o.Origin == nil {
 		o.Origin = func() Origin { return Origin{} }
 	}
-	if o.Peer == nil {
-		o.Peer = func(*http.Request) string { return "" }
+	if o.Caller == nil {
+		o.Caller = func(*http.Request) (Caller, bool) { return Caller{}, false }
 	}
-	return &Gate{o: o, open: map[string]*reading{}}
+	return &Gate{o: o, desk: openDesk(&o), open: map[string]*reading{}}
 }
 
 // Serve has handle, of the control socket, answer all paths of the gate.
 func (g *Gate) Serve(handle func(pattern string, h http.HandlerFunc)) {
+	g.serveDesk(handle)
 	handle("POST "+PathLookup, g.Lookup)
 	handle("POST "+PathOutcome, g.Outcome)
 	handle("GET "+PathMore, g.More)
@@ -184,26 +210,27 @@ func (g *Gate) Serve(handle func(pattern string, h http.HandlerFunc)) {
 	handle("POST "+PathHold, g.Hold)
 }
 
-// Lookup answers POST /v1/lookup: a Query as JSON in, frames out. The answer
+// Lookup answers POST /v1/lookup: an opening as JSON in, frames out. The answer
 // stays open until its outcome has come, or the reader has gone.
 func (g *Gate) Lookup(w http.ResponseWriter, r *http.Request) {
-	var q Query
-	if err := decode(w, r, &q); err != nil {
+	by, ok := g.caller(w, r)
+	if !ok {
+		return
+	}
+	var o opening
+	if err := decode(w, r, &o); err != nil {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	if err := q.Check(g.o.Now()); err != nil {
-		refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	peer := g.o.Peer(r)
-	if peer == "" {
-		g.o.Logger.Error("a question was not answered: the kernel did not say who asks")
-		refuse(w, http.StatusForbidden, errors.New("it is not known who asks, so nothing is read; ask over the control socket of this machine"))
-		return
-	}
-	rd, err := g.intend(r, &q, peer)
+	rd, err := g.admit(&o, by)
 	if err != nil {
+		g.deny(r.Context(), w, by, o.Act.word(), o.Request, err)
+		return
+	}
+	if rd.act == Run {
+		defer g.desk.letGo(rd.of)
+	}
+	if err := g.intend(r, rd, by); err != nil {
 		g.o.Logger.Error("a question was not answered: the ledger could not be written", "error", err)
 		refuse(w, http.StatusServiceUnavailable, errors.New("the ledger cannot be written, so nothing is read; see \"edgelog status\""))
 		return
@@ -211,7 +238,7 @@ func (g *Gate) Lookup(w http.ResponseWriter, r *http.Request) {
 	defer g.abandon(rd)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	fw := newFrameWriter(w)
-	if err := g.stream(r.Context(), fw, rd, &q); err != nil && !errors.Is(err, errOver) {
+	if err := g.stream(r.Context(), fw, rd); err != nil && !errors.Is(err, errOver) {
 		g.o.Logger.Error("a question was not answered to its end", "error", err)
 		_ = fw.write(frameError, []byte("the store could not be read to its end; see \"edgelog status\"")) // the reader may be gone
 	}
@@ -227,33 +254,99 @@ func (g *Gate) Lookup(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// caller says who asks, or answers that it is not known.
+func (g *Gate) caller(w http.ResponseWriter, r *http.Request) (*Caller, bool) {
+	by, ok := g.o.Caller(r)
+	if !ok {
+		g.o.Logger.Error("somebody was not answered: the kernel did not say who asks")
+		refuse(w, http.StatusForbidden, errors.New("it is not known who asks, so nothing is read; ask over the control socket of this machine"))
+	}
+	return &by, ok
+}
+
+// admit returns a reading, if it may begin.
+func (g *Gate) admit(o *opening, by *Caller) (*reading, error) {
+	rd := &reading{id: rand.Text(), uid: by.UID, act: o.Act, of: o.Request, done: make(chan struct{}), days: map[session.Day]bool{}, holds: map[uint64]bool{}}
+	switch o.Act {
+	case Verify:
+		if !by.Custodian {
+			return nil, by.lacks("custodian")
+		}
+		if o.Query == nil || o.Query.Ask != WantVerify || o.Request != 0 {
+			return nil, bad("it is not known what is to be verified", "use \"edgelog verify\"")
+		}
+		rd.query = *o.Query
+		return rd, rd.query.Check(g.o.Now())
+	case Approve, Run, Preserve:
+		r, err := g.desk.admit(o.Act, by, o.Request, o.Text)
+		if err != nil {
+			return nil, err
+		}
+		rd.request, rd.query = r, r.Task.Query
+		if o.Act == Preserve {
+			rd.query.Ask = WantHold
+		}
+		return rd, nil
+	}
+	return nil, deny("no request", "this needs an approved request: file one with \"edgelog request new\"")
+}
+
+// fields are what the ledger has in the clear of a reading.
+func (rd *reading) fields() map[string]string {
+	f := map[string]string{FieldAct: string(rd.act), FieldAction: rd.query.action()}
+	if rd.act != Verify {
+		f[FieldRequest] = strconv.FormatInt(rd.of, 10)
+	}
+	return f
+}
+
+// account says who reads what, for whom and by what right.
+func (g *Gate) account(rd *reading, by *Caller) *Accountable {
+	o := g.o.Origin()
+	under := cmp.Or(o.LegalBasis, "profile "+o.Profile)
+	person := by.Person
+	if person == "" {
+		person = fmt.Sprintf("uid %d", by.UID)
+	}
+	var a *Accountable
+	if rd.request == nil {
+		a = Account(&rd.query, under, NoDelivery, person, g.o.Now())
+	} else {
+		a = AccountRequest(rd.request, rd.of, under, person, g.o.Now())
+		a.Search.Kind = rd.query.action()
+	}
+	return a
+}
+
 // intend puts the question into the ledger. What names people is in the
 // payload, which the ledger seals.
-func (g *Gate) intend(r *http.Request, q *Query, peer string) (*reading, error) {
-	payload, err := json.Marshal(struct {
-		Query *Query `json:"query"`
-		Peer  string `json:"peer"`
-	}{q, peer})
+func (g *Gate) intend(r *http.Request, rd *reading, by *Caller) error {
+	payload, err := g.account(rd, by).Payload()
 	if err != nil {
-		return nil, fmt.Errorf("describe the question: %w", err)
+		return err
 	}
-	index, err := g.o.Ledger.Append(r.Context(), ledger.Entry{
-		Kind: ledger.Intent, Fields: map[string]string{"action": q.action()}, Payload: payload,
-	})
+	rd.intent, err = g.o.Ledger.Append(r.Context(), ledger.Entry{Kind: ledger.Intent, Fields: rd.fields(), Payload: payload})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	rd := &reading{id: rand.Text(), intent: index, query: *q, done: make(chan struct{}), days: map[session.Day]bool{}, holds: map[uint64]bool{}}
 	g.mu.Lock()
 	g.open[rd.id] = rd
 	g.mu.Unlock()
-	return rd, nil
+	return nil
 }
 
 // stream sends what is known of the recording; the reader asks for blocks as it
 // needs them.
-func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Query) error {
+func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading) error {
+	q := &rd.query
 	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
+	if rd.act == Run && g.o.Paper != nil {
+		p, err := g.paper(rd.of)
+		if err != nil {
+			return err
+		}
+		b.Paper = p
+	}
 	if q.Ask == WantHold && g.o.Custodians != nil {
 		c := g.o.Custodians()
 		b.Custodians = &c
@@ -269,6 +362,19 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading, q *Quer
 		return err
 	}
 	return fw.writeJSON(frameEnd, fw.end)
+}
+
+// paper is what a package says of this gateway, and the proofs of its request.
+func (g *Gate) paper(id int64) (*Paper, error) {
+	p := g.o.Paper()
+	for _, index := range g.desk.entries(id) {
+		proof, err := g.o.Ledger.Prove(index)
+		if err != nil {
+			return nil, err
+		}
+		p.Entries = append(p.Entries, proof)
+	}
+	return &p, nil
 }
 
 // coverage sends what is known of the recording in the window. That it cannot be
@@ -293,31 +399,79 @@ func (g *Gate) Outcome(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	if !reasons[o.Error] || o.Records < 0 || o.Opened < 0 || o.Failed < 0 {
+	if !reasons[o.Error] || o.Records < 0 || o.Opened < 0 || o.Failed < 0 || !isHash(o.Manifest) || o.Why != "" && !o.Why.Valid() {
 		refuse(w, http.StatusBadRequest, errors.New("the outcome is not one that can be recorded"))
 		return
 	}
-	rd := g.take(r.PathValue("id"))
-	if rd == nil {
+	rd := g.peek(r)
+	if rd == nil || g.take(rd.id) == nil {
 		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
 		return
 	}
 	defer close(rd.done)
-	result := "answered"
+	result := ResultAnswered
 	if o.Error != "" {
 		result = o.Error
 	}
-	fields := rd.end(result)
-	fields["records"], fields["blocks_opened"], fields["blocks_failed"] = strconv.Itoa(o.Records), strconv.Itoa(o.Opened), strconv.Itoa(o.Failed)
-	index, err := g.o.Ledger.Append(context.WithoutCancel(r.Context()), ledger.Entry{Kind: ledger.Outcome, Fields: fields})
+	index, err := g.conclude(r.Context(), rd, &o, result)
+	if d := asDenied(err); d != nil {
+		refuse(w, d.Status, d)
+		return
+	}
 	if err != nil {
 		g.o.Logger.Error("the outcome of a question was not recorded", "error", err)
 		refuse(w, http.StatusServiceUnavailable, errors.New("the ledger cannot be written, so nothing may be printed; see \"edgelog status\""))
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
 	at := g.o.Ledger.Checkpoint()
-	_ = json.NewEncoder(w).Encode(recorded{LedgerOutcome: index, Size: at.Size, Root: at.Root[:]}) // the reader may be gone
+	answer := recorded{LedgerOutcome: index, Size: at.Size, Root: at.Root[:]}
+	if o.Manifest != "" {
+		if answer.Receipt, err = g.receipt(rd.intent, index, o.Manifest); err != nil {
+			g.o.Logger.Error("a package was not signed", "error", err)
+			refuse(w, http.StatusServiceUnavailable, errors.New("the package could not be signed; see \"edgelog status\""))
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer) // the reader may be gone
+}
+
+// conclude puts the outcome of a reading into the ledger.
+func (g *Gate) conclude(ctx context.Context, rd *reading, o *Outcome, result string) (index int64, err error) {
+	write := func(result string) (err error) {
+		f := rd.end(result)
+		f[FieldRecords], f["blocks_opened"], f["blocks_failed"] = strconv.Itoa(o.Records), strconv.Itoa(o.Opened), strconv.Itoa(o.Failed)
+		if rd.request != nil {
+			f[FieldAge] = AgeDays(&rd.query, rd.request.Filed)
+		}
+		if o.Why != "" {
+			f[FieldWhy] = string(o.Why)
+		}
+		if o.Manifest != "" {
+			f["manifest"] = o.Manifest
+		}
+		index, err = g.o.Ledger.Append(context.WithoutCancel(ctx), ledger.Entry{Kind: ledger.Outcome, Fields: f})
+		return err
+	}
+	if rd.act == Run {
+		return index, g.desk.conclude(rd.of, result, write)
+	}
+	err = write(result)
+	return index, err
+}
+
+// receipt proves that a reading is in the ledger, and signs what it handed over.
+func (g *Gate) receipt(intent, outcome int64, manifest string) (r *Receipt, err error) {
+	var sum [sha256.Size]byte
+	if _, err := hex.Decode(sum[:], []byte(manifest)); err != nil {
+		return nil, err
+	}
+	r = new(Receipt)
+	var err1, err2 error
+	r.Intent, err = g.o.Ledger.Prove(intent)
+	r.Outcome, err1 = g.o.Ledger.Prove(outcome)
+	r.Signature, err2 = g.o.Ledger.Statement(PackageStatement(sum))
+	return r, errors.Join(err, err1, err2)
 }
 
 // take removes the reading of that name from the open ones; nil when there is
@@ -335,7 +489,7 @@ func (g *Gate) abandon(rd *reading) {
 	if g.take(rd.id) == nil {
 		return // its outcome came
 	}
-	_, err := g.o.Ledger.Append(context.Background(), ledger.Entry{Kind: ledger.Outcome, Fields: rd.end("no outcome given")})
+	_, err := g.o.Ledger.Append(context.Background(), ledger.Entry{Kind: ledger.Outcome, Fields: rd.end(resultNone)})
 	if err != nil {
 		g.o.Logger.Error("the missing outcome of a question was not recorded", "error", err)
 	}

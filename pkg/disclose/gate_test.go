@@ -11,8 +11,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,14 +46,22 @@ type gateRoom struct {
 	shelf     *shelf
 	ledger    *ledger.Ledger
 	custodian identityPair
+	officer   identityPair
 	client    *http.Client
+	by        atomic.Pointer[Caller] // who asks
+	now       atomic.Int64           // UTC, ns
+	policy    Policy
+	dir       string
+	options   GateOptions
 	gate      *Gate
 	stop      context.CancelFunc // what an agent's stop does to requests
+	open      func()             // what an agent's next start does to the gate
 }
 
 func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 	t.Helper()
-	r := &gateRoom{custodian: testIdentity(t)}
+	r := &gateRoom{custodian: testIdentity(t), officer: testIdentity(t), dir: t.TempDir()}
+	r.now.Store(noon.UnixNano())
 	to, err := vault.ParseRecipients([]string{r.custodian.pair.Recipient})
 	if err != nil {
 		t.Fatal(err)
@@ -60,8 +70,8 @@ func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 	if r.shelf.vault, err = vault.New(to.Names(), vault.Options{Keys: r.shelf}); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if r.ledger, err = ledger.Open(filepath.Join(dir, "ledger"), ledger.Options{Seal: to.SealTo}); err != nil {
+	now := func() time.Time { return time.Unix(0, r.now.Load()).UTC() }
+	if r.ledger, err = ledger.Open(filepath.Join(r.dir, "ledger"), ledger.Options{Seal: to.SealTo, Clock: now}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.ledger.Close() })
@@ -69,23 +79,38 @@ func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 	if wrap != nil {
 		l = wrap(l)
 	}
-	r.gate = NewGate(GateOptions{
-		Shelf: r.shelf, Ledger: l, Flush: func(context.Context) error { return nil }, Now: func() time.Time { return noon },
+	r.policy = Policy{
+		Limits: Limits{Window: MaxWindow, MaxHits: MostHits}, Country: "DK", Approvals: 1, Wait: 14 * 24 * time.Hour, Run: 72 * time.Hour, Ratify: 24 * time.Hour,
+		Custodians: []Holder{{"Carl", r.custodian.pair.Recipient}}, Seal: vault.SealTo,
+	}
+	r.options = GateOptions{
+		Shelf: r.shelf, Ledger: l, Flush: func(context.Context) error { return nil }, Now: now,
+		Dir: filepath.Join(r.dir, "requests"), Policy: func() Policy { return r.policy },
 		Origin: func() Origin {
 			return Origin{Gateway: "gw1", Provider: "Net", Profile: r.shelf.profile.String(), LegalBasis: "BEK"}
 		},
-		Peer: func(*http.Request) string { return "uid 0" },
-	})
-	mux := http.NewServeMux()
-	r.gate.Serve(func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, h) })
-	socket := filepath.Join(dir, "s")
+		Caller: func(*http.Request) (Caller, bool) {
+			by := r.by.Load()
+			return *by, by != unknown
+		},
+	}
+	r.as(r.olga())
+	var handler atomic.Pointer[http.ServeMux]
+	r.open = func() {
+		mux := http.NewServeMux()
+		r.gate = NewGate(r.options)
+		r.gate.Serve(func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, h) })
+		handler.Store(mux)
+	}
+	r.open()
+	socket := filepath.Join(r.dir, "s")
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	base, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	srv := &http.Server{Handler: mux, BaseContext: func(net.Listener) context.Context { return base }}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { handler.Load().ServeHTTP(w, q) }), BaseContext: func(net.Listener) context.Context { return base }}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(ln) }()
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -108,6 +133,13 @@ func (r *gateRoom) entries(t *testing.T) []ledger.Record {
 		t.Fatal(err)
 	}
 	return list
+}
+
+func kinds(list []ledger.Record) (out []ledger.Kind) {
+	for i := range list {
+		out = append(out, list[i].Kind)
+	}
+	return out
 }
 
 // waitForOutcome returns the outcome that the ledger gets without an Ask.
@@ -136,7 +168,7 @@ func TestABlockThatIsMergedWhileItIsAskedForIsLookedForAgain(t *testing.T) {
 			r.shelf.addEnds(bind("anna", hour, -500*hour))
 		}
 		r.shelf.merging = merging
-		a, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids)
+		a, err := r.ask(t, askAnna())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +176,7 @@ func TestABlockThatIsMergedWhileItIsAskedForIsLookedForAgain(t *testing.T) {
 			t.Errorf("merged %d times: %d sessions, %+v", merging, len(a.Hits), s)
 		}
 		r.shelf.merging = merging
-		w, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+		w, err := r.askWho(t, asks(nil))
 		if err != nil || w.Verdict != c.verdict || w.Proofs != 1 {
 			t.Errorf("merged %d times: %+v, %v", merging, w, err)
 		}
@@ -163,7 +195,7 @@ func TestAskFindsNamesAndLedgersBothEnds(t *testing.T) {
 	other.Initiator = addr("10.0.0.2")
 	other.Subscriber = "bo"
 	r.shelf.addSessions(other, lived(-time.Minute, 0)) // one of them a second time
-	a, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids)
+	a, err := r.ask(t, askAnna())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,42 +204,52 @@ func TestAskFindsNamesAndLedgersBothEnds(t *testing.T) {
 	}
 	s := a.Summary
 	if s.Records != 1 || s.SessionBlocks != 2 || s.BindingBlocks != 1 || s.Failed != 0 || s.ClockErrorMicro != 900 ||
-		s.LedgerIntent != 0 || s.LedgerOutcome != 1 || s.Gateway != "gw1" || s.LegalBasis != "BEK" || s.Profiles[0] != "session" {
+		s.LedgerIntent != 4 || s.LedgerOutcome != 5 || s.Request != 0 || s.Gateway != "gw1" || s.LegalBasis != "BEK" || s.Profiles[0] != "session" {
 		t.Errorf("summary %+v", s)
 	}
 	e := r.entries(t)
-	if len(e) != 2 || e[0].Kind != ledger.Intent || e[1].Kind != ledger.Outcome {
-		t.Fatalf("ledger %+v", e)
+	want := []ledger.Kind{ledger.Request, ledger.Intent, ledger.Outcome, ledger.Request, ledger.Intent, ledger.Outcome}
+	if got := kinds(e); !slices.Equal(got, want) {
+		t.Fatalf("ledger %v", got)
 	}
-	if got := e[1].Fields; got["records"] != "1" || got["blocks_opened"] != "3" || got["blocks_failed"] != "0" || got["result"] != "answered" || got["intent"] != "0" {
-		t.Errorf("outcome %v", got)
+	sent := 0
+	for _, c := range []struct{ at, intent, keys, act string }{{"2", "1", "1", "approve"}, {"5", "4", "0", "run"}} {
+		i, _ := strconv.Atoi(c.at)
+		got := e[i].Fields
+		if got["records"] != "1" || got["blocks_opened"] != "3" || got["blocks_failed"] != "0" || got["result"] != "answered" || got["intent"] != c.intent {
+			t.Errorf("outcome %v", got)
+		}
+		if got["keys_sent"] != c.keys || got["blocks_sent"] != "6" || got["act"] != c.act || got["request"] != "0" {
+			t.Errorf("what was sent: %v", got)
+		}
+		n, _ := strconv.Atoi(got["bytes_sent"])
+		sent += n
 	}
-	bytesSent := r.shelf.bytes
-	if got := e[1].Fields; got["keys_sent"] != "1" || got["blocks_sent"] != "6" || got["bytes_sent"] != strconv.Itoa(bytesSent) {
-		t.Errorf("what was sent, %d bytes: %v", bytesSent, got)
+	if sent != r.shelf.bytes {
+		t.Errorf("%d bytes were sent, %d handed out", sent, r.shelf.bytes)
 	}
 	root := r.ledger.Checkpoint().Root
-	if s.CheckpointSize != 2 || s.CheckpointRoot != base64.StdEncoding.EncodeToString(root[:]) || s.Provider != "Net" {
+	if s.CheckpointSize != 6 || s.CheckpointRoot != base64.StdEncoding.EncodeToString(root[:]) || s.Provider != "Net" {
 		t.Errorf("checkpoint %d %s", s.CheckpointSize, s.CheckpointRoot)
 	}
-	open, err := vault.OpenSealed(e[0].Sealed, r.custodian.ids)
+	open, err := vault.OpenSealed(e[4].Sealed, r.custodian.ids)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var intent struct {
-		Query Query
-		Peer  string
-	}
-	if err := json.Unmarshal(open, &intent); err != nil || intent.Query.Subscriber != "anna" || intent.Query.Reference != "case 7" || intent.Peer != "uid 0" {
+	intent, err := ParseAccountable(open)
+	if err != nil || intent.Identifier != "anna" || intent.Reference != "case 7" || intent.Person != "Olga" || intent.LegalBasis != "BEK" || intent.Delivery != "by hand" {
 		t.Errorf("the custodian reads %s, %v", open, err)
 	}
 }
 
 func TestNobodyIsAnsweredWhoIsNotKnown(t *testing.T) {
 	r := newGateRoom(t, nil)
-	r.gate.o.Peer = func(*http.Request) string { return "" }
+	r.by.Store(unknown)
 	r.shelf.addSessions(lived(-time.Minute, 0))
-	if _, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids); !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "not known who asks") {
+	if _, err := FileRequest(t.Context(), r.client, r.order(askAnna())); !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "not known who asks") {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := Read(t.Context(), r.client, &Permit{Act: Run, Query: askAnna()}); !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "not known who asks") {
 		t.Errorf("%v", err)
 	}
 	if r.ledger.Size() != 0 || r.shelf.handed != 0 {
@@ -218,16 +260,16 @@ func TestNobodyIsAnsweredWhoIsNotKnown(t *testing.T) {
 func TestTheLedgerNamesNobodyInTheClear(t *testing.T) {
 	r := newGateRoom(t, nil)
 	r.shelf.addSessions(lived(-time.Minute, 0))
-	if _, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids); err != nil {
+	if _, err := r.ask(t, askAnna()); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range r.entries(t) {
 		for k, v := range e.Fields {
-			if strings.Contains(v, "anna") || strings.Contains(v, "case 7") || strings.Contains(v, "uid") {
+			if strings.Contains(v, "anna") || strings.Contains(v, "case 7") || strings.Contains(v, "uid") || strings.Contains(v, "Olga") || strings.Contains(v, "Carl") {
 				t.Errorf("field %s = %q", k, v)
 			}
 		}
-		if bytes.Contains(e.Sealed, []byte("anna")) {
+		if bytes.Contains(e.Sealed, []byte("anna")) || bytes.Contains(e.Sealed, []byte("Olga")) {
 			t.Error("the payload is not sealed")
 		}
 	}
@@ -248,7 +290,7 @@ func (b brokenLedger) Append(ctx context.Context, e ledger.Entry) (int64, error)
 func TestNothingIsStreamedWithoutAnIntentInTheLedger(t *testing.T) {
 	r := newGateRoom(t, func(l Ledger) Ledger { return brokenLedger{l, ledger.Intent} })
 	r.shelf.addSessions(lived(-time.Minute, 0))
-	_, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids)
+	_, err := r.ask(t, askAnna())
 	if !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "the ledger cannot be written, so nothing is read") {
 		t.Errorf("%v", err)
 	}
@@ -260,7 +302,7 @@ func TestNothingIsStreamedWithoutAnIntentInTheLedger(t *testing.T) {
 func TestNothingIsPrintedWithoutAnOutcomeInTheLedger(t *testing.T) {
 	r := newGateRoom(t, func(l Ledger) Ledger { return brokenLedger{l, ledger.Outcome} })
 	r.shelf.addSessions(lived(-time.Minute, 0))
-	a, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids)
+	a, err := r.ask(t, askAnna())
 	if a != nil || !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "nothing may be printed") {
 		t.Errorf("%v, %v", a, err)
 	}
@@ -271,7 +313,7 @@ func TestAWrongIdentityOpensNothingAndIsRecorded(t *testing.T) {
 	r.shelf.addBindings(held("anna", "10.0.0.1/32", at(-2*time.Hour), session.Forever))
 	r.shelf.addSessions(lived(-time.Minute, 0))
 	stranger := testIdentity(t)
-	_, err := Ask(t.Context(), r.client, askAnna(), stranger.ids)
+	_, _, err := Read(t.Context(), r.client, r.permit(t, askAnna(), stranger.ids))
 	if !errors.Is(err, ErrWrongIdentity) {
 		t.Fatal(err)
 	}
@@ -280,7 +322,7 @@ func TestAWrongIdentityOpensNothingAndIsRecorded(t *testing.T) {
 			t.Errorf("%q names %q", err, secret)
 		}
 	}
-	if e := r.entries(t); len(e) != 2 || e[1].Fields["result"] != "wrong identity" || e[1].Fields["records"] != "0" {
+	if e := r.entries(t); len(e) != 3 || e[2].Fields["result"] != "wrong identity" || e[2].Fields["records"] != "0" {
 		t.Errorf("ledger %+v", e)
 	}
 }
@@ -289,7 +331,7 @@ func TestAReaderThatGoesAwayIsRecorded(t *testing.T) {
 	r := newGateRoom(t, nil)
 	r.shelf.addSessions(lived(-time.Minute, 0))
 	ctx, cancel := context.WithCancel(t.Context())
-	body, err := post(ctx, r.client, PathLookup, askAnna())
+	body, err := post(ctx, r.client, PathLookup, r.opening(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,14 +347,14 @@ func TestAReaderThatGoesAwayIsRecorded(t *testing.T) {
 	}
 	cancel() // it has everything, and says nothing
 	_ = body.Close()
-	if e := r.waitForOutcome(t); e.Fields["result"] != "no outcome given" || e.Fields["intent"] != "0" {
+	if e := r.waitForOutcome(t); e.Fields["result"] != "no outcome given" || e.Fields["intent"] != "1" {
 		t.Errorf("ledger %+v", e)
 	}
 }
 
 func TestAStopOfTheAgentSendsReadersAway(t *testing.T) {
 	r := newGateRoom(t, nil)
-	body, err := post(t.Context(), r.client, PathLookup, askAnna())
+	body, err := post(t.Context(), r.client, PathLookup, r.opening(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +370,7 @@ func TestAStopOfTheAgentSendsReadersAway(t *testing.T) {
 
 func TestAnOutcomeCanBeGivenOnceAndOnlyInKnownWords(t *testing.T) {
 	r := newGateRoom(t, nil)
-	body, err := post(t.Context(), r.client, PathLookup, askAnna())
+	body, err := post(t.Context(), r.client, PathLookup, r.opening(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +400,7 @@ func TestAnOutcomeCanBeGivenOnceAndOnlyInKnownWords(t *testing.T) {
 	if _, err := post(t.Context(), r.client, path, Outcome{}); !errors.Is(err, ErrAgent) {
 		t.Errorf("twice: %v", err)
 	}
-	if e := r.entries(t); len(e) != 2 || e[1].Fields["records"] != "2" {
+	if e := r.entries(t); len(e) != 3 || e[2].Fields["records"] != "2" {
 		t.Errorf("ledger %+v", e)
 	}
 }
@@ -367,23 +409,23 @@ func TestRemoteIsRefusedWhereNoRemoteWasRecorded(t *testing.T) {
 	r := newGateRoom(t, nil)
 	q := &Query{Reference: "r", Remote: netip.MustParseAddr("192.0.2.9"), From: at(-time.Hour), To: at(0)}
 	r.shelf.profile = session.ProfileAccess
-	if _, err := Ask(t.Context(), r.client, q, r.custodian.ids); !errors.Is(err, ErrNothingCan) || !strings.Contains(err.Error(), `profile "access"`) {
+	if _, err := r.ask(t, q); !errors.Is(err, ErrNothingCan) || !strings.Contains(err.Error(), `profile "access"`) {
 		t.Errorf("no blocks: %v", err)
 	}
 	r.shelf.profile = session.ProfileSource
 	s := lived(-time.Minute, 0)
 	s.Flags, s.Responder, s.ResponderPort = session.LocalOnly, session.Addr{}, 0
 	r.shelf.addSessions(s)
-	if _, err := Ask(t.Context(), r.client, q, r.custodian.ids); !errors.Is(err, ErrNothingCan) || !strings.Contains(err.Error(), `profile "source"`) {
+	if _, err := r.ask(t, q); !errors.Is(err, ErrNothingCan) || !strings.Contains(err.Error(), `profile "source"`) {
 		t.Errorf("blocks of the profile source: %v", err)
 	}
 	r.shelf.profile = session.ProfileSession
 	r.shelf.addSessions(lived(-time.Minute, 0))
-	if a, err := Ask(t.Context(), r.client, q, r.custodian.ids); err != nil || len(a.Hits) != 1 || len(a.Summary.Profiles) != 2 {
+	if a, err := r.ask(t, q); err != nil || len(a.Hits) != 1 || len(a.Summary.Profiles) != 2 {
 		t.Errorf("one block of the profile session: %+v, %v", a, err)
 	}
-	if e := r.entries(t); e[1].Fields["result"] != "nothing can match" {
-		t.Errorf("ledger %+v", e[1])
+	if e := r.entries(t); e[2].Fields["result"] != "nothing can match" {
+		t.Errorf("ledger %+v", e[2].Fields)
 	}
 }
 
@@ -393,7 +435,7 @@ func TestADamagedBlockIsCountedAndTheRestAnswers(t *testing.T) {
 	r.shelf.addSessions(lived(-2*time.Minute, 0))
 	b := r.shelf.session[0]
 	b[len(b)-1] ^= 1
-	a, err := Ask(t.Context(), r.client, &Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour), To: at(0)}, r.custodian.ids)
+	a, err := r.ask(t, &Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour), To: at(0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +450,7 @@ func TestABlockIsReadThoughItsHeadThatIsKeptApartIsDamaged(t *testing.T) {
 		r.shelf.addSessions(lived(-time.Minute, 0))
 	}
 	r.shelf.badHeads = true
-	a, err := Ask(t.Context(), r.client, &Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour), To: at(0)}, r.custodian.ids)
+	a, err := r.ask(t, &Query{Reference: "r", Address: netip.MustParseAddr("10.0.0.1"), From: at(-time.Hour), To: at(0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,10 +463,10 @@ func TestAStoreThatFailsMidwayGivesNoAnswer(t *testing.T) {
 	r := newGateRoom(t, nil)
 	r.shelf.addSessions(lived(-time.Minute, 0))
 	r.shelf.failWith = os.ErrInvalid
-	if a, err := Ask(t.Context(), r.client, askAnna(), r.custodian.ids); a != nil || !errors.Is(err, ErrAgent) {
+	if a, err := r.ask(t, askAnna()); a != nil || !errors.Is(err, ErrAgent) {
 		t.Errorf("%v, %v", a, err)
 	}
-	if e := r.entries(t); len(e) != 2 || e[1].Fields["result"] != "stream cut off" {
+	if e := r.entries(t); len(e) != 3 || e[2].Fields["result"] != "stream cut off" {
 		t.Errorf("ledger %+v", e)
 	}
 }
@@ -435,7 +477,7 @@ func TestTheGateChecksTheQuestionItself(t *testing.T) {
 		{Reference: "r", Subscriber: "s", From: at(-time.Hour), To: at(time.Hour)},
 		{Reference: "r", From: at(-time.Hour), To: at(0)},
 	} {
-		if _, err := Ask(t.Context(), r.client, q, r.custodian.ids); !errors.Is(err, ErrAgent) {
+		if _, err := FileRequest(t.Context(), r.client, r.order(q)); !errors.Is(err, ErrAgent) {
 			t.Errorf("%+v: %v", q, err)
 		}
 	}

@@ -31,13 +31,6 @@ import (
 //
 // From then on the agent hands its blocks out beside all others of their window.
 
-// Numbers under which the store files the blocks of a hold.
-const (
-	kindHold         = 11
-	kindHoldSessions = 12
-	kindHoldBindings = 13
-)
-
 func isHeld(kind uint8) bool { return kind >= kindHold && kind <= kindHoldBindings }
 
 // maxHold is the most bytes that are held at once.
@@ -65,12 +58,12 @@ type HoldAnswer struct {
 	Summary Summary
 }
 
-// MakeHold puts a query with WantHold to the agent, and has what it finds held.
-// Errors are those of Ask; one that wraps ErrNothingCan when there is nothing to
-// be held.
-func MakeHold(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities) (*HoldAnswer, error) {
+// MakeHold has the sessions that a request asks for held (Preserve): its query is
+// that of the request, with WantHold. Errors are those of Read; one that wraps
+// ErrNothingCan when there is nothing to be held.
+func MakeHold(ctx context.Context, client *http.Client, p *Permit) (*HoldAnswer, error) {
 	a := &HoldAnswer{}
-	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) error {
+	r, err := conduct(ctx, client, p, func(ctx context.Context, r *reader) error {
 		hits, err := r.lookup(ctx)
 		switch {
 		case err != nil:
@@ -306,7 +299,7 @@ func (s *Summary) needs(hold uint64) {
 // Hold answers POST /v1/lookup/{id}/hold: frames in, a key, blocks and an end; what
 // can be said of the hold out, when it is kept. A reading makes one hold at most.
 func (g *Gate) Hold(w http.ResponseWriter, r *http.Request) {
-	rd := g.peek(r.PathValue("id"))
+	rd := g.peek(r)
 	if rd == nil || rd.query.Ask != WantHold || g.o.Hold == nil || !rd.mayHold() {
 		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open to make a hold"))
 		return

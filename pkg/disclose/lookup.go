@@ -3,7 +3,6 @@ package disclose
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,35 +10,21 @@ import (
 	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
-	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // MostHits is how many sessions an answer holds at most. One that would be
 // longer says so; ask for a shorter window then.
 const MostHits = 200_000
 
-// Ask puts a query for sessions to the agent, opens what it sends with the
-// identities, joins, and tells the agent the outcome. Only when the agent has
-// that in the ledger is the answer returned. The client must reach the control
-// socket whatever host is asked for.
-//
-// Errors: ErrAgent with the agent's own words, ErrWrongIdentity, ErrNothingCan,
-// ErrCut, or that of the connection.
-func Ask(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities) (*Answer, error) {
-	a := &Answer{}
-	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) (err error) {
-		if a.Hits, err = r.lookup(ctx); err != nil {
-			return err
-		}
-		r.sum.Records = len(a.Hits)
-		a.Names, err = r.namesOf(ctx, a.moments())
-		return err
-	})
-	if err != nil {
+// sessions answers a question about sessions.
+func (r *reader) sessions(ctx context.Context) (a *Answer, err error) {
+	a = &Answer{}
+	if a.Hits, err = r.lookup(ctx); err != nil {
 		return nil, err
 	}
-	a.Summary = r.sum
-	return a, nil
+	r.sum.Records = len(a.Hits)
+	a.Names, err = r.namesOf(ctx, a.moments())
+	return a, err
 }
 
 // lookup finds the sessions that are asked for, and then whose they were. What is
@@ -212,6 +197,7 @@ func (r *reader) sessionsOf(ctx context.Context) ([]proof, error) {
 		if r.held != nil && !r.mayBeHis(s) {
 			return
 		}
+		r.kept = true
 		id := s.ID()
 		old, ok := found[id]
 		switch {

@@ -20,6 +20,8 @@ const (
 	moreEnds      = "ends" // of bindings that go on; heads only
 	moreSessions  = "sessions"
 	moreRegisters = "registers"
+
+	moreCommunications = "communications" // heads only
 )
 
 // send counts what is sent to a reader, and sends it: a block after the wrapped
@@ -32,7 +34,7 @@ func (g *Gate) send(ctx context.Context, fw *frameWriter, rd *reading, k frameKi
 		}
 		pass := func(wrapped []byte) error { return rd.pass(fw, frameKey, wrapped) }
 		switch day := session.Day(p.Day); {
-		case !rd.needsKeys(&p):
+		case rd.act == Run, !rd.needsKeys(&p): // a run has its grant
 		case isHeld(p.Kind):
 			err = g.o.Shelf.HoldKey(ctx, p.Epoch, pass)
 		default:
@@ -80,6 +82,8 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 		damaged, err = g.o.Shelf.Sessions(ctx, q.From, q.To, q.heads(), g.send(ctx, fw, rd, frameSessions))
 	case moreRegisters:
 		damaged, err = g.o.Shelf.Registers(ctx, q.To, g.send(ctx, fw, rd, frameRegister))
+	case moreCommunications:
+		damaged, err = g.communications(ctx, fw, rd)
 	case moreEverything:
 		damaged, err = g.everything(ctx, fw, rd)
 	}
@@ -94,19 +98,19 @@ func (g *Gate) more(ctx context.Context, fw *frameWriter, rd *reading, what stri
 // its intent in the ledger, and not yet its outcome.
 func (g *Gate) More(w http.ResponseWriter, r *http.Request) {
 	what := r.PathValue("what")
-	rd := g.peek(r.PathValue("id"))
+	rd := g.peek(r)
 	switch {
 	case rd == nil:
 		refuse(w, http.StatusNotFound, errors.New("no reading of that name is open"))
 		return
-	case what != moreBindings && what != moreEnds && what != moreSessions && what != moreRegisters && what != moreEverything:
+	case what != moreBindings && what != moreEnds && what != moreSessions && what != moreRegisters && what != moreCommunications && what != moreEverything:
 		refuse(w, http.StatusNotFound, errors.New("there is nothing of that name to be read"))
 		return
 	}
 	g.reply(w, r, func(fw *frameWriter) error { return g.more(r.Context(), fw, rd, what) })
 }
 
-// blockName names a block of sessions or ends.
+// blockName names a block of sessions, of ends, or of calls or mail.
 type blockName struct {
 	Kind  uint8       `json:"kind"`
 	Day   session.Day `json:"day"`
@@ -120,7 +124,7 @@ const mostNames = 500
 // Blocks answers POST /v1/lookup/{id}/blocks: names of blocks as JSON in, frames
 // out. Only blocks of the reading's window are sent.
 func (g *Gate) Blocks(w http.ResponseWriter, r *http.Request) {
-	rd := g.peek(r.PathValue("id"))
+	rd := g.peek(r)
 	var names []blockName
 	if err := decode(w, r, &names); err != nil {
 		refuse(w, http.StatusBadRequest, err)
@@ -162,7 +166,13 @@ func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockN
 		fw.end.Damaged++ // it is none of those that were offered
 		return nil
 	}
-	if n.Kind == kindEnds || n.Kind == kindEndsMerged {
+	switch {
+	case isExchange(n.Kind) != (rd.query.Ask == WantCommunications):
+		fw.end.Damaged++ // neither
+		return nil
+	case isExchange(n.Kind):
+		return g.send(ctx, fw, rd, frameCommunications)(b)
+	case n.Kind == kindEnds || n.Kind == kindEndsMerged:
 		return g.send(ctx, fw, rd, frameBindings)(b)
 	}
 	return g.send(ctx, fw, rd, frameSessions)(b)
@@ -171,7 +181,7 @@ func (g *Gate) block(ctx context.Context, fw *frameWriter, rd *reading, n blockN
 // Page answers GET /v1/lookup/{id}/register/{day}/{epoch}/{page}: one block of
 // an import of subscribers.
 func (g *Gate) Page(w http.ResponseWriter, r *http.Request) {
-	rd := g.peek(r.PathValue("id"))
+	rd := g.peek(r)
 	day, err1 := strconv.ParseInt(r.PathValue("day"), 10, 32)
 	epoch, err2 := strconv.ParseUint(r.PathValue("epoch"), 10, 64)
 	page, err3 := strconv.ParseUint(r.PathValue("page"), 10, 32)
@@ -207,9 +217,15 @@ func (g *Gate) reply(w http.ResponseWriter, _ *http.Request, send func(*frameWri
 	_ = fw.flush() // the reader may be gone
 }
 
-// peek returns the open reading of that name; nil when there is none.
-func (g *Gate) peek(id string) *reading {
+// peek returns the open reading that r names, if it is that of who asks; nil when
+// there is none.
+func (g *Gate) peek(r *http.Request) *reading {
+	by, ok := g.o.Caller(r)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open[id]
+	rd := g.open[r.PathValue("id")]
+	if rd == nil || !ok || rd.uid != by.UID {
+		return nil
+	}
+	return rd
 }

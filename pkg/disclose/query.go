@@ -29,12 +29,15 @@ type Query struct {
 	// Ask says what is wanted: "" for sessions, or one of the words below.
 	Ask string `json:"ask,omitempty"`
 
-	// Exactly one of these is set; the last two with WantAccess only.
+	// Exactly one of these is set; Line with WantAccess only, Equipment with that or
+	// WantCommunications, Number and Mail with the latter.
 	Subscriber string     `json:"subscriber,omitempty"`
 	Address    netip.Addr `json:"address,omitzero"` // an end user's address, before or behind a translation
 	Remote     netip.Addr `json:"remote,omitzero"`  // an address outside the border
 	Line       string     `json:"line,omitempty"`
-	Equipment  string     `json:"equipment,omitempty"` // a MAC address, lower case with colons
+	Equipment  string     `json:"equipment,omitempty"` // a MAC address, lower case with colons; an IMEI or IMSI, digits
+	Number     string     `json:"number,omitempty"`    // in the form of session.Numbering.ParseSender
+	Mail       string     `json:"mail,omitempty"`      // in the form of session.ParseMailAddress
 
 	Port *uint16 `json:"port,omitempty"` // of Address or Remote; nil: any
 
@@ -54,9 +57,11 @@ const (
 	WantAccess = "access" // the access records of one identifier
 	WantHold   = "hold"   // sessions, to be kept beyond the destruction of their days
 	WantVerify = "verify" // everything, to be opened and compared; nothing of it is shown
+
+	WantCommunications = "communications" // calls and mails of one identifier, imported from the provider's own systems
 )
 
-var wants = map[string]bool{"": true, WantWho: true, WantAccess: true, WantHold: true, WantVerify: true}
+var wants = map[string]bool{"": true, WantWho: true, WantAccess: true, WantHold: true, WantVerify: true, WantCommunications: true}
 
 // MaxError is the largest error of the time that a question of who held an
 // address may have. Whoever knows less asks for the access records of a window.
@@ -80,7 +85,7 @@ func (q *Query) Check(now time.Time) error {
 	case !plain(q.Reference):
 		return bad("the reference is longer than 256 bytes or holds control characters", "write it in one line")
 	case !wants[q.Ask]:
-		return bad("it is not known what is asked for", "use lookup, who, access, hold or verify")
+		return bad("it is not known what is asked for", "use lookup, who, access, communications, hold or verify")
 	case q.Ask == WantVerify && (q.identifiers() > 0 || q.Port != nil):
 		return bad("what is verified is everything", "give no identifier")
 	case q.Ask == WantWho:
@@ -89,14 +94,27 @@ func (q *Query) Check(now time.Time) error {
 		return bad("no identifier is given", "give one of "+q.flags())
 	case q.identifiers() > 1:
 		return bad("more than one identifier is given", "ask with one of "+q.flags())
-	case !plain(q.Subscriber), !plain(q.Line), !plain(q.Equipment):
+	case !plain(q.Subscriber), !plain(q.Line), !plain(q.Equipment), !plain(q.Number), !plain(q.Mail):
 		return bad("the identifier is longer than 256 bytes or holds control characters", "write it as the access records have it")
+	case q.Ask != WantCommunications && q.Number+q.Mail != "":
+		return bad("a number or mail address is found among calls and mail only", "ask with \"edgelog communications\"")
+	case q.Ask == WantCommunications:
+		if what, remedy := q.notAsked(); what != "" {
+			return bad(what, remedy)
+		}
 	case q.Ask != WantAccess && (q.Line != "" || q.Equipment != ""):
 		return bad("sessions are not found by line or equipment", "ask with \"edgelog access\" which addresses it had")
 	case q.Ask == WantAccess && (q.Remote.IsValid() || q.Port != nil):
 		return bad("access records have no far end and no port", "ask with --subscriber, --address, --line or --equipment")
 	case q.Port != nil && q.Subscriber != "":
 		return bad("a port says nothing about a subscriber", "take --port out, or ask with --address")
+	}
+	return q.checkWindow(now)
+}
+
+// checkWindow is Check of the window.
+func (q *Query) checkWindow(now time.Time) error {
+	switch {
 	case q.From == 0 || q.To == 0:
 		return bad("the window is missing", `give both ends: --from 2025-03-01T12:00:00Z --to 2025-03-01T13:00:00Z`)
 	case q.From >= q.To:
@@ -128,8 +146,11 @@ func (q *Query) checkWho(now time.Time) error {
 
 // flags are those that name an identifier.
 func (q *Query) flags() string {
-	if q.Ask == WantAccess {
+	switch q.Ask {
+	case WantAccess:
 		return "--subscriber, --address, --line, --equipment"
+	case WantCommunications:
+		return "--number, --mail, --subscriber, --equipment"
 	}
 	return "--subscriber, --address, --remote"
 }
@@ -138,7 +159,7 @@ func bad(what, remedy string) error { return fmt.Errorf("%w: %s; %s", ErrQuery, 
 
 func (q *Query) identifiers() int {
 	n := 0
-	for _, set := range []bool{q.Subscriber != "", q.Address.IsValid(), q.Remote.IsValid(), q.Line != "", q.Equipment != ""} {
+	for _, set := range []bool{q.Subscriber != "", q.Address.IsValid(), q.Remote.IsValid(), q.Line != "", q.Equipment != "", q.Number != "", q.Mail != ""} {
 		if set {
 			n++
 		}
@@ -163,6 +184,10 @@ func (q *Query) Kind() string {
 		return "line"
 	case q.Equipment != "":
 		return "equipment"
+	case q.Number != "":
+		return "number"
+	case q.Mail != "":
+		return "mail address"
 	case q.Address.IsValid() && q.Port != nil:
 		return "address and port"
 	case q.Address.IsValid():

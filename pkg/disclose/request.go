@@ -174,5 +174,5 @@ func (q *Query) Identifier() string {
 	case q.Remote.IsValid():
 		return port(q.Remote)
 	}
-	return q.Subscriber + q.Line + q.Equipment
+	return q.Subscriber + q.Line + q.Equipment + q.Number + q.Mail
 }

@@ -21,15 +21,19 @@ type shelf struct {
 	binding  [][]byte
 	ended    [][]byte
 	session  [][]byte
+	calls    [][]byte
+	mail     [][]byte
 
 	directories [][]byte
 	pages       map[uint64][][]byte
 
+	fresh    bool // blocks are as they first came; else they are merged
 	badHeads bool // the heads that are kept apart are damaged, and the blocks are not
 	merging  int  // how often Block finds that the block was merged since its head was read
 	seq      uint32
 	handed   int
 	bytes    int // of what was handed out
+	fetched  int // blocks, by name
 	failWith error
 }
 
@@ -37,6 +41,8 @@ func (s *shelf) SaveKey(_ int32, _ uint64, wrapped []byte) error {
 	s.wrapped = append(s.wrapped, wrapped)
 	return nil
 }
+
+var merged = map[block.Kind]block.Kind{kindSessions: kindSessionsMerged, kindBindings: kindBindingsMerged, kindLate: kindLateMerged, kindEnds: kindEndsMerged}
 
 func (s *shelf) seal(kind block.Kind, plain []byte, err error) []byte {
 	s.t.Helper()
@@ -51,6 +57,9 @@ func (s *shelf) seal(kind block.Kind, plain []byte, err error) []byte {
 	h, err := block.ReadHeader(plain)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if to := merged[kind]; to != 0 && !s.fresh {
+		kind = to
 	}
 	sealed, err := s.vault.Seal(nil, vault.Place{Gateway: "gw1", Kind: uint8(kind), Day: int32(session.DayOf(at(0))), Epoch: 1, Seq: s.seq, Count: 1,
 		From: h.MinStart, To: h.MaxEnd}, frames...)
@@ -118,6 +127,28 @@ func (s *shelf) Ends(_ context.Context, _, _ int64, frames int, fn func([]byte) 
 	return 0, s.heads(s.ended, frames, fn)
 }
 
+// Communications hands out the heads of every other block, and all of the others.
+func (s *shelf) Communications(_ context.Context, calls, mail bool, _, _ int64, frames int, fn func([]byte) error) (int, error) {
+	var list [][]byte
+	if calls {
+		list = s.calls
+	}
+	if mail {
+		list = append(slices.Clone(list), s.mail...)
+	}
+	return 0, s.heads(list, frames, fn)
+}
+
+// addCommunications adds a block of calls, or of mail.
+func (s *shelf) addCommunications(list ...session.Communication) {
+	plain, err := block.EncodeCommunications(nil, s.header(), list)
+	if list[0].Kind == session.Mail {
+		s.mail = append(s.mail, s.seal(kindMail, plain, err))
+	} else {
+		s.calls = append(s.calls, s.seal(kindCalls, plain, err))
+	}
+}
+
 func (s *shelf) heads(list [][]byte, frames int, fn func([]byte) error) error {
 	n := 0
 	return s.each(list, func(b []byte) error {
@@ -141,9 +172,10 @@ func (s *shelf) Block(_ context.Context, _ uint8, _ session.Day, _ uint64, seq u
 		s.merging--
 		return nil, fs.ErrNotExist
 	}
-	for _, b := range slices.Concat(s.session, s.ended) {
+	for _, b := range slices.Concat(s.session, s.ended, s.calls, s.mail) {
 		if p, err := vault.ParsePlace(b); err == nil && p.Seq == seq {
 			s.bytes += len(b)
+			s.fetched++
 			return b, nil
 		}
 	}

@@ -49,7 +49,7 @@ func (r *reader) take(body io.ReadCloser) error {
 			return fmt.Errorf("ask the agent: %w", err)
 		}
 		done, err := r.frame(k, payload, f.end)
-		if done && len(r.keys) == 0 && r.foreign > 0 {
+		if done && r.keyring.wrong() {
 			return ErrWrongIdentity
 		}
 		if done || err != nil {

@@ -26,10 +26,13 @@ type Finding struct {
 // Verified counts what was opened, and lists what is wrong. Rows are counted, and
 // thrown away.
 type Verified struct {
-	Blocks   int       `json:"blocks"`
-	Sessions uint64    `json:"sessions"`
-	Bindings uint64    `json:"bindings"`
-	Register uint64    `json:"register"` // rows of imports of subscribers
+	Blocks   int    `json:"blocks"`
+	Sessions uint64 `json:"sessions"`
+	Bindings uint64 `json:"bindings"`
+	Register uint64 `json:"register"` // rows of imports of subscribers
+
+	Communications uint64 `json:"communications"` // calls and mails
+
 	Holds    int       `json:"holds"`
 	Bytes    int64     `json:"bytes"`
 	Damaged  int       `json:"damaged"` // blocks that the store could not hand out
@@ -69,14 +72,14 @@ func newVerification(progress func(*Verified)) *verification {
 func AskVerify(ctx context.Context, client *http.Client, ids *vault.Identities, now time.Time, progress func(*Verified)) (*Verified, error) {
 	v := newVerification(progress)
 	q := &Query{Reference: "verification of the whole store", Ask: WantVerify, From: now.Add(-MaxWindow).UnixNano(), To: now.UnixNano()}
-	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) error {
+	r, err := conduct(ctx, client, &Permit{Act: Verify, Query: q, Identities: ids}, func(ctx context.Context, r *reader) error {
 		r.verify = v
 		before := r.sum.Failed
 		if err := r.more(ctx, moreEverything); err != nil {
 			return err
 		}
 		v.Damaged = r.sum.Failed - before
-		v.finish(r.foreign)
+		v.finish(r.keyring.foreign)
 		r.sum.Failed += len(v.Findings) + v.more
 		r.sum.SessionBlocks = v.Blocks - len(v.Findings) - v.more
 		return nil
@@ -93,16 +96,16 @@ func AskVerify(ctx context.Context, client *http.Client, ids *vault.Identities, 
 func VerifyCopy(ids *vault.Identities, keys, blocks func(func([]byte) error) error, progress func(*Verified)) (*Verified, error) {
 	v := newVerification(progress)
 	r := newReader(&Query{}, ids)
-	if err := keys(r.key); err != nil {
+	if err := keys(r.keyring.add); err != nil {
 		return nil, err
 	}
-	if len(r.keys) == 0 && r.foreign > 0 {
+	if r.keyring.wrong() {
 		return nil, ErrWrongIdentity
 	}
 	if err := blocks(func(b []byte) error { v.add(r, b); return nil }); err != nil {
 		return nil, err
 	}
-	v.finish(r.foreign)
+	v.finish(r.keyring.foreign)
 	return &v.Verified, nil
 }
 
@@ -193,6 +196,9 @@ func (v *verification) look(d *block.Decoder, p *vault.Place, plain []byte) erro
 	if isHeld(p.Kind) {
 		v.hold(p)
 	}
+	if h.Kind == block.KindCommunications {
+		return v.lookCommunications(p, plain)
+	}
 	if h.Kind == block.KindBindings {
 		_, v.bindings, err = d.Bindings(v.bindings[:0], plain)
 		v.Bindings += uint64(len(v.bindings))
@@ -223,12 +229,6 @@ func (v *verification) hold(p *vault.Place) *heldSeen {
 	h.blocks++
 	return h
 }
-
-// Numbers under which the store files registers.
-const (
-	kindRegister  = 3
-	kindDirectory = 4
-)
 
 func (v *verification) lookRegister(d *block.Decoder, p *vault.Place, plain []byte) error {
 	var rows int
@@ -265,8 +265,9 @@ func (g *Gate) everything(ctx context.Context, fw *frameWriter, rd *reading) (da
 
 // Lines says for people what was verified.
 func (v *Verified) Lines() []string {
-	lines := []string{fmt.Sprintf("opened %s, %d bytes: %s, %s, %s of registers, %s",
-		count(v.Blocks, "block"), v.Bytes, count(int(v.Sessions), "session"), count(int(v.Bindings), "access record"), count(int(v.Register), "row"), count(v.Holds, "hold"))}
+	lines := []string{fmt.Sprintf("opened %s, %d bytes: %s, %s, %s of registers, %s, %s",
+		count(v.Blocks, "block"), v.Bytes, count(int(v.Sessions), "session"), count(int(v.Bindings), "access record"), count(int(v.Register), "row"),
+		count(int(v.Communications), "communication"), count(v.Holds, "hold"))}
 	if v.Foreign > 0 {
 		lines = append(lines, fmt.Sprintf("%s wrapped for other custodians: their blocks were not opened", count(v.Foreign, "key")))
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/edgelog/edgelog/pkg/block"
 	"github.com/edgelog/edgelog/pkg/identity"
 	"github.com/edgelog/edgelog/pkg/session"
-	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // Verdict says what an answer to who held an address is worth.
@@ -62,32 +60,25 @@ const (
 	shownProofs     = 100 // of a candidate
 )
 
-// AskWho puts a question of who held an address to the agent, as Ask does.
-func AskWho(ctx context.Context, client *http.Client, q *Query, ids *vault.Identities) (*WhoAnswer, error) {
-	var a *WhoAnswer
-	r, err := conduct(ctx, client, q, ids, func(ctx context.Context, r *reader) error {
-		if err := r.bindingsOf(ctx, block.Pick{Addresses: []netip.Addr{q.Address}}, nil); err != nil {
-			return err
-		}
-		proofs, err := r.sessionsOf(ctx)
-		if err != nil {
-			return err
-		}
-		if inside := insideOf(proofs); len(inside) > 0 {
-			if err := r.bindingsOf(ctx, block.Pick{Addresses: inside}, nil); err != nil {
-				return err
-			}
-		}
-		w := newWho(q, identity.NewReader(r.bindings, r.begin.trust()), proofs, r.clock)
-		a = w.answer(&r.sum)
-		r.sum.Records = len(a.Candidates) + a.Left
-		return r.nameCandidates(ctx, a)
-	})
+// who answers a question of who held an address.
+func (r *reader) who(ctx context.Context) (*WhoAnswer, error) {
+	q := r.q
+	if err := r.bindingsOf(ctx, block.Pick{Addresses: []netip.Addr{q.Address}}, nil); err != nil {
+		return nil, err
+	}
+	proofs, err := r.sessionsOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a.Summary = r.sum
-	return a, nil
+	if inside := insideOf(proofs); len(inside) > 0 {
+		if err := r.bindingsOf(ctx, block.Pick{Addresses: inside}, nil); err != nil {
+			return nil, err
+		}
+	}
+	w := newWho(q, identity.NewReader(r.bindings, r.begin.trust()), proofs, r.clock)
+	a := w.answer(&r.sum)
+	r.sum.Records = len(a.Candidates) + a.Left
+	return a, r.nameCandidates(ctx, a)
 }
 
 // insideOf returns the addresses behind the translations of sessions.

@@ -103,7 +103,7 @@ func TestAnAnswerNeverSaysMoreThanIsKnown(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newGateRoom(t, nil)
 			r.shelf.addBindings(append(c.bindings, held("other", "10.0.0.2/32", at(-time.Hour), session.Forever))...)
-			a, err := AskWho(t.Context(), r.client, asks(c.query), r.custodian.ids)
+			a, err := r.askWho(t, asks(c.query))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,8 +112,8 @@ func TestAnAnswerNeverSaysMoreThanIsKnown(t *testing.T) {
 				t.Errorf("%s (%s) %q", a.Verdict, a.Reason, who)
 			}
 			e := r.entries(t)
-			if len(e) != 2 || e[0].Fields["action"] != "who" || e[1].Fields["records"] != fmt.Sprint(len(who)) || e[1].Fields["result"] != "answered" {
-				t.Errorf("ledger %+v", e)
+			if len(e) != 6 || e[4].Fields["action"] != "who" || e[5].Fields["records"] != fmt.Sprint(len(who)) || e[5].Fields["result"] != "answered" {
+				t.Errorf("ledger %v", kinds(e))
 			}
 		})
 	}
@@ -145,7 +145,7 @@ func TestWhatWasWrongWithTheRecordingIsSaid(t *testing.T) {
 			r.gate.o.Coverage = func(int64, int64) (*session.CoverageReport, error) {
 				return report(noon.Unix(), covered("eth0", 0, 1800, session.CoverComplete, 0), covered("eth0", 1800, 1801, c.gap, 0), covered("eth0", 1801, 3600, session.CoverComplete, 0)), nil
 			}
-			a, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+			a, err := r.askWho(t, asks(nil))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -170,7 +170,7 @@ func TestASessionProvesAndShowsWhatWasBelieved(t *testing.T) {
 	s.Subscriber = "bo" // when it was sealed
 	other.InitiatorPort = 4001
 	r.shelf.addSessions(s, other, lived(-20*time.Minute, -19*time.Minute))
-	a, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+	a, err := r.askWho(t, asks(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,11 +185,11 @@ func TestADamagedBlockMakesAnAnswerUncertain(t *testing.T) {
 	r.shelf.addBindings(bind("anna", -time.Hour, -time.Minute))
 	r.shelf.addBindings(bind("bo", -3*time.Hour, -2*time.Hour))
 	r.shelf.binding[1][len(r.shelf.binding[1])-1] ^= 1
-	a, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+	a, err := r.askWho(t, asks(nil))
 	if err != nil || a.Verdict != Uncertain || a.Summary.Failed != 1 {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if _, err := AskWho(t.Context(), r.client, asks(nil), testIdentity(t).ids); !errors.Is(err, ErrWrongIdentity) {
+	if _, _, err := Read(t.Context(), r.client, r.permit(t, asks(nil), testIdentity(t).ids)); !errors.Is(err, ErrWrongIdentity) {
 		t.Error(err)
 	}
 }
@@ -212,7 +212,7 @@ func TestAnAnswerPrintsInEachFormat(t *testing.T) {
 	evil.Equipment, evil.Place = "02:00:00:00:00:01", "ap\x1b[31m"
 	r.shelf.addBindings(evil)
 	r.shelf.addSessions(lived(-31*time.Minute, -29*time.Minute))
-	a, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+	a, err := r.askWho(t, asks(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestATranslatedSessionNamesWhomTheInsideAddressWasOf(t *testing.T) {
 	s := lived(-31*minute, -29*minute)
 	s.Inside, s.InsidePort = addr("100.64.0.9"), 4711
 	r.shelf.addSessions(s)
-	a, err := AskWho(t.Context(), r.client, asks(nil), r.custodian.ids)
+	a, err := r.askWho(t, asks(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/edgelog/edgelog/pkg/identity"
+	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
 )
 
@@ -20,8 +23,8 @@ import (
 //	     5     n  payload
 //
 // in this order: one begin, the coverage where it can be read, any number of
-// keys, binding blocks, session blocks, register blocks, other blocks, one end,
-// which counts the last five; or, at any place, one error. What a reader asks for more comes
+// keys, binding blocks, session blocks, register blocks, blocks of calls and mail, other
+// blocks, one end, which counts the last six; or, at any place, one error. What a reader asks for more comes
 // without begin and coverage.
 const frameHead = 5
 
@@ -40,6 +43,8 @@ const (
 	frameCoverage frameKind = 7 // JSON, session.CoverageReport: what was recorded in the window at all
 	frameRegister frameKind = 8 // a sealed block of a register of subscribers, or of its directory
 	frameBlock    frameKind = 9 // a sealed block of any kind, to be verified or held
+
+	frameCommunications frameKind = 10 // a sealed block of calls or mail, or the head of one
 )
 
 // begin is the first frame.
@@ -50,6 +55,34 @@ type begin struct {
 	Origin
 
 	Custodians *Custodians `json:"custodians,omitempty"` // with WantHold: for whom what is held is sealed
+
+	Paper *Paper `json:"paper,omitempty"` // with Run
+}
+
+// Paper is what a package says of the gateway beside the answer.
+type Paper struct {
+	LedgerKey string    `json:"ledger_key"` // public key of the ledger (ledger.VerifierKey)
+	Version   string    `json:"version"`    // of this software
+	Contacts  []Contact `json:"contacts"`   // who answers questions about it, at any hour
+	Timeouts  Timeouts  `json:"timeouts"`   // of the definition of a session
+
+	Entries []*ledger.Proof `json:"entries"` // of the request: its filing, then its approvals
+}
+
+// Contact is one line of the provider's contact point of 24 hours (BEK 1145/2006).
+type Contact struct {
+	Name  string `json:"name"`
+	Phone string `json:"phone,omitempty"`
+	Mail  string `json:"mail,omitempty"`
+	Hours string `json:"hours,omitempty"` // "" for all
+}
+
+// Timeouts are after which silence a session has ended, as the configuration of
+// the gateway has them.
+type Timeouts struct {
+	TCP, UDP, ICMP, Other time.Duration
+	HalfOpen              time.Duration // TCP that never got beyond SYN and SYN+ACK
+	Linger                time.Duration // how long a closed TCP session waits for stragglers
 }
 
 // Origin says where and under what rule an agent records.
@@ -84,6 +117,8 @@ type end struct {
 	Blocks   int `json:"blocks"`
 	Damaged  int `json:"damaged"` // stored values that the store could not hand out
 	Gone     int `json:"gone"`    // blocks that were asked for by name and are not there, or not any more
+
+	Communications int `json:"communications"`
 }
 
 // Outcome is what the reader says became of its reading. It never says what was
@@ -93,6 +128,13 @@ type Outcome struct {
 	Opened  int    `json:"opened"`
 	Failed  int    `json:"failed"`
 	Error   string `json:"error,omitempty"` // why nothing was answered: one of the reasons
+
+	// Why says why nothing was found, or not all; "" when all was.
+	Why Why `json:"why,omitempty"`
+
+	// Manifest is the hash of what is handed over, hex; "" when nothing is. It tells
+	// nothing of what that is: salted with the request's nonce.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // The only words that an outcome's Error may hold, so that nothing of what was
@@ -104,6 +146,17 @@ const (
 	reasonUnread   = "answer not understood"
 )
 
+// What else becomes of a reading, in the words of the ledger.
+const (
+	resultWithdrawn = "withdrawn"
+	resultNone      = "no outcome given"
+)
+
+// isHash reports whether s is SHA-256 in hex, or nothing.
+func isHash(s string) bool {
+	return s == "" || len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
 var reasons = map[string]bool{"": true, reasonIdentity: true, reasonCut: true, reasonNothing: true, reasonUnread: true}
 
 // recorded is the agent's answer to an outcome.
@@ -111,6 +164,16 @@ type recorded struct {
 	LedgerOutcome int64  `json:"ledger_outcome"`
 	Size          int64  `json:"checkpoint_size"` // of a checkpoint that covers the outcome
 	Root          []byte `json:"checkpoint_root"`
+
+	Receipt *Receipt `json:"receipt,omitempty"`
+}
+
+// opening begins a reading.
+type opening struct {
+	Act     Act    `json:"act"`
+	Request int64  `json:"request"`
+	Text    []byte `json:"text,omitempty"`  // of the request
+	Query   *Query `json:"query,omitempty"` // with Verify alone
 }
 
 // errFrame is returned for a stream that is not one of frames.
@@ -147,6 +210,8 @@ func (f *frameWriter) write(k frameKind, payload []byte) error {
 		f.end.Register++
 	case frameBlock:
 		f.end.Blocks++
+	case frameCommunications:
+		f.end.Communications++
 	}
 	return nil
 }
@@ -183,7 +248,7 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		return 0, nil, err
 	}
 	k, n := frameKind(head[0]), binary.BigEndian.Uint32(head[1:])
-	if k < frameBegin || k > frameBlock || n > maxFrame {
+	if k < frameBegin || k > frameCommunications || n > maxFrame {
 		return 0, nil, errFrame
 	}
 	if err := f.fill(int(n)); err != nil {
@@ -200,6 +265,8 @@ func (f *frameReader) next() (frameKind, []byte, error) {
 		f.end.Register++
 	case frameBlock:
 		f.end.Blocks++
+	case frameCommunications:
+		f.end.Communications++
 	}
 	return k, f.buf, nil
 }

@@ -20,6 +20,10 @@
 //     Verify recomputes everything from the entries and names the file that
 //     does not agree.
 //
+// Others read it with the public key alone (OpenReader): a copy, or the live
+// directory. Consistent tells whether it goes on from a checkpoint that was kept
+// elsewhere; a Proof shows one entry to somebody who has not the ledger.
+//
 // A process killed before step 4 leaves files that no checkpoint covers: Open
 // removes them and Repaired names them; nobody was told that they were kept.
 //

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -26,17 +28,26 @@ const (
 	Destruction   Kind = "destruction"   // a day's time is over: what is about to be destroyed, and then that it was
 	Held          Kind = "hold"          // rows of a case are kept beyond the destruction of their day: how many, never which
 	Released      Kind = "release"       // a hold is about to be destroyed, and then that it was
+	Request       Kind = "request"       // a request was filed, approved, refused, withdrawn, or not dealt with in time
 	Keys          Kind = "keys"          // wrapped data keys were handed out, or replaced
-	Request       Kind = "request"       // an order of an authority was filed, approved, refused or withdrawn; what it asks is sealed
 	Intent        Kind = "intent"        // somebody is about to read
 	Outcome       Kind = "outcome"       // what became of an intent; never the data found
 	Refused       Kind = "refused"       // a read that was not permitted
+	Breach        Kind = "breach"        // a breach of personal data, as it is notified
+	Witnessed     Kind = "witness"       // a checkpoint was sent to somebody outside
 )
 
 var kinds = map[Kind]bool{
 	Start: true, Stop: true, Gap: true, Coverage: true, ClockStep: true, Configuration: true,
-	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Request: true, Intent: true, Outcome: true, Refused: true,
+	Import: true, Stored: true, Destruction: true, Held: true, Released: true, Keys: true, Intent: true, Outcome: true, Refused: true,
+	Request: true, Breach: true, Witnessed: true,
 }
+
+// Known reports whether k is a kind of entries.
+func (k Kind) Known() bool { return kinds[k] }
+
+// Kinds returns all kinds, by their words.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(kinds)) }
 
 // Limits of an entry.
 const (

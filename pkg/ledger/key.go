@@ -75,7 +75,7 @@ func loadSigner(file, origin string) (*signer, error) {
 		return nil, fmt.Errorf("%w: read %q: %w; restore it from a backup", ErrKey, file, err)
 	}
 	if s.sign.Name() != origin {
-		return nil, fmt.Errorf("%w: %q belongs to the ledger %q, not to %q", ErrKey, file, s.sign.Name(), origin)
+		return nil, fmt.Errorf("%w: %w: %q belongs to the ledger %q, not to %q", ErrKey, ErrOrigin, file, s.sign.Name(), origin)
 	}
 	return s, nil
 }
@@ -182,4 +182,15 @@ func OpenStatement(what string, statement []byte, verifierKey string) (text stri
 		return "", fmt.Errorf("%w: it is signed, but is no statement of %q", ErrSignature, what)
 	}
 	return text, nil
+}
+
+// ParseCheckpoint reads a signed checkpoint, and checks it with a ledger's public key.
+//
+// Errors: ErrKey, or a *BrokenError.
+func ParseCheckpoint(msg []byte, verifierKey string) (Checkpoint, error) {
+	v, err := note.NewVerifier(verifierKey)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("%w: verifier key: %w", ErrKey, err)
+	}
+	return parseCheckpoint(msg, v)
 }

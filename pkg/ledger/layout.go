@@ -11,6 +11,7 @@ import (
 // picture.
 const (
 	KeyName        = "signer.key"
+	PublicKeyName  = "public.key"
 	CheckpointName = "checkpoint"
 
 	tileDir   = "tile"

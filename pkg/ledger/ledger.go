@@ -58,7 +58,7 @@ type waiting struct {
 // Files that no checkpoint covers, left by a process that was killed before it
 // could acknowledge their entries, are removed; see Repaired.
 //
-// Errors: ErrLocked, ErrNoKey, ErrKey, a *BrokenError, or those of the file
+// Errors: ErrLocked, ErrNoKey, ErrKey, ErrOrigin, a *BrokenError, or those of the file
 // system.
 func Open(dir string, opt Options) (*Ledger, error) {
 	l, err := open(&disk{dir: dir}, opt)
@@ -118,8 +118,27 @@ func (l *Ledger) load() error {
 	if err != nil {
 		return err
 	}
+	if err := l.publishKey(names); err != nil {
+		return err
+	}
 	l.state = state{checkpoint: c, edge: edge}
 	return l.repair(names, c.Size)
+}
+
+// publishKey puts the public key beside the entries, for whoever is to verify them;
+// one that lies there must be the ledger's own.
+func (l *Ledger) publishKey(names []string) error {
+	if !slices.Contains(names, PublicKeyName) {
+		return l.disk.replace(PublicKeyName, []byte(l.signer.verifier+"\n"))
+	}
+	b, err := l.disk.read(PublicKeyName)
+	if err != nil {
+		return err
+	}
+	if string(b) != l.signer.verifier+"\n" {
+		return broken(PublicKeyName, "it is not the public half of the signer key; remove it, and it is written again")
+	}
+	return nil
 }
 
 // begin makes a new ledger: key and first checkpoint. It refuses to do so over
@@ -155,12 +174,31 @@ func (l *Ledger) begin(names []string) error {
 	return l.disk.replace(CheckpointName, c.Note)
 }
 
+// errNewest is the fault of growing tiles that are not those of the checkpoint.
+var errNewest = broken(CheckpointName, "the newest tiles in %s do not give the signed root: one of them was changed; verify says which", tileDir)
+
 // loadFrontier reads the growing tiles and checks that they are those of the
 // checkpoint.
-func loadFrontier(d *disk, c Checkpoint) (*frontier, error) {
+func loadFrontier(src source, c Checkpoint) (*frontier, error) {
+	f, err := readFrontier(src, c)
+	if err != nil {
+		return nil, err
+	}
+	root, err := f.root()
+	if err != nil {
+		return nil, err
+	}
+	if root != c.Root {
+		return nil, errNewest
+	}
+	return f, nil
+}
+
+// readFrontier reads the growing tiles of a checkpoint.
+func readFrontier(src source, c Checkpoint) (*frontier, error) {
 	f := &frontier{size: c.Size}
 	for _, t := range growing(c.Size) {
-		data, err := d.read(t.path())
+		data, err := src.read(t.path())
 		if err != nil {
 			return nil, err
 		}
@@ -173,13 +211,6 @@ func loadFrontier(d *disk, c Checkpoint) (*frontier, error) {
 		}
 		f.levels[t.level] = data
 	}
-	root, err := f.root()
-	if err != nil {
-		return nil, err
-	}
-	if root != c.Root {
-		return nil, broken(CheckpointName, "the newest tiles in %s do not give the signed root: one of them was changed; verify says which", tileDir)
-	}
 	return f, nil
 }
 
@@ -191,7 +222,7 @@ func (l *Ledger) repair(names []string, size int64) error {
 	for _, name := range names {
 		t, ok := parseTile(name)
 		if !ok {
-			if name == CheckpointName+tmpSuffix || name == KeyName+tmpSuffix {
+			if name == CheckpointName+tmpSuffix || name == KeyName+tmpSuffix || name == PublicKeyName+tmpSuffix {
 				remove = append(remove, name)
 			}
 			continue

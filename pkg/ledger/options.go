@@ -19,6 +19,8 @@ var (
 	// ErrKey: the signer key cannot be used: malformed, of another origin, or
 	// readable by others.
 	ErrKey = errors.New("signer key cannot be used")
+	// ErrOrigin: the signer key is that of another ledger. It is ErrKey too.
+	ErrOrigin = errors.New("it is another ledger's")
 	// ErrNotWritten: the disk did not take the entry.
 	ErrNotWritten = errors.New("ledger could not be written")
 	// ErrFailed: the disk failed in a way that leaves its contents unknown; the
@@ -30,9 +32,10 @@ var (
 	ErrTooLarge = errors.New("entry is too large")
 	// ErrSeal: the payload could not be sealed, or there is nothing to seal it with.
 	ErrSeal = errors.New("payload could not be sealed")
-	// ErrRange: the indexes asked for are not in the ledger.
+	// ErrSignature: a statement is not one of this ledger.
 	ErrSignature = errors.New("statement is not signed by this ledger")
-	ErrRange     = errors.New("no such entries")
+	// ErrRange: the indexes asked for are not in the ledger.
+	ErrRange = errors.New("no such entries")
 	// ErrProof means that a Proof proves nothing.
 	ErrProof = errors.New("it is not proven that this entry is in the ledger")
 	// ErrClosed: the ledger was closed.

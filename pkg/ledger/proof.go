@@ -19,18 +19,18 @@ type Proof struct {
 // Prove returns the proof of an entry under the present checkpoint.
 //
 // Errors: ErrRange or a *BrokenError.
-func (l *Ledger) Prove(index int64) (*Proof, error) {
-	s := l.snapshot()
-	c := s.checkpoint
+func (l *Ledger) Prove(index int64) (*Proof, error) { return l.view().prove(index, l.VerifierKey()) }
+
+func (w *view) prove(index int64, verifierKey string) (*Proof, error) {
+	c := w.checkpoint
 	if index < 0 || index >= c.Size {
 		return nil, fmt.Errorf("prove entry %d: %w: the ledger has %d", index, ErrRange, c.Size)
 	}
-	entries, err := l.bundle(s, tile{bundleLevel, index / tileWidth, int(min(tileWidth, c.Size-index/tileWidth*tileWidth))})
+	entries, err := w.bundle(w.bundleOf(index))
 	if err != nil {
 		return nil, fmt.Errorf("prove entry %d: %w", index, err)
 	}
-	tree := tlog.Tree{N: c.Size, Hash: c.Root}
-	path, err := tlog.ProveRecord(c.Size, index, tlog.TileHashReader(tree, tiles{l.disk, s.edge}))
+	path, err := tlog.ProveRecord(c.Size, index, w.hashes())
 	if err != nil {
 		return nil, fmt.Errorf("prove entry %d: %w", index, broken(tileDir, "its tiles do not give the signed root: %v", err))
 	}
@@ -38,7 +38,7 @@ func (l *Ledger) Prove(index int64) (*Proof, error) {
 	for _, h := range path {
 		p.Hashes = append(p.Hashes, append([]byte(nil), h[:]...))
 	}
-	if _, err := p.Check(l.VerifierKey()); err != nil {
+	if _, err := p.Check(verifierKey); err != nil {
 		return nil, fmt.Errorf("prove entry %d: %w", index, broken(tileDir, "its bundle and the tiles do not agree"))
 	}
 	return p, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -12,9 +13,28 @@ import (
 //
 // Errors: ErrRange, a *BrokenError, or that of ctx.
 func (l *Ledger) Entries(ctx context.Context, from, to int64) ([]Record, error) {
-	s := l.snapshot()
-	if from < 0 || from > to || to > s.checkpoint.Size {
-		return nil, fmt.Errorf("read entries %d to %d: %w: the ledger has %d", from, to, ErrRange, s.checkpoint.Size)
+	return l.view().entries(ctx, from, to)
+}
+
+// view is a ledger as its checkpoint says it is, whoever appends meanwhile.
+type view struct {
+	state
+	src    source
+	verify note.Verifier
+}
+
+func (l *Ledger) view() *view {
+	return &view{state: l.snapshot(), src: l.disk, verify: l.signer.verify}
+}
+
+// hashes returns what reads hashes of the tree, checked against the signed root.
+func (w *view) hashes() tlog.HashReader {
+	return tlog.TileHashReader(tlog.Tree{N: w.checkpoint.Size, Hash: w.checkpoint.Root}, tiles{w.src, w.edge})
+}
+
+func (w *view) entries(ctx context.Context, from, to int64) ([]Record, error) {
+	if from < 0 || from > to || to > w.checkpoint.Size {
+		return nil, fmt.Errorf("read entries %d to %d: %w: the ledger has %d", from, to, ErrRange, w.checkpoint.Size)
 	}
 	var out []Record
 	for next := from; next < to; {
@@ -22,7 +42,7 @@ func (l *Ledger) Entries(ctx context.Context, from, to int64) ([]Record, error) 
 			return nil, fmt.Errorf("read entries: %w", err)
 		}
 		end := min(to, next-next%tileWidth+tileWidth)
-		records, err := l.bundleEntries(s, next, end)
+		records, err := w.bundleEntries(next, end)
 		if err != nil {
 			return nil, fmt.Errorf("read entries %d to %d: %w", next, end, err)
 		}
@@ -33,9 +53,9 @@ func (l *Ledger) Entries(ctx context.Context, from, to int64) ([]Record, error) 
 }
 
 // bundleEntries returns entries of one bundle.
-func (l *Ledger) bundleEntries(s state, from, to int64) ([]Record, error) {
-	t := tile{bundleLevel, from / tileWidth, int(min(tileWidth, s.checkpoint.Size-from/tileWidth*tileWidth))}
-	entries, err := l.bundle(s, t)
+func (w *view) bundleEntries(from, to int64) ([]Record, error) {
+	t := w.bundleOf(from)
+	entries, err := w.bundle(t)
 	if err != nil {
 		return nil, err
 	}
@@ -43,8 +63,7 @@ func (l *Ledger) bundleEntries(s state, from, to int64) ([]Record, error) {
 	for i := from; i < to; i++ {
 		indexes = append(indexes, tlog.StoredHashIndex(0, i))
 	}
-	tree := tlog.Tree{N: s.checkpoint.Size, Hash: s.checkpoint.Root}
-	hashes, err := tlog.TileHashReader(tree, tiles{l.disk, s.edge}).ReadHashes(indexes)
+	hashes, err := w.hashes().ReadHashes(indexes)
 	if err != nil {
 		return nil, broken(tileDir, "the tiles above entries %d to %d do not give the signed root: %v", from, to, err)
 	}
@@ -64,13 +83,19 @@ func (l *Ledger) bundleEntries(s state, from, to int64) ([]Record, error) {
 	return out, nil
 }
 
+// bundleOf returns the bundle that holds an entry.
+func (w *view) bundleOf(index int64) tile {
+	n := index / tileWidth
+	return tile{bundleLevel, n, int(min(tileWidth, w.checkpoint.Size-n*tileWidth))}
+}
+
 // bundle returns the entries of a bundle: the growing one from memory, since
 // its file is replaced by each append.
-func (l *Ledger) bundle(s state, t tile) ([][]byte, error) {
-	data := s.edge.bundle
+func (w *view) bundle(t tile) ([][]byte, error) {
+	data := w.edge.bundle
 	if t.width == tileWidth {
 		var err error
-		if data, err = l.disk.read(t.path()); err != nil {
+		if data, err = w.src.read(t.path()); err != nil {
 			return nil, err
 		}
 	}
@@ -81,10 +106,10 @@ func (l *Ledger) bundle(s state, t tile) ([][]byte, error) {
 	return entries, nil
 }
 
-// tiles implements tlog.TileReader: full tiles from the disk, growing ones
+// tiles implements tlog.TileReader: full tiles from the source, growing ones
 // from memory.
 type tiles struct {
-	disk *disk
+	src  source
 	edge *frontier
 }
 
@@ -103,7 +128,7 @@ func (r tiles) ReadTiles(want []tlog.Tile) ([][]byte, error) {
 			out[i] = r.edge.levels[t.level][:t.width*hashSize]
 			continue
 		}
-		data, err := r.disk.read(t.path())
+		data, err := r.src.read(t.path())
 		if err != nil {
 			return nil, err
 		}

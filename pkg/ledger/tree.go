@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 
@@ -18,6 +19,8 @@ type frontier struct {
 	size   int64
 	levels [maxLevel + 1][]byte
 	bundle []byte
+
+	scratch []byte // of addBundle
 }
 
 // file is a full or partial tile or bundle with its contents.
@@ -75,6 +78,48 @@ func (f *frontier) add(entry []byte, full []file) ([]file, error) {
 	}
 	f.size++
 	return full, nil
+}
+
+// addBundle is add for all entries of a full bundle, at the end of a tree of
+// full bundles; the bundle itself is not among full. It hashes each node once.
+func (f *frontier) addBundle(entries [][]byte, full []file) []file {
+	number := f.size / tileWidth
+	hashes := make([]byte, 0, tileWidth*hashSize)
+	for _, e := range entries {
+		f.scratch = append(append(f.scratch[:0], 0), e...) // RFC 6962 §2.1: MTH({d}) = SHA-256(0x00 || d)
+		h := sha256.Sum256(f.scratch)
+		hashes = append(hashes, h[:]...)
+	}
+	f.size += tileWidth
+	for level := 0; ; level++ {
+		full = append(full, file{tile{level, number, tileWidth}, hashes})
+		if level == maxLevel {
+			return full
+		}
+		root := rootOfTile(hashes)
+		f.levels[level+1] = append(f.levels[level+1], root[:]...)
+		if len(f.levels[level+1]) < tileWidth*hashSize {
+			return full
+		}
+		hashes, f.levels[level+1] = f.levels[level+1], nil
+		number /= tileWidth
+	}
+}
+
+// rootOfTile returns the root of a full tile.
+func rootOfTile(hashes []byte) [hashSize]byte {
+	var nodes [tileWidth / 2 * hashSize]byte
+	var pair [1 + 2*hashSize]byte
+	pair[0] = 1 // RFC 6962 §2.1: SHA-256(0x01 || left || right)
+	for n := tileWidth / 2; n > 0; n /= 2 {
+		for i := range n {
+			copy(pair[1:], hashes[i*2*hashSize:(i+1)*2*hashSize])
+			h := sha256.Sum256(pair[:])
+			copy(nodes[i*hashSize:], h[:]) // behind what is still to be read: 2i ≥ i
+		}
+		hashes = nodes[:n*hashSize]
+	}
+	return [hashSize]byte(nodes[:hashSize])
 }
 
 // partial returns the growing tiles and the growing bundle as files.

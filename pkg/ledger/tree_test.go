@@ -88,7 +88,7 @@ func TestTheFilesAreThoseOfTlogTiles(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, dir)
 	fill(t, l, size)
-	want := []string{CheckpointName, KeyName, "tile/0/273.p/112", "tile/entries/273.p/112", "tile/1/000", "tile/1/001.p/17", "tile/2/000.p/1"}
+	want := []string{CheckpointName, KeyName, PublicKeyName, "tile/0/273.p/112", "tile/entries/273.p/112", "tile/1/000", "tile/1/001.p/17", "tile/2/000.p/1"}
 	for n := range 273 {
 		want = append(want, fmt.Sprintf("tile/0/%03d", n), fmt.Sprintf("tile/entries/%03d", n))
 	}

@@ -16,7 +16,7 @@ import (
 // Errors: a *BrokenError for the first fault, or that of ctx or the file
 // system.
 func (l *Ledger) Verify(ctx context.Context) error {
-	c := checker{disk: l.disk}
+	c := checker{src: l.disk}
 	if err := c.fullBundles(ctx, l.Size()); err != nil {
 		return l.verifyError(err)
 	}
@@ -29,11 +29,18 @@ func (l *Ledger) Verify(ctx context.Context) error {
 	if err := l.tidy(l.Size(), l.Size()); err != nil {
 		return l.verifyError(err)
 	}
-	own := map[string]bool{}
+	own := map[string]bool{PublicKeyName: true}
 	if key := l.disk.path(l.opt.KeyFile); filepath.Dir(key) == filepath.Clean(l.disk.dir) {
 		own[filepath.Base(key)] = true
 	}
-	if err := c.finish(ctx, l.signer.verify, own); err != nil {
+	if err := c.finish(ctx, l.signer.verify); err != nil {
+		return l.verifyError(err)
+	}
+	names, err := l.disk.list()
+	if err != nil {
+		return l.verifyError(err)
+	}
+	if err, _ := judgeNames(names, c.checkpoint.Size, c.checkpoint.Size, own); err != nil {
 		return l.verifyError(err)
 	}
 	if last := l.snapshot().checkpoint; last.Size != c.edge.size || last.Root != c.root {
@@ -46,7 +53,26 @@ func (l *Ledger) Verify(ctx context.Context) error {
 	if text != l.signer.key+"\n" {
 		return l.verifyError(broken(l.opt.KeyFile, "it is not the key that this ledger is signed with"))
 	}
+	if text, err := l.disk.read(PublicKeyName); err != nil || string(text) != l.signer.verifier+"\n" {
+		return l.verifyError(broken(PublicKeyName, "it is not the public half of the signer key"))
+	}
 	return nil
+}
+
+// finish checks what is on the disk now; nothing may be appended meanwhile.
+func (c *checker) finish(ctx context.Context, v note.Verifier) error {
+	msg, err := c.src.read(CheckpointName)
+	if err != nil {
+		return err
+	}
+	s := state{}
+	if s.checkpoint, err = parseCheckpoint(msg, v); err != nil {
+		return err
+	}
+	if s.edge, err = readFrontier(c.src, s.checkpoint); err != nil {
+		return err
+	}
+	return c.whole(ctx, s)
 }
 
 func (l *Ledger) verifyError(err error) error {
@@ -57,26 +83,28 @@ func (l *Ledger) verifyError(err error) error {
 // copy of one, with the public key alone (see VerifierKey), and returns its
 // checkpoint. The signer key may be absent, and is not looked at.
 func VerifyDir(ctx context.Context, dir, verifierKey string) (Checkpoint, error) {
-	v, err := note.NewVerifier(verifierKey)
+	r, err := NewReader(Dir(dir), verifierKey)
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("verify ledger %q: %w: verifier key: %w", dir, ErrKey, err)
-	}
-	c := checker{disk: &disk{dir: dir}}
-	if err := c.finish(ctx, v, map[string]bool{KeyName: true}); err != nil {
 		return Checkpoint{}, fmt.Errorf("verify ledger %q: %w", dir, err)
 	}
-	return c.checkpoint, nil
+	report, err := r.Verify(ctx)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("verify ledger %q: %w", dir, err)
+	}
+	return report.Checkpoint, nil
 }
 
-// checker appends the entries on the disk to an empty tree, and compares what
-// an honest ledger would have written with what is there.
+// checker appends the entries of a source to an empty tree, and compares what an
+// honest ledger would have written with what is there.
 type checker struct {
-	disk       *disk
+	src        source
 	edge       frontier
 	suspect    *BrokenError // the first tile that the entries do not give
 	leaf       bool         // the suspect is a tile of level 0: its Entry is exact
 	checkpoint Checkpoint
 	root       [32]byte
+	times      times
+	bytes      int64 // of entries
 }
 
 // fullBundles checks all full bundles of a tree of that size, and the full
@@ -86,40 +114,44 @@ func (c *checker) fullBundles(ctx context.Context, size int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.bundle(tile{bundleLevel, c.edge.size / tileWidth, tileWidth}); err != nil {
+		t := tile{bundleLevel, c.edge.size / tileWidth, tileWidth}
+		data, err := c.src.read(t.path())
+		if err != nil {
+			return err
+		}
+		entries, err := c.split(t, data)
+		if err != nil {
+			return err
+		}
+		if err := c.compare(c.edge.addBundle(entries, nil), c.src.read); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *checker) bundle(t tile) error {
-	data, err := c.disk.read(t.path())
-	if err != nil {
-		return err
-	}
+// split takes a bundle apart, and looks at the times of its entries.
+func (c *checker) split(t tile, data []byte) ([][]byte, error) {
 	entries, err := splitBundle(data, t.width)
 	if err != nil {
-		return broken(t.path(), "%v", err)
+		return nil, broken(t.path(), "%v", err)
 	}
-	var full []file
-	for _, e := range entries {
-		if full, err = c.edge.add(e, full); err != nil {
-			return err
-		}
+	for i, e := range entries {
+		c.times.see(t, c.edge.size+int64(i), e)
+		c.bytes += int64(len(e))
 	}
-	return c.compare(full)
+	return entries, nil
 }
 
 // compare reads the tiles that were computed. One that differs is remembered,
 // not reported: whether the tile or an entry below it was changed is known when
 // the root is.
-func (c *checker) compare(files []file) error {
+func (c *checker) compare(files []file, read func(name string) ([]byte, error)) error {
 	for _, f := range files {
 		if f.level == bundleLevel {
 			continue // read, not computed
 		}
-		data, err := c.disk.read(f.path())
+		data, err := read(f.path())
 		if err != nil {
 			return err
 		}
@@ -143,27 +175,29 @@ func firstDifference(f file, data []byte) int64 {
 	return (f.n*tileWidth + int64(k)) << (tileHeight * f.level)
 }
 
-// finish checks the checkpoint, what fullBundles left, the root, and the names
-// of all files. own are names that do not belong to the tree.
-func (c *checker) finish(ctx context.Context, v note.Verifier, own map[string]bool) error {
-	msg, err := c.disk.read(CheckpointName)
+// whole checks a tree as a view has it: full tiles from the source, growing ones
+// as they were when its checkpoint was read.
+func (c *checker) whole(ctx context.Context, s state) error {
+	if c.checkpoint = s.checkpoint; c.checkpoint.Size < c.edge.size {
+		return broken(CheckpointName, "it is of %d entries, but %d are there: the checkpoint is an old one", c.checkpoint.Size, c.edge.size)
+	}
+	if err := c.fullBundles(ctx, s.checkpoint.Size); err != nil {
+		return err
+	}
+	entries, err := c.split(growing(s.checkpoint.Size)[0], s.edge.bundle)
 	if err != nil {
 		return err
 	}
-	if c.checkpoint, err = parseCheckpoint(msg, v); err != nil {
-		return err
+	for _, e := range entries {
+		if _, err := c.edge.add(e, nil); err != nil {
+			return err
+		}
 	}
-	size := c.checkpoint.Size
-	if size < c.edge.size {
-		return broken(CheckpointName, "it is of %d entries, but %d are there: the checkpoint is an old one", size, c.edge.size)
+	kept := map[string][]byte{}
+	for _, f := range s.edge.partial() {
+		kept[f.path()] = f.data
 	}
-	if err := c.fullBundles(ctx, size); err != nil {
-		return err
-	}
-	if err := c.bundle(tile{bundleLevel, size / tileWidth, int(size % tileWidth)}); err != nil {
-		return err
-	}
-	if err := c.compare(c.edge.partial()); err != nil {
+	if err := c.compare(c.edge.partial(), func(name string) ([]byte, error) { return kept[name], nil }); err != nil {
 		return err
 	}
 	if c.root, err = c.edge.root(); err != nil {
@@ -172,7 +206,7 @@ func (c *checker) finish(ctx context.Context, v note.Verifier, own map[string]bo
 	if err := c.judge(); err != nil {
 		return err
 	}
-	return c.names(size, own)
+	return c.times.err
 }
 
 // judge compares the root that the entries give with the signed one.
@@ -195,26 +229,32 @@ func (c *checker) judge() error {
 	return broken(CheckpointName, "entries and tiles agree with each other, but not with the signed root: both were changed")
 }
 
-// names looks for files that the checkpoint does not need.
-func (c *checker) names(size int64, own map[string]bool) error {
-	names, err := c.disk.list()
-	if err != nil {
-		return err
+// judgeNames looks for files that no checkpoint needs: neither the one of size
+// before, nor the one of size after. passing reports whether an append that is
+// under way may have put the file there. own are names that do not belong to the
+// tree.
+func judgeNames(names []string, before, after int64, own map[string]bool) (fault error, passing bool) {
+	note := func(err error, may bool) {
+		if fault == nil || passing && !may {
+			fault, passing = err, may
+		}
 	}
 	for _, name := range names {
 		t, ok := parseTile(name)
 		if !ok {
 			if name != CheckpointName && !own[name] {
-				return broken(name, "it does not belong to a ledger")
+				note(broken(name, "it does not belong to a ledger"), name == CheckpointName+tmpSuffix)
 			}
 			continue
 		}
-		switch t.standingOf(size) {
-		case superseded:
-			return broken(name, "a wider tile holds the same: it should have been removed")
-		case torn, beyond:
-			return broken(name, "it is beyond the checkpoint of %d entries: the checkpoint is an old one, or an append was not finished", size)
+		was, is := t.standingOf(before), t.standingOf(after)
+		switch {
+		case was == needed || is == needed:
+		case is == superseded:
+			note(broken(name, "a wider tile holds the same: it should have been removed"), true)
+		default:
+			note(broken(name, "it is beyond the checkpoint of %d entries: the checkpoint is an old one, or an append was not finished", after), is == torn)
 		}
 	}
-	return nil
+	return fault, passing
 }

@@ -36,7 +36,7 @@ type shown struct {
 
 // derived are the metrics that are made from words and times of a status.
 type derived struct {
-	info, start, recording, balanced, attached, disk, lastError, lastBlock, age, took *prometheus.Desc
+	info, start, recording, balanced, attached, disk, lastError, lastBlock, breachDue, age, took *prometheus.Desc
 }
 
 func newCollector(status func() *recorder.Status, o Options) *collector {
@@ -64,6 +64,7 @@ func newCollector(status func() *recorder.Status, o Options) *collector {
 		disk:      d("edgelog_disk_state", "1 for the state that the disk is in: ok, low, stopped, stalled, failed.", "state"),
 		lastError: d("edgelog_last_error_time_seconds", "When the last error was met, since 1970; 0: never. The status has its text."),
 		lastBlock: d("edgelog_last_block_time_seconds", "When the last block of sessions was stored, since 1970; 0: none since the start."),
+		breachDue: d("edgelog_breach_next_due_time_seconds", "When the next notification of a breach of personal data is due, since 1970; 0: none is."),
 		age:       d("edgelog_status_age_seconds", "How old these numbers are."),
 		took:      d("edgelog_status_gathering_seconds", "How long it took to gather them."),
 	}
@@ -82,7 +83,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		}
 	}
 	w := &c.words
-	for _, d := range []*prometheus.Desc{w.info, w.start, w.recording, w.balanced, w.attached, w.disk, w.lastError, w.lastBlock, w.age, w.took} {
+	for _, d := range []*prometheus.Desc{w.info, w.start, w.recording, w.balanced, w.attached, w.disk, w.lastError, w.lastBlock, w.breachDue, w.age, w.took} {
 		ch <- d
 	}
 }
@@ -238,6 +239,9 @@ func (c *collector) derive(ch chan<- prometheus.Metric, s *recorder.Status) {
 	}
 	send(w.lastError, seconds(met))
 	send(w.lastBlock, seconds(s.Sessions.Last))
+	if s.Breaches != nil {
+		send(w.breachDue, seconds(s.Breaches.NextDue))
+	}
 	if s.Probe == nil {
 		return
 	}

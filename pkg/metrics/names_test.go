@@ -94,7 +94,7 @@ func TestNamesFollowTheCustomOfPrometheus(t *testing.T) {
 			t.Errorf("%s is converted, and not to seconds", n.metric)
 		}
 		for _, l := range n.labels {
-			if !slices.Contains([]string{"uplink", "outcome", "reason", "kind", "remark", "client", "server", "file"}, l) {
+			if !slices.Contains([]string{"uplink", "outcome", "reason", "kind", "remark", "client", "server", "file", "witness"}, l) {
 				t.Errorf("%s has the label %s: is its number of values bounded, and is none a person's?", n.metric, l)
 			}
 		}

@@ -220,6 +220,7 @@ type kernelTableCounters struct {
 	SamplesLost       uint64
 	SampleCrowd       uint64
 	Carried           uint64
+	Began             [32]uint64
 }
 
 type kernelTableMeta struct {

@@ -26,8 +26,8 @@ type ImportAnswer struct {
 // importing lets one file in at a time: each may be of any length.
 type importing struct{ mu sync.Mutex }
 
-// importHandler answers PathImport. Whoever reaches the socket may add what he
-// has: it reads nothing, and the ledger says who did.
+// importHandler answers PathImport. It reads nothing, and the ledger says who
+// imported.
 func (r *Recorder) importHandler(w http.ResponseWriter, req *http.Request) {
 	if !r.importing.mu.TryLock() {
 		http.Error(w, "another file is being imported; wait for it", http.StatusConflict)

@@ -78,16 +78,12 @@ func (r *Recorder) keysBackupHandler(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *Recorder) keysBackup(req *http.Request) (*store.KeysBackup, error) {
-	peer, known := PeerOf(req.Context())
-	if !known {
-		return nil, errors.New("it is not known who asks")
-	}
 	b, err := r.store.BackUpKeys()
 	if err != nil {
 		return nil, err
 	}
 	b.Gateway = r.Config().Gateway
-	if _, err := r.noteKeys(req.Context(), "handed out for a backup", fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID), len(b.Keys), nil); err != nil {
+	if _, err := r.noteKeys(req.Context(), "handed out for a backup", WhoAsks(req.Context()), len(b.Keys), nil); err != nil {
 		return nil, err
 	}
 	return b, nil

@@ -80,9 +80,9 @@ func (s *Status) sums() []Sum {
 		Text: fmt.Sprintf("writer: collected %d = stored %d + given back %d + waiting %d + expired %d", n.Collected, n.Stored, n.Returned, n.Waiting, n.Expired),
 		Left: n.Collected, Right: n.Stored + n.Returned + n.Waiting + n.Expired,
 	}, Sum{
-		Text: fmt.Sprintf("store: records %d = found at start %d + sessions %d + access records %d + register %d + to be stored again %d",
-			st.Counted, st.AtStart, n.Stored, b.Records, s.Register.Records, st.Again),
-		Left: st.Counted, Right: st.AtStart + n.Stored + b.Records + s.Register.Records + st.Again,
+		Text: fmt.Sprintf("store: records %d = found at start %d + sessions %d + access records %d + register %d + calls %d + mail %d + to be stored again %d",
+			st.Counted, st.AtStart, n.Stored, b.Records, s.Register.Records, s.Imports.Calls, s.Imports.Mail, st.Again),
+		Left: st.Counted, Right: st.AtStart + n.Stored + b.Records + s.Register.Records + s.Imports.Calls + s.Imports.Mail + st.Again,
 	}, Sum{
 		Text: fmt.Sprintf("access records: sealed %d = new or changed %d + in force at the start of a day %d%s + handed over again %d",
 			b.Records, b.Changed, b.Snapshot, translated, b.Again),

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,9 +11,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/edgelog/edgelog/pkg/config"
 )
 
 // ErrRunning is returned when another agent answers on the control socket.
@@ -24,6 +29,9 @@ type Peer struct {
 	UID uint32 `json:"uid"`
 	GID uint32 `json:"gid"`
 	PID int32  `json:"pid"`
+
+	// Groups are the further groups of the process when it connected (SO_PEERGROUPS).
+	Groups []uint32 `json:"groups,omitempty"`
 }
 
 type peerKey struct{}
@@ -42,8 +50,8 @@ type control struct {
 }
 
 // listen opens the socket at path: mode 0660, in a directory that is made with
-// mode 0750. A socket that nobody answers on is taken over.
-func listen(path string, handler http.Handler, base context.Context, log *slog.Logger) (*control, error) {
+// mode 0750, both for the group. A socket that nobody answers on is taken over.
+func listen(path string, group config.Group, handler http.Handler, base context.Context, log *slog.Logger) (*control, error) {
 	if err := makeRunDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
@@ -63,9 +71,12 @@ func listen(path string, handler http.Handler, base context.Context, log *slog.L
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w; check the rights of its directory", path, cause(err))
 	}
-	if err := os.Chmod(path, 0o660); err != nil {
+	if err = os.Chmod(path, 0o660); err == nil && group != (config.Group{}) {
+		err = share(path, group)
+	}
+	if err != nil {
 		_ = ln.Close()
-		return nil, fmt.Errorf("set mode of socket %q: %w", path, cause(err))
+		return nil, fmt.Errorf("open socket %q: %w", path, cause(err))
 	}
 	c := &control{path: path, ln: ln, srv: &http.Server{
 		Handler:           handler,
@@ -94,6 +105,36 @@ func makeRunDir(dir string) error {
 	return nil
 }
 
+// share hands the socket at path, and its directory, to a group; the zero group
+// takes them back to the agent's own. The directory is left alone when everybody may
+// enter it anyway, as /run.
+func share(path string, g config.Group) error {
+	gid := os.Getegid()
+	if g != (config.Group{}) {
+		gid = int(g.GID)
+	}
+	dir := filepath.Dir(path)
+	st, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	hand := []string{path}
+	if st.Mode().Perm()&0o001 == 0 {
+		hand = []string{dir, path}
+	}
+	for _, p := range hand {
+		if err := os.Chown(p, -1, gid); err != nil {
+			return fmt.Errorf("hand %q to the group %s: %v; the agent's user must be in it: SupplementaryGroups=%s in the unit", p, groupText(g), cause(err), groupText(g))
+		}
+	}
+	if len(hand) > 1 && st.Mode().Perm()&0o050 != 0o050 { // made with mode 0700, as by init
+		return os.Chmod(dir, st.Mode().Perm()|0o050)
+	}
+	return nil
+}
+
+func groupText(g config.Group) string { return cmp.Or(g.Name, strconv.FormatUint(uint64(g.GID), 10)) }
+
 // serve answers until stop is called.
 func (c *control) serve() error {
 	if err := c.srv.Serve(c.ln); !errors.Is(err, http.ErrServerClosed) {
@@ -121,14 +162,43 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 		return ctx
 	}
 	var cred *unix.Ucred
+	var groups []uint32
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); credErr == nil {
+			groups = peerGroups(int(fd))
+		}
 	}); err != nil || credErr != nil {
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid})
+	return contextWithPeer(ctx, Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid, Groups: groups})
 }
+
+func contextWithPeer(ctx context.Context, p Peer) context.Context {
+	return context.WithValue(ctx, peerKey{}, p)
+}
+
+// peerGroups returns the further groups of the process at the other end, as they were
+// when it connected; none with a kernel before 4.13, which does not say.
+func peerGroups(fd int) []uint32 {
+	list := make([]uint32, 64)
+	for {
+		size := uint32(len(list) * 4)
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+			uintptr(unsafe.Pointer(&list[0])), uintptr(unsafe.Pointer(&size)), 0)
+		switch {
+		case errno == 0:
+			return list[:min(int(size/4), len(list))]
+		case errno == unix.ERANGE && int(size/4) > len(list) && size/4 <= mostGroups:
+			list = make([]uint32, size/4)
+		default:
+			return nil
+		}
+	}
+}
+
+// mostGroups is the kernel's NGROUPS_MAX.
+const mostGroups = 65536
 
 // statusHandler answers GET /v1/status.
 func (r *Recorder) statusHandler(w http.ResponseWriter, _ *http.Request) {

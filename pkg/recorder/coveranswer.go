@@ -208,7 +208,7 @@ func (r *Recorder) openCoverage() error {
 			r.log.Info("the record of coverage is kept again", "after", at.Sub(since).Round(time.Millisecond).String())
 		},
 	}
-	r.Handle("GET /v1/coverage", r.coverageHandler)
+	r.Handle("GET /v1/coverage", mayKnow, r.coverageHandler)
 	return nil
 }
 

@@ -42,6 +42,15 @@
 //     stays in the kernel's table, or is stored as ended by shutdown and the
 //     programs removed (on_stop = "drain").
 //
+// The life of a question on the control socket:
+//
+//  1. The kernel says which uid and groups connected (SO_PEERCRED, SO_PEERGROUPS).
+//  2. At each request the configuration in force says who that is, which roles he
+//     has, and whether his clearance still holds (config.People.Caller).
+//  3. Handle knows which roles may use the route. Without one of them the answer is
+//     403, and the ledger gets who it was, sealed (refusals.go).
+//  4. Else the handler finds the caller with CallerOf.
+//
 // The life of a second (coverage):
 //
 //  1. Once a second the counters of what was refused are read, and the kernel is
@@ -61,6 +70,18 @@
 //     drained, all since the mark is missing. If the table is gone, the seconds
 //     from the first bound on are taken back, and those since the second one are
 //     remarked: sessions that were still open have no record.
+//
+// The life of a ledger:
+//
+//  1. A start opens it, and holds it against the newest checkpoint that was seen
+//     (mark.go), which lies beside it: what was cut, forked or put back is noticed.
+//     So is one that is damaged or gone. Then recording goes on, nothing is put into
+//     it any more, and nobody reads, until it is put right.
+//  2. The mark follows each entry of somebody who reads at once, and others within
+//     seconds.
+//  3. Checkpoints are sent to witnesses outside (witness.go). What their files have
+//     is compared at the start: whoever can write the ledger can write the mark.
+//  4. Its files are served to auditors, who verify them themselves.
 //
 // A second of which nothing was said is unknown. The first of an uplink always
 // is: it was not seen from its beginning.

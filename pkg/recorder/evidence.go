@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -18,6 +19,22 @@ type Ledger interface {
 	Append(ctx context.Context, e ledger.Entry) (int64, error)
 	Checkpoint() ledger.Checkpoint
 	Size() int64
+	Entries(ctx context.Context, from, to int64) ([]ledger.Record, error)
+	Prove(index int64) (*ledger.Proof, error)
+	Statement(what, text string) ([]byte, error)
+	VerifierKey() string
+}
+
+// Evidence is the ledger for others than the recorder: what they append is counted
+// with its own, and what fails for good is noticed.
+type Evidence struct {
+	Ledger
+	e *evidence
+}
+
+// Append puts an entry into the ledger, now or not at all.
+func (v *Evidence) Append(ctx context.Context, entry ledger.Entry) (int64, error) {
+	return v.e.Append(ctx, entry)
 }
 
 // maxOwed bounds the entries that wait for a ledger that cannot be written.
@@ -40,6 +57,9 @@ type evidence struct {
 	failing bool
 	next    time.Time // of the next try
 	final   error     // the ledger takes nothing until it is opened again
+	doubt   error     // the ledger cannot be trusted: nothing is put into it, and nothing is read
+
+	kept func() // called after an entry of somebody who reads; nil: nothing is
 
 	seenMu sync.Mutex // guards seen
 	seen   LedgerStatus
@@ -47,7 +67,13 @@ type evidence struct {
 
 // Append puts an entry of somebody else's into the ledger, now or not at all.
 func (e *evidence) Append(ctx context.Context, entry ledger.Entry) (int64, error) {
+	if err := e.doubted(); err != nil {
+		return 0, err
+	}
 	index, err := e.ledger.Append(ctx, entry)
+	if err == nil && e.kept != nil {
+		e.kept()
+	}
 	if final(err) {
 		e.mu.Lock()
 		e.final = err
@@ -56,9 +82,6 @@ func (e *evidence) Append(ctx context.Context, entry ledger.Entry) (int64, error
 	return index, err
 }
 
-// Checkpoint is that of the ledger.
-func (e *evidence) Checkpoint() ledger.Checkpoint { return e.ledger.Checkpoint() }
-
 // broken returns why the ledger must be opened again, nil if it need not.
 func (e *evidence) broken() error {
 	e.mu.Lock()
@@ -66,9 +89,35 @@ func (e *evidence) broken() error {
 	return e.final
 }
 
+// ErrDoubted: the ledger is not what it was, or is damaged. Recording goes on, and
+// nothing is read until it is put right and the agent started again.
+var ErrDoubted = errors.New("the ledger cannot be trusted, so nothing is read and nothing put into it")
+
+// distrust has nothing put into the ledger any more, and so nothing read.
+func (e *evidence) distrust(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.doubt != nil {
+		return
+	}
+	e.doubt = fmt.Errorf("%w: %w", ErrDoubted, err)
+	e.log.Error("the ledger cannot be trusted; recording goes on, reading does not", "error", err)
+}
+
+// doubted returns why the ledger cannot be trusted, nil if it can.
+func (e *evidence) doubted() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.doubt
+}
+
 // note appends an entry. Its fields get the time of the event, for the case
 // that the ledger takes it later.
-func (e *evidence) note(kind ledger.Kind, fields map[string]string) {
+func (e *evidence) note(kind ledger.Kind, fields map[string]string) { e.noteSealed(kind, fields, nil) }
+
+// noteSealed is note for an entry with a payload, which waits in the clear, in
+// memory, for a ledger that cannot be written.
+func (e *evidence) noteSealed(kind ledger.Kind, fields map[string]string, payload []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if fields == nil {
@@ -80,7 +129,7 @@ func (e *evidence) note(kind ledger.Kind, fields map[string]string) {
 		e.lost++
 		return
 	}
-	e.owed = append(e.owed, ledger.Entry{Kind: kind, Fields: fields})
+	e.owed = append(e.owed, ledger.Entry{Kind: kind, Fields: fields, Payload: payload})
 	e.pay()
 }
 
@@ -95,7 +144,7 @@ func (e *evidence) step() {
 
 // pay appends what is owed, in order. e.mu is held.
 func (e *evidence) pay() {
-	for len(e.owed) > 0 {
+	for len(e.owed) > 0 && e.doubt == nil {
 		if _, err := e.ledger.Append(context.Background(), e.owed[0]); err != nil {
 			e.next = e.now().Add(lastRetry)
 			if final(err) {
@@ -128,7 +177,10 @@ func (e *evidence) status() LedgerStatus {
 	}
 	defer e.mu.Unlock()
 	e.seen = LedgerStatus{
-		Entries: e.ledger.Size(), OK: !e.failing, Noted: e.noted, Written: e.written, Waiting: uint64(len(e.owed)), Lost: e.lost,
+		Entries: e.ledger.Size(), OK: !e.failing && e.doubt == nil, Noted: e.noted, Written: e.written, Waiting: uint64(len(e.owed)), Lost: e.lost,
+	}
+	if e.doubt != nil {
+		e.seen.Doubt = e.doubt.Error()
 	}
 	return e.seen
 }

@@ -5,10 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -93,11 +93,14 @@ type expiry struct {
 	passed   time.Duration // elapsed then
 	trusted  bool          // the operator says that the clock is right
 	status   ExpiryStatus
+
+	announced map[string]announcement // days whose destruction has not begun yet
 }
 
 // openExpiry destroys what is due before anything is read.
 func (r *Recorder) openExpiry() error {
-	x := &expiry{r: r, dir: filepath.Join(r.Config().DataDir, "destroyed"), elapsed: r.o.Elapsed, synced: r.o.Synchronised, log: r.log}
+	x := &expiry{r: r, dir: filepath.Join(r.Config().DataDir, "destroyed"), elapsed: r.o.Elapsed, synced: r.o.Synchronised, log: r.log,
+		announced: map[string]announcement{}}
 	if err := os.MkdirAll(x.dir, 0o700); err != nil {
 		return fmt.Errorf("make directory of certificates %q: %w", x.dir, cause(err))
 	}
@@ -109,9 +112,6 @@ func (r *Recorder) openExpiry() error {
 	x.passed = x.elapsed()
 	if err := x.keepBelieved(); err != nil {
 		return err
-	}
-	if err := x.finishReleases(); err != nil {
-		x.log.Error("the release of a hold was not gone on with", "error", err)
 	}
 	x.step(mostAbsence)
 	return nil
@@ -148,11 +148,13 @@ func (x *expiry) lastKnown() (last time.Time, err error) {
 	l := x.r.ledger
 	if n := l.Size(); n > 0 {
 		entry, err := l.Entries(context.Background(), n-1, n)
-		if err != nil {
+		switch {
+		case errors.Is(err, ledger.ErrBroken):
+			x.r.evidence.distrust(err)
+		case err != nil:
 			return last, fmt.Errorf("read the last entry of the ledger: %w", err)
-		}
-		if t := entry[0].Time; t.After(last) {
-			last = t
+		case entry[0].Time.After(last):
+			last = entry[0].Time
 		}
 	}
 	if last.IsZero() {
@@ -172,8 +174,9 @@ func (x *expiry) tick() {
 // step destroys the days whose time is over, unless the clock cannot be
 // believed.
 func (x *expiry) step(most time.Duration) {
-	now, keep := x.r.o.Now(), x.r.Config().Store.RetentionDays
-	begun := x.finishDays()
+	// Without its monotonic reading, which does not move when the clock is set: that is what doubt is about.
+	now, keep := x.r.o.Now().Round(0), x.r.Config().Store.RetentionDays
+	begun := cmp.Or(x.finishReleases(), x.finishDays())
 	days := x.due(now)
 	err := x.doubt(now, most)
 	if err == nil {
@@ -181,7 +184,7 @@ func (x *expiry) step(most time.Duration) {
 		days, err = x.destroyAll(days)
 		err = cmp.Or(begun, err, x.forgetCoverage(now), x.keepBelieved())
 	} else if len(days) == 0 {
-		err = nil // nothing is held up
+		err = begun // nothing else is held up
 	}
 	x.status.RetentionDays, x.status.Due = keep, len(days)
 	x.status.Late = len(days) > 0 && now.Sub((days[0]+session.Day(keep)+1).Start()) > time.Hour
@@ -256,14 +259,33 @@ func (x *expiry) destroy(day session.Day) error {
 		return errors.Join(r.store.DestroyKeys(day), r.store.DestroyBlocks(day))
 	}
 	c := x.certificate(&facts)
-	c.LedgerEntry, err = r.evidence.Append(context.Background(), ledger.Entry{Kind: ledger.Destruction, Fields: c.fields("begun")})
-	if err != nil {
-		return fmt.Errorf("the ledger cannot be written, so nothing is destroyed: %w", err)
+	if c.LedgerEntry, err = x.announce(c.Day, c.fields("begun")); err != nil {
+		return err
 	}
 	if err := x.begin(c.Day, c); err != nil {
 		return err
 	}
 	return x.complete(day, c)
+}
+
+// announce puts into the ledger that a day is about to be destroyed, once: while
+// its certificate cannot be begun it is tried again each minute.
+func (x *expiry) announce(day string, fields map[string]string) (entry int64, err error) {
+	if old, ok := x.announced[day]; ok && maps.Equal(old.fields, fields) {
+		return old.entry, nil
+	}
+	entry, err = x.r.evidence.Append(context.Background(), ledger.Entry{Kind: ledger.Destruction, Fields: fields})
+	if err != nil {
+		return 0, fmt.Errorf("the ledger cannot be written, so nothing is destroyed: %w", err)
+	}
+	x.announced[day] = announcement{entry, fields}
+	return entry, nil
+}
+
+// announcement is an entry of the ledger about a day.
+type announcement struct {
+	entry  int64
+	fields map[string]string
 }
 
 func (x *expiry) certified(day session.Day) bool {
@@ -283,13 +305,16 @@ func (x *expiry) complete(day session.Day, c *Certificate) error {
 		return err
 	}
 	c.Ended = r.o.Now().UTC()
-	hash, err := x.sign(StatementDestroyed, c.Day, c)
+	hash, err := x.sign(StatementDestroyed, c.Day, c, c.LedgerEntry)
 	if err != nil {
 		return err
 	}
 	fields := c.fields("destroyed")
 	fields["certificate"], fields["begun_entry"] = hash, strconv.FormatInt(c.LedgerEntry, 10)
-	r.evidence.note(ledger.Destruction, fields)
+	if _, err := r.evidence.Append(context.Background(), ledger.Entry{Kind: ledger.Destruction, Fields: fields}); err != nil {
+		return fmt.Errorf("it is destroyed, and the ledger cannot be written; it is tried again: %w", err)
+	}
+	delete(x.announced, c.Day)
 	if err := x.end(c.Day); err != nil {
 		return err
 	}
@@ -331,118 +356,6 @@ func (c *Certificate) fields(state string) map[string]string {
 		"state": state, "day": c.Day, "retention_days": strconv.Itoa(c.RetentionDays), "keys": strconv.Itoa(len(c.Keys)), "runs": strconv.Itoa(len(c.Runs)),
 		"blocks": strconv.Itoa(c.Blocks), "records": itoa(c.Records), "bytes": itoa(c.Bytes), "keys_and_runs": hex.EncodeToString(all.Sum(nil)),
 	}
-}
-
-// sign signs a certificate, keeps it under a name, and returns its hash. One of
-// the same name from before, as of a day of which something came late, is kept
-// beside it.
-func (x *expiry) sign(statement, of string, c any) (hash string, err error) {
-	text, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		return "", fmt.Errorf("write certificate: %w", err)
-	}
-	b, err := x.r.ledger.Statement(statement, string(text)+"\n")
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(x.dir, of+".note")
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
-			break
-		} else if err != nil {
-			return "", fmt.Errorf("keep certificate %q: %w", name, cause(err))
-		}
-		name = filepath.Join(x.dir, fmt.Sprintf("%s-%d.note", of, n))
-	}
-	if err := writeDurably(name, b); err != nil {
-		return "", fmt.Errorf("keep certificate %q: %w", name, cause(err))
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
-}
-
-// begun is what the names of unsigned certificates end with, of what is being
-// destroyed: after a kill nothing else says what there was.
-const begun = ".begun"
-
-func (x *expiry) begin(of string, c any) error {
-	text, err := json.Marshal(c)
-	if err == nil {
-		err = writeDurably(filepath.Join(x.dir, of+begun), text)
-	}
-	if err != nil {
-		return fmt.Errorf("the certificate cannot be begun, so nothing is destroyed: %w", cause(err))
-	}
-	return nil
-}
-
-func (x *expiry) readBegun(of string, c any) error {
-	text, err := os.ReadFile(filepath.Join(x.dir, of+begun))
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, c)
-}
-
-func (x *expiry) end(of string) error { return os.Remove(filepath.Join(x.dir, of+begun)) }
-
-// finishDays completes destructions of days that were broken off.
-func (x *expiry) finishDays() error {
-	return x.finish("????-??-??", func(of string) error {
-		c := new(Certificate)
-		if err := x.readBegun(of, c); err != nil {
-			return err
-		}
-		t, err := time.Parse(time.DateOnly, c.Day)
-		if err != nil {
-			return err
-		}
-		return x.complete(session.DayOf(t.UnixNano()), c)
-	})
-}
-
-// finishReleases completes releases of holds that a kill broke off.
-func (x *expiry) finishReleases() error {
-	return x.finish("hold-*", func(of string) error {
-		c := new(ReleaseCertificate)
-		if err := x.readBegun(of, c); err != nil {
-			return err
-		}
-		return x.r.completeRelease(c)
-	})
-}
-
-func (x *expiry) finish(names string, complete func(of string) error) (err error) {
-	files, _ := filepath.Glob(filepath.Join(x.dir, names+begun)) // the pattern is good
-	for _, f := range files {
-		if e := complete(strings.TrimSuffix(filepath.Base(f), begun)); e != nil {
-			err = cmp.Or(err, fmt.Errorf("go on with %q: %w", filepath.Base(f), e))
-		}
-	}
-	return err
-}
-
-// writeDurably writes a file that was not there, and its name.
-func writeDurably(name string, b []byte) error {
-	tmp := name + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(b); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, name)
-	}
-	if err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // clockSynchronised asks the kernel (adjtimex(2)).

@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -62,8 +63,10 @@ func (x *expiry) list() (*Expiry, error) {
 // trust has the clock believed once, because somebody says that it is right; the
 // ledger says who.
 func (x *expiry) trust(ctx context.Context) error {
-	peer, _ := PeerOf(ctx)
-	payload, err := json.Marshal(map[string]string{"peer": fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID)})
+	if _, known := PeerOf(ctx); !known {
+		return errors.New("it is not known who says that the clock is right, so it is not believed")
+	}
+	payload, err := json.Marshal(map[string]string{"peer": WhoAsks(ctx)})
 	if err != nil {
 		return err
 	}
@@ -76,6 +79,12 @@ func (x *expiry) trust(ctx context.Context) error {
 }
 
 func (r *Recorder) expiryHandler(w http.ResponseWriter, req *http.Request) {
+	// An operator can set the clock, and a wrong one destroys a year of evidence: that it is
+	// right is said by who answers for what is kept (directive 2006/24 art. 7: protected against loss).
+	if c, _ := CallerOf(req.Context()); req.Method == http.MethodPost && req.FormValue("clock_is_right") != "" && !c.Roles.Has(mayAnswerFor) {
+		r.refuse(w, req, "POST "+PathExpiry+" clock_is_right", mayAnswerFor)
+		return
+	}
 	var out *Expiry
 	err := r.do(req.Context(), func() (err error) {
 		if req.Method == http.MethodPost {

@@ -104,9 +104,8 @@ func (r *Recorder) reply(w http.ResponseWriter, v any) {
 
 func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 	id, err := strconv.ParseUint(req.PathValue("id"), 10, 64)
-	peer, known := PeerOf(req.Context())
-	if err != nil || !known {
-		http.Error(w, "it is not known which hold, or who asks", http.StatusBadRequest)
+	if err != nil {
+		http.Error(w, "it is not known which hold", http.StatusBadRequest)
 		return
 	}
 	var in Release
@@ -114,7 +113,7 @@ func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "a reference of at most some kilobytes is to be given as JSON", http.StatusBadRequest)
 		return
 	}
-	c, err := r.release(context.WithoutCancel(req.Context()), id, peer, in.Reference)
+	c, err := r.release(context.WithoutCancel(req.Context()), id, in.Reference)
 	switch {
 	case errors.Is(err, store.ErrMissing):
 		http.Error(w, err.Error(), http.StatusNotFound)
@@ -128,7 +127,12 @@ func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 
 // release destroys a hold: ledger, key, blocks, certificate, ledger. Broken off
 // anywhere, it can be said again, and the next start goes on with it.
-func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference string) (*ReleaseCertificate, error) {
+func (r *Recorder) release(ctx context.Context, id uint64, reference string) (*ReleaseCertificate, error) {
+	r.releasing.Lock()
+	defer r.releasing.Unlock()
+	if begun := new(ReleaseCertificate); r.expiry.readBegun("hold-"+itoa(id), begun) == nil { // its key may be gone: only the draft knows it
+		return begun, r.completeRelease(begun)
+	}
 	conf := r.Config()
 	c := &ReleaseCertificate{Gateway: conf.Gateway, Provider: conf.Provider, Version: r.o.Version, Begun: r.o.Now().UTC(), Hold: store.Hold{ID: id}}
 	list, bad := r.store.Holds()
@@ -141,9 +145,6 @@ func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference 
 	for _, p := range bad {
 		there = there || p.Epoch == id
 	}
-	if again := new(ReleaseCertificate); !there && r.expiry.readBegun("hold-"+itoa(id), again) == nil {
-		return again, r.completeRelease(again)
-	}
 	if !there {
 		return nil, fmt.Errorf("release hold %d: %w; \"edgelog hold list\" shows those that are there", id, store.ErrMissing)
 	}
@@ -154,7 +155,7 @@ func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference 
 	payload, err := json.Marshal(struct {
 		Reference string `json:"reference"`
 		Peer      string `json:"peer"`
-	}{reference, fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID)})
+	}{reference, WhoAsks(ctx)})
 	if err != nil {
 		return nil, fmt.Errorf("release hold %d: %w", id, err)
 	}
@@ -171,21 +172,23 @@ func (r *Recorder) release(ctx context.Context, id uint64, peer Peer, reference 
 }
 
 // completeRelease does what is left of a release that has begun. It is safe to
-// call again.
+// call again; r.releasing is held.
 func (r *Recorder) completeRelease(c *ReleaseCertificate) error {
 	id := c.Hold.ID
 	if err := r.store.DestroyHold(id); err != nil && !errors.Is(err, store.ErrMissing) {
 		return err
 	}
 	c.Ended = r.o.Now().UTC()
-	hash, err := r.expiry.sign(StatementReleased, "hold-"+itoa(id), c)
+	hash, err := r.expiry.sign(StatementReleased, "hold-"+itoa(id), c, c.LedgerEntry)
 	if err != nil {
 		return err
 	}
 	done := holdFields(&c.Hold)
 	done["hash"] = c.Hash
 	done["state"], done["certificate"], done["begun_entry"] = "destroyed", hash, strconv.FormatInt(c.LedgerEntry, 10)
-	r.evidence.note(ledger.Released, done)
+	if _, err := r.evidence.Append(context.Background(), ledger.Entry{Kind: ledger.Released, Fields: done}); err != nil {
+		return fmt.Errorf("hold %d is destroyed, and the ledger cannot be written; it is tried again: %w", id, err)
+	}
 	r.log.Info("a hold was released and destroyed", "hold", id, "certificates", filepath.Base(r.expiry.dir))
 	return r.expiry.end("hold-" + itoa(id))
 }

@@ -97,7 +97,7 @@ func TestAHoldOutlivesTheDestructionOfItsDayUntilItIsReleased(t *testing.T) {
 	}
 	r.shut()
 	r.open()
-	c, err := r.release(t.Context(), 42, Peer{}, "case")
+	c, err := r.release(t.Context(), 42, "case")
 	if err != nil || c.Hold.Sessions != 2 || c.Key == "" {
 		t.Fatalf("%+v %v", c, err)
 	}
@@ -132,7 +132,7 @@ func TestWithoutALedgerNothingIsHeldOrReleased(t *testing.T) {
 	if err := r.hold(2, "gw1", list); err == nil {
 		t.Error("held")
 	}
-	if _, err := r.release(t.Context(), 1, Peer{}, ""); err == nil {
+	if _, err := r.release(t.Context(), 1, ""); err == nil {
 		t.Error("released")
 	}
 	if holds, _ := r.store.Holds(); len(holds) != 1 || holds[0].ID != 1 {
@@ -224,10 +224,10 @@ func TestWrappedKeysAreGivenOutOnlyWithALedgerEntry(t *testing.T) {
 	ask := func(peer bool) *httptest.ResponseRecorder {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, PathKeysBackup, nil)
 		if peer {
-			req = req.WithContext(context.WithValue(req.Context(), peerKey{}, Peer{UID: 7}))
+			req = req.WithContext(context.WithValue(req.Context(), peerKey{}, Peer{}))
 		}
 		w := httptest.NewRecorder()
-		r.keysBackupHandler(w, req)
+		r.serveHTTP(w, req)
 		return w
 	}
 	if w := ask(false); w.Code == http.StatusOK {
@@ -306,5 +306,75 @@ func TestOneCheckAtATimeAndItsEndIsSaid(t *testing.T) {
 	var last VerifyEvent
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.End == nil || last.End.Problems != 0 || last.End.Failed != "" || last.End.Records == 0 {
 		t.Errorf("%v %+v", err, last.End)
+	}
+}
+
+func TestAReleaseIsSaidInTheBodyAndItsCaseIsSealed(t *testing.T) {
+	r := newRoom(t, "")
+	if err := r.hold(42, "gw1", seen(2, r.clock.Now())); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(id, body string, peer bool) int {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, strings.Replace(PathRelease, "{id}", id, 1), strings.NewReader(body))
+		req.SetPathValue("id", id)
+		if peer {
+			req = req.WithContext(context.WithValue(req.Context(), peerKey{}, Peer{UID: 7}))
+		}
+		w := httptest.NewRecorder()
+		r.releaseHandler(w, req)
+		return w.Code
+	}
+	for what, c := range map[string]struct {
+		id, body string
+		peer     bool
+		code     int
+	}{
+		"nobody knows who":     {"42", `{"reference":"case"}`, false, http.StatusBadRequest},
+		"no number":            {"x", `{"reference":"case"}`, true, http.StatusBadRequest},
+		"no body":              {"42", "", true, http.StatusBadRequest},
+		"too long":             {"42", `{"reference":"` + strings.Repeat("x", 1<<12) + `"}`, true, http.StatusBadRequest},
+		"one that is not kept": {"43", `{"reference":"case"}`, true, http.StatusNotFound},
+	} {
+		if got := ask(c.id, c.body, c.peer); got != c.code {
+			t.Errorf("%s: %d", what, got)
+		}
+	}
+	if got := ask("42", `{"reference":"case 7"}`, true); got != http.StatusOK {
+		t.Errorf("%d", got)
+	}
+	for _, e := range r.entries() {
+		if e.Kind != ledger.Released || e.Fields["state"] != "begun" {
+			continue
+		}
+		if text, err := vault.OpenSealed(e.Sealed, r.ids); err != nil || !strings.Contains(string(text), "case 7") || !strings.Contains(string(text), "uid 7") {
+			t.Errorf("%s %v", text, err)
+		}
+		return
+	}
+	t.Error("it is not in the ledger")
+}
+
+func TestKeysOfHoldsThatCannotBeReadDoNotKeepTheOthersFromBeingWrappedAnew(t *testing.T) {
+	r := newRoom(t, "")
+	r.keep(5)
+	for id := range uint64(4) {
+		if err := r.hold(40+id, "gw1", seen(2, r.clock.Now())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(r.dir, "data", "store", "holds")
+	if err := os.Remove(filepath.Join(dir, "40", "key.age")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "41", "key.age"), []byte("noise"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list, err := r.listKeys(t.Context(), "uid 0 gid 0")
+	if err != nil || len(list.Keys) != 3 || list.Keys[1].Epoch != 42 || list.Keys[2].Epoch != 43 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	back, _ := r.rewrapped(list)
+	if done, err := r.replaceKeys(t.Context(), back, "uid 0 gid 0"); err != nil || done.Keys != 3 {
+		t.Errorf("%+v %v", done, err)
 	}
 }

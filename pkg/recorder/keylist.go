@@ -106,7 +106,7 @@ type startOf struct {
 	custodians string
 }
 
-func custodiansOf(ctx context.Context, l *ledger.Ledger) (*custodianship, error) {
+func custodiansOf(ctx context.Context, l wholeLedger) (*custodianship, error) {
 	c := &custodianship{rotated: map[string]string{}, holds: map[uint64]string{}}
 	const some = 4096
 	size := l.Size()

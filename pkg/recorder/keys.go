@@ -50,12 +50,7 @@ const maxKeyList = 64 << 20 // bytes
 // keysHandler hands the wrapped keys out, or takes them back. Both are in the
 // ledger before: who has wrapped keys and a custodian's private key can read.
 func (r *Recorder) keysHandler(w http.ResponseWriter, req *http.Request) {
-	peer, ok := PeerOf(req.Context())
-	if !ok {
-		http.Error(w, "it is not known who asks, so no keys are handed out", http.StatusForbidden)
-		return
-	}
-	who := fmt.Sprintf("uid %d gid %d", peer.UID, peer.GID)
+	who := WhoAsks(req.Context())
 	var out any
 	var err error
 	if req.Method == http.MethodPost {

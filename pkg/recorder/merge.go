@@ -24,7 +24,7 @@ type MergeStatus struct {
 	Merged   uint64    `json:"merged"`   // blocks that others stand for now
 	Into     uint64    `json:"into"`     // those others
 	Copied   uint64    `json:"copied"`   // blocks taken over as they were
-	Shed     uint64    `json:"shed"`     // of them: merging could not have kept up, or the disk was filling up
+	Shed     uint64    `json:"shed"`     // of them: merging could not have kept up, or had failed, or the disk was filling up
 	Records  uint64    `json:"records"`  // merged
 	Twice    uint64    `json:"twice"`    // of them: the same session, written twice
 	Last     time.Time `json:"last"`     // of the last run; zero when there was none
@@ -70,9 +70,10 @@ type merger struct {
 	quick  bool          // the one before it was full soon
 	low    bool          // the disk is filling up
 
-	mu    sync.Mutex // guards the rest
-	next  time.Time  // of the next try after a failure
-	count MergeStatus
+	mu     sync.Mutex // guards the rest
+	next   time.Time  // of the next try after a failure
+	failed bool       // the last one
+	count  MergeStatus
 }
 
 // step begins a fresh database when the present one is ripe, and begins to merge
@@ -86,7 +87,7 @@ func (m *merger) step() error {
 	if err != nil || waiting == 0 || !m.ended() || m.resting() {
 		return err
 	}
-	m.begin(waiting > 1 || m.low || m.quick)
+	m.begin(waiting > 1 || m.low || m.quick || m.hasFailed())
 	return nil
 }
 
@@ -102,7 +103,7 @@ func (m *merger) finish() error {
 		if err != nil || waiting == 0 || m.resting() {
 			return err
 		}
-		m.begin(false)
+		m.begin(m.hasFailed())
 	}
 }
 
@@ -139,6 +140,14 @@ func (m *merger) resting() bool {
 	return m.now().Before(m.next)
 }
 
+// hasFailed reports whether the last merge failed: a block that cannot be opened
+// would fail the next one too, and taken over as it is it harms no other.
+func (m *merger) hasFailed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.failed
+}
+
 // status returns the counters. Whoever asks must not wait for the disk: what waits
 // to be merged is the store's to tell (Health).
 func (m *merger) status() MergeStatus {
@@ -155,7 +164,7 @@ func (m *merger) begin(shed bool) {
 		runs, c, err := m.merge(shed)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if err != nil {
+		if m.failed = err != nil; err != nil {
 			m.count.Failures++
 			m.next = m.now().Add(lastRetry)
 			m.log.Warn("what is stored was not merged; it is all there, and it is tried again", "error", err)

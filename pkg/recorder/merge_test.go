@@ -7,6 +7,7 @@ import (
 
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
+	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // ids are the sessions by what names them, sorted.
@@ -101,5 +102,45 @@ func TestMergingIsShedWhileSessionsRushOrTheDiskFillsUp(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+// wrongKeys gives the key of another day out.
+type wrongKeys struct{ key *vault.DayKey }
+
+func (w wrongKeys) Own(int32, uint64) (*vault.DayKey, bool) { return w.key, true }
+
+// TestABlockThatCannotBeOpenedDoesNotKeepAllFromBeingMerged: after the first
+// failure what waits is taken over as it is.
+func TestABlockThatCannotBeOpenedDoesNotKeepAllFromBeingMerged(t *testing.T) {
+	r := newRoom(t, "")
+	r.keep(40)
+	r.clock.add(oneDay)
+	r.keep(40)
+	before, _, _ := r.read()
+	key, ok := r.vault.Own(int32(session.DayOf(evening.UnixNano())), r.sessions.shelf.epoch)
+	if !ok {
+		t.Fatal("no key")
+	}
+	r.merger.keys = wrongKeys{key}
+	for range 2 {
+		if err := r.merger.finish(); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.add(lastRetry)
+	}
+	if c := r.merger.status(); c.Failures != 1 || c.Shed == 0 || r.store.Waiting() != 0 {
+		t.Errorf("%+v, %d wait", c, r.store.Waiting())
+	}
+	if after, _, _ := r.read(); !slices.Equal(ids(before), ids(after)) || len(after) != 80 {
+		t.Errorf("%d sessions, before %d", len(after), len(before))
+	}
+	r.merger.keys = r.vault // and then as before
+	r.keep(40)
+	if err := r.merger.finish(); err != nil {
+		t.Fatal(err)
+	}
+	if c := r.merger.status(); c.Merged == 0 || c.Failures != 1 {
+		t.Errorf("%+v", c)
 	}
 }

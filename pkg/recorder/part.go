@@ -26,3 +26,7 @@ func (r *Recorder) play(ctx context.Context, p part) {
 		r.note(err)
 	}
 }
+
+// Describe has more be called whenever a status is made, to add what only it
+// knows. It may not wait for anything, and must be given before Run.
+func (r *Recorder) Describe(more func(*Status)) { r.describers = append(r.describers, more) }

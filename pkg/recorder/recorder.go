@@ -96,7 +96,7 @@ type Recorder struct {
 
 	store     *store.Store
 	vault     *vault.Vault
-	ledger    *ledger.Ledger
+	ledger    wholeLedger
 	book      *identity.Book
 	src       Source
 	radius    *accounting   // nil: no listener is configured
@@ -104,7 +104,10 @@ type Recorder struct {
 	dhcp      *leases       // nil: no server is configured
 	control   *control
 	mux       *http.ServeMux
-	base      context.Context // of requests; ends when the agent stops
+	routes    map[string]config.Roles // by pattern; see Handle
+	refusals  *refusals
+	sealers   atomic.Pointer[vault.Recipients] // of the ledger's payloads
+	base      context.Context                  // of requests; ends when the agent stops
 	endBase   context.CancelFunc
 	evidence  *evidence
 	sessions  *writer
@@ -112,8 +115,12 @@ type Recorder struct {
 	merger    *merger
 	expiry    *expiry
 	upkeep    upkeep
+	mark      mark
+	witness   witnesses
 	registrar registrar
+	imports   importer
 	cover     *coverage
+	volume    *volume
 
 	custodians  int    // different keys
 	rowsAtStart uint64 // records in the store when it was opened
@@ -123,10 +130,12 @@ type Recorder struct {
 	loopDone    chan struct{} // closed when nothing is stored any more
 	waiting     atomic.Int64  // since when onDisk has been under way, unix ns; 0: it is not
 
-	parts     []part // see With
-	reloading sync.Mutex
-	importing importing
-	checking  sync.Mutex // held by the one check under way
+	parts      []part          // see With
+	describers []func(*Status) // see Describe
+	reloading  sync.Mutex
+	importing  importing
+	releasing  sync.Mutex // held while a hold is released
+	checking   sync.Mutex // held by the one check under way
 
 	mu      sync.Mutex // guards what Status reads
 	state   string
@@ -143,6 +152,7 @@ type counts struct {
 	rows       uint64 // records in the store
 	again      uint64 // of them, see filer
 	register   RegisterStatus
+	imports    ImportStatus
 	lately     Lately
 	expiry     ExpiryStatus
 	storeErr   error
@@ -154,7 +164,7 @@ type counts struct {
 func Open(ctx context.Context, o Options) (*Recorder, error) {
 	o = o.withDefaults()
 	r := &Recorder{
-		o: o, log: o.Logger, started: o.Now(), state: "starting", mux: http.NewServeMux(),
+		o: o, log: o.Logger, started: o.Now(), state: "starting", mux: http.NewServeMux(), routes: map[string]config.Roles{},
 		flushes: make(chan chan error), jobs: make(chan func()), loopDone: make(chan struct{}),
 	}
 	r.conf.Store(o.Config)
@@ -170,7 +180,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 func (r *Recorder) open() error {
 	for _, step := range []func() error{
 		r.checkCustodians, r.checkPermission, r.openData, r.openStore, r.openLedger, r.openExpiry, r.openBook, r.openControl, r.openAccounting, r.openDHCP,
-		r.openStatic, r.openRegister, r.openRules, r.openNAT, r.openSource, r.openCoverage,
+		r.openStatic, r.openRegister, r.openImports, r.openRules, r.openNAT, r.openSource, r.openCoverage, r.openVolume,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -194,6 +204,10 @@ func (r *Recorder) checkCustodians() error {
 		return fmt.Errorf("custodians: %w: %d different, and custodians.minimum is %d; add the public keys of more custodians",
 			vault.ErrTooFewRecipients, r.custodians, c.Minimum)
 	}
+	if to, err = checkPeople(r.o.Config); err != nil {
+		return err
+	}
+	r.sealers.Store(to)
 	return nil
 }
 
@@ -243,31 +257,19 @@ func (r *Recorder) openStore() error {
 	return nil
 }
 
-// openLedger opens the ledger; its payloads are sealed to the custodians.
+// openLedger opens the ledger; its payloads are sealed to the custodians and the
+// auditors.
 func (r *Recorder) openLedger() error {
 	c := r.o.Config
-	to, err := vault.ParseRecipients(c.Custodians.Recipients)
-	if err != nil {
-		return fmt.Errorf("read custodians.recipients: %w", err)
-	}
-	l, err := ledger.Open(filepath.Join(c.DataDir, "ledger"), ledger.Options{
-		Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: to.SealTo,
-	})
-	switch {
-	case errors.Is(err, ledger.ErrKey):
-		return fmt.Errorf("%w; a renamed gateway needs a data_dir of its own: the evidence in this one is signed under the old name", err)
-	case err != nil:
+	if err := r.takeLedger(ledger.Options{Origin: "edgelog/" + ledgerName(c.Gateway), Clock: r.o.Now, Seal: r.seal}); err != nil {
 		return err
 	}
-	r.onClose(l.Close)
-	r.ledger = l
-	r.evidence = &evidence{ledger: l, now: r.o.Now, log: r.log}
+	r.onClose(r.ledger.Close)
+	r.refusals = &refusals{evidence: r.evidence, elapsed: r.o.Elapsed, log: r.log, seen: map[refusedKey]*refused{}}
 	r.merger = &merger{
 		store: r.store, seal: r.vault, keys: r.vault, gateway: c.Gateway, max: c.Store.BlockSessions, now: r.o.Now, log: r.log, evidence: r.evidence,
 	}
-	if n := len(l.Repaired()); n > 0 {
-		r.log.Warn("an unfinished ledger entry of an earlier run was removed", "files", n)
-	}
+	r.openWitnesses()
 	return nil
 }
 
@@ -294,19 +296,22 @@ func (r *Recorder) openBook() error {
 }
 
 func (r *Recorder) openControl() error {
-	r.Handle("GET /v1/status", r.statusHandler)
-	r.Handle("POST "+PathImport, r.importHandler)
-	r.Handle("GET "+PathKeys, r.keysHandler)
-	r.Handle("POST "+PathKeys, r.keysHandler)
-	r.Handle("GET "+PathKeyFacts, r.keyFactsHandler)
-	r.Handle("GET "+PathExpiry, r.expiryHandler)
-	r.Handle("POST "+PathExpiry, r.expiryHandler)
-	r.Handle("GET "+PathHolds, r.holdsHandler)
-	r.Handle("POST "+PathRelease, r.releaseHandler)
-	r.Handle("POST "+PathVerify, r.verifyHandler)
-	r.Handle("POST "+PathBackup, r.backupHandler)
-	r.Handle("POST "+PathKeysBackup, r.keysBackupHandler)
-	c, err := listen(r.o.Config.Socket(), r.mux, r.base, r.log)
+	r.Handle("GET /v1/status", mayLook, r.statusHandler)
+	r.Handle("POST "+PathImport, mayTend, r.importHandler)
+	r.Handle("GET "+PathKeys, mayAnswerFor, r.keysHandler)
+	r.Handle("POST "+PathKeys, mayAnswerFor, r.keysHandler)
+	r.Handle("GET "+PathKeyFacts, mayCheck, r.keyFactsHandler)
+	r.Handle("GET "+PathExpiry, mayCheck, r.expiryHandler)
+	r.Handle("POST "+PathExpiry, mayDestroy, r.expiryHandler)
+	r.Handle("GET "+PathHolds, mayKnow, r.holdsHandler)
+	r.Handle("POST "+PathRelease, mayAnswerFor, r.releaseHandler)
+	r.Handle("POST "+PathVerify, mayCheck, r.verifyHandler)
+	r.Handle("POST "+PathBackup, mayTend, r.backupHandler)
+	r.Handle("POST "+PathKeysBackup, mayTend, r.keysBackupHandler)
+	r.Handle("GET "+PathLedger+"{name...}", mayAudit, r.ledgerHandler)
+	r.Handle("POST "+PathWitness, mayLook, r.witnessHandler)
+	r.Handle("GET "+PathVolume, mayLook, r.volumeHandler)
+	c, err := listen(r.o.Config.Socket(), r.o.Config.Agent.SocketGroup, http.HandlerFunc(r.serveHTTP), r.base, r.log)
 	if err != nil {
 		return err
 	}
@@ -339,24 +344,16 @@ func (r *Recorder) openSource() error {
 	return nil
 }
 
-// Handle answers a pattern of http.ServeMux on the control socket. It must be
-// called before Run.
-func (r *Recorder) Handle(pattern string, h http.HandlerFunc) { r.mux.HandleFunc(pattern, h) }
-
 // Config returns the configuration in force. It must not be changed.
 func (r *Recorder) Config() *config.Config { return r.conf.Load() }
 
-// Ledger returns the ledger.
-func (r *Recorder) Ledger() *ledger.Ledger { return r.ledger }
+// Ledger returns the ledger; nil when what lies there cannot be opened, in which
+// case Evidence takes nothing.
+func (r *Recorder) Ledger() *ledger.Ledger { l, _ := r.ledger.(*ledger.Ledger); return l }
 
 // Evidence returns what appends to the ledger for those who read: a ledger that
 // must be opened again ends the run.
-func (r *Recorder) Evidence() interface {
-	Append(ctx context.Context, e ledger.Entry) (int64, error)
-	Checkpoint() ledger.Checkpoint
-} {
-	return r.evidence
-}
+func (r *Recorder) Evidence() *Evidence { return &Evidence{r.ledger, r.evidence} }
 
 // Close gives everything free. It is safe to call twice, and after a failed
 // Open; after Run has returned.

@@ -93,7 +93,7 @@ func (r *Recorder) openRegister() error {
 	if err != nil {
 		return fmt.Errorf("look for the register of subscribers: %w", err)
 	}
-	r.Handle("POST "+PathRegister, r.registerHandler)
+	r.Handle("POST "+PathRegister, mayTend, r.registerHandler)
 	return nil
 }
 
@@ -113,8 +113,8 @@ func (r *Recorder) do(ctx context.Context, f func() error) error {
 // errRegister is wrapped by errors about what was sent.
 var errRegister = errors.New("the register cannot be taken")
 
-// registerHandler answers PathRegister. Whoever reaches the socket may import: it
-// reads nothing, and the ledger says who did.
+// registerHandler answers PathRegister. It reads nothing, and the ledger says who
+// imported.
 func (r *Recorder) registerHandler(w http.ResponseWriter, req *http.Request) {
 	if !r.registrar.mu.TryLock() {
 		http.Error(w, "another register is being imported; wait for it", http.StatusConflict)

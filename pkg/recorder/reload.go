@@ -2,11 +2,15 @@ package recorder
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/edgelog/edgelog/pkg/config"
@@ -30,7 +34,7 @@ func fixed(c *config.Config) map[string]any {
 		"radius":      [2]bool{c.RADIUS.PreferCUI, c.RADIUS.MACSubscriber},
 		"dhcp.listen": c.DHCP.Listen, "dhcp.subscriber": c.DHCP.Subscriber, "dhcp.join_by_mac": c.DHCP.JoinByMAC,
 		"custodians": c.Custodians, "identity": c.Identity, "store": withoutRetention(c.Store), "metrics": c.Metrics,
-		"nat": withoutExporters(c.NAT),
+		"nat": withoutExporters(c.NAT), "ledger": c.Ledger,
 	}
 }
 
@@ -42,13 +46,19 @@ func withoutRetention(s config.Store) config.Store {
 // Reload puts into force what can be put into force while recording goes on:
 // border, uplinks, RADIUS clients, their secrets and certificates and the tables
 // of accounting, DHCP servers, the static table, translators that may send, the time of
-// retention, on_stop. The error says
-// what could not be applied; the rest of Reloaded holds all the same.
+// retention, persons and their roles, what may be asked for, statistics, on_stop. The ledger is
+// sealed to the custodians and auditors of the new configuration at once; data keys
+// are wrapped for new custodians after a restart. The error says what could not be
+// applied; the rest of Reloaded holds all the same.
 func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error) {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()
 	r.tellReloading()
 	defer r.tell("READY=1")
+	sealers, err := checkPeople(c)
+	if err != nil {
+		return Reloaded{}, fmt.Errorf("%w; the old configuration stays in force", err)
+	}
 	old := *r.Config()
 	next := old
 	var out Reloaded
@@ -92,16 +102,59 @@ func (r *Recorder) Reload(_ context.Context, c *config.Config) (Reloaded, error)
 		func() { next.Static, next.StaticFile = c.Static, c.StaticFile })
 	apply("store.retention_days", old.Store.RetentionDays != c.Store.RetentionDays, func() error { return nil },
 		func() { next.Store.RetentionDays = c.Store.RetentionDays })
-	apply("agent", old.Agent != c.Agent, func() error { return nil }, func() { next.Agent = c.Agent })
+	applyPeople(apply, r.control.path, &old, &next, c)
+	apply("statistics", old.Statistics != c.Statistics, func() error { return nil }, func() { next.Statistics = c.Statistics })
 	next.Hash = c.Hash
+	r.sealers.Store(sealers)
 	r.conf.Store(&next)
-	r.evidence.note(ledger.Configuration, map[string]string{
-		"configuration": hex.EncodeToString(c.Hash[:]),
-		"changed":       strings.Join(out.Changed, " "),
-		"needs_restart": strings.Join(out.NeedsRestart, " "),
-		"failed":        itoa(uint64(len(errs))),
-	})
+	r.noteReload(&next, &out, len(errs))
 	return out, errors.Join(errs...)
+}
+
+func (r *Recorder) noteReload(next *config.Config, done *Reloaded, failed int) {
+	fields := map[string]string{
+		"configuration": hex.EncodeToString(next.Hash[:]),
+		"changed":       strings.Join(done.Changed, " "),
+		"needs_restart": strings.Join(done.NeedsRestart, " "),
+		"failed":        strconv.Itoa(failed),
+	}
+	maps.Copy(fields, peopleFields(next))
+	r.evidence.note(ledger.Configuration, fields)
+}
+
+// applyPeople applies who may do what, and whether the socket's group may reach it.
+func applyPeople(apply func(string, bool, func() error, func()), socket string, old, next, c *config.Config) {
+	nothing := func() error { return nil }
+	was, is := &old.People, &c.People
+	groups := func(p *config.People) [2][]config.Group { return [2][]config.Group{p.OperatorGroups, p.AuditorGroups} }
+	apply("person", !reflect.DeepEqual(was.Persons, is.Persons), nothing, func() { next.People.Persons = is.Persons })
+	apply("roles", !reflect.DeepEqual(groups(was), groups(is)), nothing,
+		func() { next.People.OperatorGroups, next.People.AuditorGroups = is.OperatorGroups, is.AuditorGroups })
+	apply("contact", !reflect.DeepEqual(old.Contacts, c.Contacts), nothing, func() { next.Contacts = c.Contacts })
+	apply("disclose", old.Disclose != c.Disclose, nothing, func() { next.Disclose = c.Disclose })
+	apply("agent.on_stop", old.Agent.OnStop != c.Agent.OnStop, nothing, func() { next.Agent.OnStop = c.Agent.OnStop })
+	apply("agent.socket_group", old.Agent.SocketGroup != c.Agent.SocketGroup, func() error { return share(socket, c.Agent.SocketGroup) },
+		func() { next.Agent.SocketGroup = c.Agent.SocketGroup })
+}
+
+// peopleFields say for the ledger how many may do what, and which of all
+// configurations it is. They name nobody.
+func peopleFields(c *config.Config) map[string]string {
+	count := func(role config.Roles) string { return strconv.Itoa(len(c.People.With(role))) }
+	text, err := json.Marshal(struct {
+		People   config.People
+		Contacts []config.Contact
+		Disclose config.Disclose
+	}{c.People, c.Contacts, c.Disclose})
+	if err != nil {
+		return nil // texts and numbers are always written
+	}
+	sum := sha256.Sum256(text)
+	return map[string]string{
+		"persons": strconv.Itoa(len(c.People.Persons)), "operators": count(config.Operator), "officers": count(config.Officer),
+		"custodian_persons": count(config.Custodian), "auditors": count(config.Auditor), "approvals": strconv.Itoa(c.Disclose.Approvals),
+		"people": hex.EncodeToString(sum[:]),
+	}
 }
 
 // applyRADIUS applies what accounting may change. Secrets and certificates are

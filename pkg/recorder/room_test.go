@@ -25,7 +25,13 @@ import (
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the program of a peer, see asks.
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(askVariable); socket != "" {
+		os.Exit(ask(socket, os.Args[1:], os.Stdout))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // table is a session table of the tests' own. Like the kernel's it gives a
 // session out again until it is told that it is stored.
@@ -43,6 +49,7 @@ type table struct {
 	events    chan probe.Event
 	links     []probe.UplinkStatus
 	borderErr error
+	volume    probe.Volume
 	losses    probe.Losses // At is the test's clock, Ticks are counted on
 	time      func() time.Time
 }
@@ -121,6 +128,14 @@ func (t *table) Losses() (probe.Losses, error) {
 	}
 	l.Uplinks = slices.Clone(l.Uplinks)
 	return l, nil
+}
+
+func (t *table) Volume() (probe.Volume, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := t.volume
+	v.Uplinks = slices.Clone(v.Uplinks)
+	return v, nil
 }
 
 func (t *table) Looked(ticks uint64) {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -69,6 +70,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	heard()
 	endLoop()
 	<-r.loopDone
+	r.volume.stop()  // before the table may be taken away
 	if !final(err) { // what is not stored stays in the kernel's table for the next start
 		err = errors.Join(err, r.finish())
 	} else {
@@ -79,7 +81,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 	r.control.stop(patience)
 	endParts()
 	wg.Wait()
+	r.refusals.settle()
 	r.noteStop(err)
+	r.keepMark()
 	return err
 }
 
@@ -236,11 +240,14 @@ func (r *Recorder) noteStart() {
 	for i, u := range c.Uplinks {
 		names[i] = u.Name
 	}
-	r.evidence.note(ledger.Start, map[string]string{
+	fields := map[string]string{
 		"version": r.o.Version, "gateway": c.Gateway, "provider": c.Provider, "profile": c.Profile.String(),
 		"legal_basis": c.LegalBasis, "configuration": hex.EncodeToString(c.Hash[:]), "uplinks": strings.Join(names, " "),
 		"epoch": itoa(r.sessions.shelf.epoch), "custodians": custodiansHash(c.Custodians.Recipients),
-	})
+		"ledger_seen": r.mark.found,
+	}
+	maps.Copy(fields, peopleFields(c))
+	r.evidence.note(ledger.Start, fields)
 }
 
 func (r *Recorder) noteStop(err error) {
@@ -291,7 +298,7 @@ func (r *Recorder) publish() {
 	}
 	c := counts{
 		sessions: r.sessions.count, access: r.access.count, since: r.upkeep.since,
-		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again, register: r.registrar.status,
+		handedOver: r.book.Stats().HandedOver, rows: r.store.Rows(), again: r.sessions.shelf.again, register: r.registrar.status, imports: r.imports.status,
 		lately: r.upkeep.pace.lately, expiry: r.expiry.status,
 	}
 	c.expiry.RetentionDays = r.Config().Store.RetentionDays

@@ -173,7 +173,7 @@ func TestASecondAgentIsRefusedAndADeadOnesSocketIsTakenOver(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false)
 	_ = dead.Close()
-	c, err := listen(filepath.Join(r.dir, "dead.sock"), http.NewServeMux(), t.Context(), r.log)
+	c, err := listen(filepath.Join(r.dir, "dead.sock"), config.Group{}, http.NewServeMux(), t.Context(), r.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestASecondAgentIsRefusedAndADeadOnesSocketIsTakenOver(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(filepath.Join(r.dir, "file"), nil, t.Context(), r.log); err == nil || !strings.Contains(err.Error(), "no socket is in the way") {
+	if _, err := listen(filepath.Join(r.dir, "file"), config.Group{}, nil, t.Context(), r.log); err == nil || !strings.Contains(err.Error(), "no socket is in the way") {
 		t.Errorf("a file was taken for a socket: %v", err)
 	}
 }
@@ -196,7 +196,7 @@ func TestTheSocketIsNotForEverybody(t *testing.T) {
 		t.Errorf("directory %v, %v", st.Mode(), err)
 	}
 	got := make(chan Peer, 1)
-	r.Handle("GET /peer", func(_ http.ResponseWriter, req *http.Request) {
+	r.Handle("GET /peer", mayLook, func(_ http.ResponseWriter, req *http.Request) {
 		p, _ := PeerOf(req.Context())
 		got <- p
 	})
@@ -249,7 +249,7 @@ func TestReloadSaysWhatChangedAndWhatCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(Reloaded{Changed: []string{"border", "uplink", "agent"}, NeedsRestart: []string{"gateway", "store"}}, done); d != "" {
+	if d := cmp.Diff(Reloaded{Changed: []string{"border", "uplink", "agent.on_stop"}, NeedsRestart: []string{"gateway", "store"}}, done); d != "" {
 		t.Error(d)
 	}
 	if len(r.table.border) != 2 || len(r.table.uplinks) != 1 || r.table.uplinks[0].Name != "eth8" {
@@ -259,7 +259,7 @@ func TestReloadSaysWhatChangedAndWhatCannot(t *testing.T) {
 		t.Errorf("in force: %+v", now)
 	}
 	e := r.entries()
-	if len(e) != 1 || e[0].Kind != ledger.Configuration || e[0].Fields["changed"] != "border uplink agent" {
+	if len(e) != 1 || e[0].Kind != ledger.Configuration || e[0].Fields["changed"] != "border uplink agent.on_stop" {
 		t.Errorf("ledger %+v", e)
 	}
 	if done, err = r.Reload(t.Context(), c); err != nil || len(done.Changed) != 0 || !slices.Equal(done.NeedsRestart, []string{"gateway", "store"}) {

@@ -131,10 +131,30 @@ func (s Shelf) Sessions(ctx context.Context, from, to int64, frames int, fn func
 	return damaged + n, err
 }
 
-// Block returns one sealed block of sessions or of ends. The error wraps
+// Communications calls fn with the head of each sealed block of calls, of mail, or of both, that
+// holds a time from ≤ t < to, ns: its first frames, or all of a small one. A damaged block is
+// passed over and counted.
+func (s Shelf) Communications(ctx context.Context, calls, mail bool, from, to int64, frames int, fn func(head []byte) error) (damaged int, err error) {
+	for kind, wanted := range map[store.Kind]bool{store.KindCalls: calls, store.KindMail: mail} {
+		if !wanted {
+			continue
+		}
+		n, err := passOver(s.store.Heads(ctx, kind, floorMilli(from), floorMilli(to-1), frames, func(_ vault.Place, b []byte) error {
+			return fn(b)
+		}))
+		if damaged += n; err != nil {
+			return damaged, err
+		}
+	}
+	return damaged, nil
+}
+
+// Block returns one sealed block of sessions, of ends, of calls or of mail. The error wraps
 // fs.ErrNotExist when it is not there, or damaged.
 func (s Shelf) Block(_ context.Context, kind uint8, day session.Day, epoch uint64, seq uint32) (sealed []byte, err error) {
-	if of := store.Kind(kind).Of(); of != store.KindSessions && of != store.KindEnds {
+	switch store.Kind(kind).Of() {
+	case store.KindSessions, store.KindEnds, store.KindCalls, store.KindMail:
+	default:
 		return nil, fmt.Errorf("%w: blocks of kind %d are not read one by one", fs.ErrNotExist, kind)
 	}
 	b, err := s.store.Block(store.Kind(kind), day, epoch, seq)

@@ -36,7 +36,10 @@ type Status struct {
 	Coverage *CoverageStatus `json:"coverage,omitempty"` // nil: no sessions are recorded, or not yet
 
 	Register   RegisterStatus  `json:"register"` // of subscribers
+	Imports    ImportStatus    `json:"imports"`  // of calls and of mail
 	Custodians CustodianStatus `json:"custodians"`
+	Refused    RefusedStatus   `json:"refused"`
+	Breaches   *BreachStatus   `json:"breaches,omitempty"` // nil: not known yet
 
 	LastError *Trouble `json:"last_error,omitempty"`
 }
@@ -112,7 +115,10 @@ type RADIUSStatus struct {
 // LedgerStatus is the state of the ledger.
 type LedgerStatus struct {
 	Entries int64 `json:"entries"`
-	OK      bool  `json:"ok"` // the last entry could be written
+	OK      bool  `json:"ok"` // the last entry could be written, and the ledger is what it was
+
+	Doubt   string          `json:"doubt,omitempty"`   // why it cannot be trusted: nothing is read
+	Witness []WitnessStatus `json:"witness,omitempty"` // where checkpoints are sent; none: nobody outside knows the ledger
 
 	Noted   uint64 `json:"noted"`   // entries about this run of the agent
 	Written uint64 `json:"written"` // of them
@@ -125,6 +131,13 @@ type LedgerStatus struct {
 type CustodianStatus struct {
 	Keys    int `json:"keys"`    // different public keys
 	Minimum int `json:"minimum"` // that the configuration asks for
+}
+
+// BreachStatus says how the register of breaches of personal data stands.
+type BreachStatus struct {
+	Open    int       `json:"open"`              // breaches whose notification is not complete
+	Overdue int       `json:"overdue"`           // of them, those of which a notification should have been sent
+	NextDue time.Time `json:"next_due,omitzero"` // when the next one is; zero: none is
 }
 
 // Trouble is an error with its time.
@@ -157,11 +170,14 @@ func (r *Recorder) Status() *Status {
 		NAT:        r.nat.status(c, seen.access),
 		DHCP:       r.dhcp.status(),
 		Register:   seen.register.at(r.o.Now()),
+		Imports:    seen.imports,
 		Coverage:   r.cover.status(),
 		Custodians: CustodianStatus{Keys: r.custodians, Minimum: c.Custodians.Minimum},
+		Refused:    r.refusals.counts(),
 		LastError:  trouble,
 		Lately:     seen.lately,
 	}
+	s.Ledger.Witness = r.witness.status()
 	s.Store = r.storeStatus(seen)
 	if !s.Store.OK && state == "recording" {
 		s.State = "recording into the table, NOT storing"
@@ -171,6 +187,9 @@ func (r *Recorder) Status() *Status {
 		s.Probe = &p
 	}
 	s.Sums = s.sums()
+	for _, more := range r.describers {
+		more(s)
+	}
 	return s
 }
 

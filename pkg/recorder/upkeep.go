@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/store"
 )
@@ -19,6 +20,20 @@ type upkeep struct {
 	since time.Time     // when it was first seen in that state
 	pace  pace
 	heap  heap
+	apart time.Time // what the clock showed when no time had passed yet; zero: it was not looked at
+}
+
+// lookAtClock notes that the clock was set, where there is no probe that does: times
+// in the ledger that go back are explained by it.
+func (r *Recorder) lookAtClock(at time.Duration, now time.Time) {
+	if _, none := r.src.(noSource); !none {
+		return
+	}
+	was := r.upkeep.apart
+	r.upkeep.apart = now.Add(-at)
+	if step := r.upkeep.apart.Sub(was); !was.IsZero() && step.Abs() > ledger.Tolerance {
+		r.evidence.note(ledger.ClockStep, map[string]string{"cause": "clock-step", "text": fmt.Sprintf("the clock was set by %.3f s", step.Seconds())})
+	}
 }
 
 // look gives up the data keys of days that are over, and reports a change of
@@ -30,7 +45,10 @@ func (r *Recorder) look() {
 	}
 	r.upkeep.next = at + lookEvery
 	r.upkeep.pace.look(r.src, now)
+	r.lookAtClock(at, now)
+	r.keepMark()
 	r.upkeep.heap.keep()
+	r.volume.look()
 	// Sessions of yesterday may still come; what is later still gets a key of
 	// its own (filer.add).
 	yesterday := session.DayOf(now.UnixNano()) - 1

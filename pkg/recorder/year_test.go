@@ -74,7 +74,7 @@ func (y *year) noon() {
 			y.t.Fatal(err)
 		}
 	case y.day == holdFreed:
-		if _, err := y.release(y.t.Context(), 7, Peer{}, "case"); err != nil {
+		if _, err := y.release(y.t.Context(), 7, "case"); err != nil {
 			y.t.Fatal(err)
 		}
 	case y.day%50 == 20: // a step that is put right an hour later

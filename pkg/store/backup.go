@@ -355,9 +355,9 @@ func (b *backup) coverage() error {
 		if b.m.Coverage[e.Name()].Size == fi.Size() && sameSizes(to, map[string]fact{e.Name(): b.m.Coverage[e.Name()]}) {
 			continue
 		}
-		f, err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, newRun+e.Name()))
+		f, err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, unfinished+e.Name()))
 		if err == nil {
-			err = os.Rename(filepath.Join(to, newRun+e.Name()), filepath.Join(to, e.Name()))
+			err = os.Rename(filepath.Join(to, unfinished+e.Name()), filepath.Join(to, e.Name()))
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -378,7 +378,7 @@ func (b *backup) save() error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(b.dir, newRun+manifestFile)
+	tmp := filepath.Join(b.dir, unfinished+manifestFile)
 	if err := writeFile(tmp, text, os.O_TRUNC); err != nil {
 		return err
 	}
@@ -392,7 +392,7 @@ func (b *backup) save() error {
 // all of them are durable. What they must be is compared, where it is known.
 func copyPart(from, to string, names []string, want map[string]fact) (files map[string]fact, bytes int64, err error) {
 	all := filepath.Dir(to)
-	tmp := filepath.Join(all, newRun+filepath.Base(to))
+	tmp := filepath.Join(all, unfinished+filepath.Base(to))
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o700)); err != nil {
 		return nil, 0, err
 	}

@@ -65,8 +65,12 @@ func (s *Store) Kept() []session.Day {
 		days = append(days, k.day)
 	}
 	for _, d := range s.databases() {
+		if d.run {
+			days = append(days, d.day) // though all of its blocks be lost
+			continue
+		}
 		for sh := range d.books {
-			if d.run || !s.destroyed[sh.day] {
+			if !s.destroyed[sh.day] {
 				days = append(days, sh.day)
 			}
 		}

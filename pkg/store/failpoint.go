@@ -9,6 +9,6 @@ var failpoints = []string{
 	"key written", "key named", "key rewrapped", "key replaced",
 	"put begun", "put committed",
 	"fresh directory made", "fresh database made",
-	"run written", "contents written", "merge marked", "run named", "merge swapped", "fresh database moved away",
+	"run written", "contents written", "mark written", "merge marked", "run named", "merge swapped", "fresh database moved away",
 	"key destroyed", "keys destroyed", "day moved away",
 }

@@ -35,14 +35,21 @@ const (
 
 	KindEnds       Kind = 14 // ends of what had been in force for more than two days, on the day on which they became known
 	KindEndsMerged Kind = 15
+
+	// Of the provider's own systems, imported, on the day on which they ended. An import
+	// comes in blocks as large as merging would make them: they are never merged.
+	KindCalls Kind = 16
+	KindMail  Kind = 17
 )
 
 // fresh reports whether blocks of that kind are put.
-func (k Kind) fresh() bool { return k >= KindSessions && k <= KindInForce || k == KindEnds }
+func (k Kind) fresh() bool {
+	return k >= KindSessions && k <= KindInForce || k == KindEnds || k == KindCalls || k == KindMail
+}
 
 // known reports whether this version files blocks of that kind.
 func (k Kind) known() bool {
-	return k >= KindSessions && k <= KindInForceMerged || k == KindEnds || k == KindEndsMerged
+	return k >= KindSessions && k <= KindInForceMerged || k >= KindEnds && k <= KindMail
 }
 
 // held reports whether blocks of that kind lie in a hold.
@@ -56,7 +63,7 @@ var merged = map[Kind]Kind{
 
 // Merged returns the kind of the blocks that blocks of kind k are merged to; ok
 // is false where they never are: the pages of a register are named by their
-// numbers.
+// numbers, and imports are large.
 func (k Kind) Merged() (m Kind, ok bool) {
 	m, ok = merged[k]
 	return m, ok

@@ -180,11 +180,12 @@ func (s *Store) setAside(n uint64, why error) error {
 func (s *Store) begin() (*database, error) {
 	s.number++
 	d := &database{dir: s.freshPath(s.number), number: s.number, books: map[shelf]book{}}
-	err := os.Mkdir(d.dir, 0o700)
-	failpoint("fresh directory made")
-	if err == nil {
-		d.db, err = badger.Open(badgerOptions(d.dir, s.o.Log))
+	if err := os.Mkdir(d.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("begin fresh database %d: %w", s.number, translate(err))
 	}
+	failpoint("fresh directory made")
+	var err error
+	d.db, err = badger.Open(badgerOptions(d.dir, s.o.Log))
 	failpoint("fresh database made")
 	if err == nil {
 		d.names, err = os.Open(d.dir)
@@ -192,8 +193,9 @@ func (s *Store) begin() (*database, error) {
 	if err == nil {
 		err = syncDir(s.freshDir())
 	}
-	if err != nil {
-		return nil, fmt.Errorf("begin fresh database %d: %w", s.number, errors.Join(translate(err), s.shelves.retire(d, true)))
+	if err != nil { // it is tried again soon, under another number
+		err = errors.Join(translate(err), s.shelves.retire(d, true), translate(os.RemoveAll(d.dir)))
+		return nil, fmt.Errorf("begin fresh database %d: %w", s.number, err)
 	}
 	return d, nil
 }

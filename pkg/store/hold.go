@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,20 +148,33 @@ func (s *Store) describe(id uint64, key []byte, blocks []Sealed) (*Hold, error) 
 		switch kind {
 		case KindHoldSessions:
 			h.Sessions += uint64(p.Count)
-			first, last = min(first, session.DayOf(p.From*1e6)), max(last, session.DayOf(p.To*1e6))
+			first, last = min(first, dayOfMilli(p.From)), max(last, dayOfMilli(p.To))
 		case KindHoldBindings:
 			h.Bindings += uint64(p.Count)
 		}
 		sum := sha256.Sum256(b)
 		h.Blocks, h.Bytes = append(h.Blocks, hex.EncodeToString(sum[:])), h.Bytes+int64(len(b))
 	}
-	if h.Sessions == 0 || first < 0 {
+	if h.Sessions == 0 {
 		return nil, fmt.Errorf("%w: it holds no sessions", ErrBlock)
+	}
+	if first < 0 || last > lastDay || first > last {
+		return nil, fmt.Errorf("%w: its sessions are of no time that can be written down", ErrBlock)
 	}
 	h.First, h.Last = first.String(), last.String()
 	var err error
 	h.text, err = json.MarshalIndent(h, "", "  ")
 	return h, err
+}
+
+// dayOfMilli returns the UTC day of a time in unix milliseconds, any whatever.
+func dayOfMilli(ms int64) session.Day {
+	const day = 24 * 3600 * 1000
+	n := ms / day
+	if ms%day < 0 {
+		n--
+	}
+	return session.Day(max(math.MinInt32, min(n, math.MaxInt32)))
 }
 
 // AddHold keeps a hold, durably, before it returns: its wrapped key, and its
@@ -189,7 +203,7 @@ func (s *Store) AddHold(id uint64, key []byte, blocks []Sealed) (Hold, error) {
 
 func (s *Store) writeHold(h *Hold, key []byte, blocks []Sealed) error {
 	all := filepath.Join(s.dir, holdsDir)
-	tmp := filepath.Join(all, newRun+strconv.FormatUint(h.ID, 10))
+	tmp := filepath.Join(all, unfinished+strconv.FormatUint(h.ID, 10))
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
@@ -236,10 +250,8 @@ func (s *Store) DestroyHold(id uint64) error {
 		}
 	}
 	key := filepath.Join(to, holdKey)
-	if fi, err := os.Stat(key); err == nil { // where the file system writes in place, the old bytes are gone too
-		if err := wipeFile(key, fi.Size()); err != nil {
-			return fmt.Errorf("destroy hold %d: overwrite its key: %w", id, translate(err))
-		}
+	if err := wipeFile(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("destroy hold %d: overwrite its key: %w", id, translate(err))
 	}
 	if err := os.RemoveAll(to); err != nil {
 		return fmt.Errorf("destroy hold %d: %w", id, translate(err))
@@ -249,12 +261,17 @@ func (s *Store) DestroyHold(id uint64) error {
 	return nil
 }
 
-func wipeFile(name string, size int64) error {
+// wipeFile removes a file, overwritten before: where the file system writes in
+// place, the old bytes are gone too.
+func wipeFile(name string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(make([]byte, size))
+	fi, err := f.Stat()
+	if err == nil {
+		_, err = f.Write(make([]byte, fi.Size()))
+	}
 	return errors.Join(err, f.Sync(), f.Close(), os.Remove(name))
 }
 

@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/edgelog/edgelog/pkg/vault"
@@ -163,6 +165,8 @@ func TestWhatIsNoHoldIsNotKept(t *testing.T) {
 		"without blocks":    {8, key, nil, ErrBlock},
 		"without a key":     {8, nil, blocks, ErrNoKey},
 		"a block of a day":  {8, key, []Sealed{blocks[0], l.seal(l.place(KindSessions, aDay), nil)}, ErrTurn},
+		"until after 9999":  {8, key, []Sealed{blocks[0], until(l, 1<<58)}, ErrBlock},
+		"until for ever":    {8, key, []Sealed{blocks[0], until(l, math.MaxInt64)}, ErrBlock},
 	} {
 		if _, err := l.s.AddHold(c.id, c.key, c.blocks); !errors.Is(err, c.is) {
 			t.Errorf("%s: %v", what, err)
@@ -177,13 +181,28 @@ func TestWhatIsNoHoldIsNotKept(t *testing.T) {
 	}
 }
 
+// until returns a block of sessions that end when nobody can write down.
+func until(l *lab, ms int64) Sealed {
+	l.t.Helper()
+	v, err := vault.New([]string{l.pair.Recipient}, vault.Options{Keys: &keyTaker{}})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer v.Close() //nolint:errcheck // a test's
+	b, err := v.Seal(nil, vault.Place{Gateway: "gw-1", Kind: uint8(KindHoldSessions), Day: int32(aDay), Epoch: 8, Seq: 1, From: 0, To: ms, Count: 2}, []byte("row"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return b
+}
+
 func TestAHoldThatWasBrokenOffIsNone(t *testing.T) {
 	l := newLab(t, t.TempDir(), testOptions())
 	l.keep(7)
 	l.keep(8)
 	l.close()
 	// A kill before the last step of making one, and behind the first of destroying one.
-	if err := os.Rename(l.s.holdDir(7), filepath.Join(l.dir, holdsDir, newRun+"7")); err != nil {
+	if err := os.Rename(l.s.holdDir(7), filepath.Join(l.dir, holdsDir, unfinished+"7")); err != nil {
 		t.Fatal(err)
 	}
 	trash := filepath.Join(l.dir, trashDir)
@@ -200,4 +219,53 @@ func TestAHoldThatWasBrokenOffIsNone(t *testing.T) {
 		}
 	}
 	l.keep(7)
+}
+
+// TestADestructionOfAHoldThatFailsCanBeSaidAgain makes its key one that cannot be
+// overwritten, as a disk would.
+func TestADestructionOfAHoldThatFailsCanBeSaidAgain(t *testing.T) {
+	l := newLab(t, t.TempDir(), testOptions())
+	l.keep(7)
+	key := filepath.Join(l.s.holdDir(7), holdKey)
+	if err := errors.Join(os.Remove(key), os.Mkdir(key, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.s.DestroyHold(7); err == nil || errors.Is(err, ErrMissing) {
+		t.Errorf("the first time: %v", err)
+	}
+	if err := l.s.DestroyHold(7); err == nil || errors.Is(err, ErrMissing) {
+		t.Errorf("it still fails: %v", err)
+	}
+	if err := os.Remove(filepath.Join(l.dir, trashDir, "holds-7", holdKey)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.s.DestroyHold(7); err != nil {
+		t.Errorf("the third time: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(l.dir, trashDir, "*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if list, bad := l.s.Holds(); len(list)+len(bad) > 0 {
+		t.Errorf("%v %v", list, bad)
+	}
+	if err := l.s.DestroyHold(7); !errors.Is(err, ErrMissing) {
+		t.Errorf("the fourth time: %v", err)
+	}
+}
+
+// TestTheNextStartOverwritesTheKeyOfAHoldToo looks at the bytes under a second name.
+func TestTheNextStartOverwritesTheKeyOfAHoldToo(t *testing.T) {
+	l := newLab(t, t.TempDir(), testOptions())
+	l.keep(7)
+	l.close()
+	trash, second := filepath.Join(l.dir, trashDir), filepath.Join(l.dir, holdsDir, "second")
+	if err := errors.Join(os.Link(filepath.Join(l.s.holdDir(7), holdKey), second), os.MkdirAll(trash, 0o700),
+		os.Rename(l.s.holdDir(7), filepath.Join(trash, "holds-7"))); err != nil {
+		t.Fatal(err)
+	}
+	l.open(testOptions())
+	b, err := os.ReadFile(second)
+	if err != nil || len(b) == 0 || strings.Trim(string(b), "\x00") != "" {
+		t.Errorf("%d bytes %q, %v", len(b), b, err)
+	}
 }

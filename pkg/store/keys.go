@@ -42,9 +42,6 @@ func parseKeyFile(name string) (keyName, bool) {
 	return k, err == nil && k.day >= 0 && k.file() == name
 }
 
-// unfinished is what the names of keys begin with that are being written.
-const unfinished = ".new-"
-
 func (s *Store) keysDir() string { return filepath.Join(s.dir, "keys") }
 
 // readKeys learns which wrapped keys there are and clears away unfinished ones,
@@ -156,7 +153,8 @@ type WrappedKey struct {
 }
 
 // WrappedKeys returns the wrapped keys of days, all when none is given, by day
-// and epoch.
+// and epoch. One whose file is gone is left out: it was destroyed meanwhile, or
+// Check tells of it, and the others must not wait for it.
 func (s *Store) WrappedKeys(days ...session.Day) ([]WrappedKey, error) {
 	var out []WrappedKey
 	for _, k := range s.keyNames() {
@@ -164,6 +162,9 @@ func (s *Store) WrappedKeys(days ...session.Day) ([]WrappedKey, error) {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(s.keysDir(), k.file()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read wrapped key of day %s: %w", k.day, translate(err))
 		}

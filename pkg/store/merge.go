@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/edgelog/edgelog/pkg/session"
 	"github.com/edgelog/edgelog/pkg/vault"
@@ -174,6 +175,9 @@ func (m *Merge) Commit() ([]Run, error) {
 			return nil, errors.Join(fmt.Errorf("merge: %w", err), m.Abort())
 		}
 	}
+	if err := m.mark(); err != nil {
+		return nil, errors.Join(fmt.Errorf("merge: %w", err), m.Abort())
+	}
 	m.over = true
 	if err := m.replace(); err != nil {
 		// Runs may have their names or not: the next start finishes it.
@@ -243,9 +247,9 @@ func (m *Merge) run(day session.Day) (*runWriter, error) {
 	return w, err
 }
 
-// replace puts the finished runs in the place of the fresh database.
-func (m *Merge) replace() error {
-	s := m.s
+// mark says in the fresh database which runs stand for it. Until it returns nil
+// nothing has changed.
+func (m *Merge) mark() error {
 	days := make([]string, 0, len(m.runs))
 	for day := range m.runs {
 		days = append(days, day.String())
@@ -254,12 +258,17 @@ func (m *Merge) replace() error {
 	// Renamed when it is whole: by one that is cut short, blocks would be removed whose runs have no names yet.
 	mark := filepath.Join(m.from.dir, mergedMark)
 	err := writeFile(mark+".new", []byte(strings.Join(days, "\n")+"\n"), os.O_TRUNC)
+	failpoint("mark written")
 	if err == nil {
 		err = os.Rename(mark+".new", mark)
 	}
-	if err != nil {
-		return translate(err)
-	}
+	return translate(err)
+}
+
+// replace puts the finished runs in the place of the fresh database, which has
+// been marked.
+func (m *Merge) replace() error {
+	s := m.s
 	if err := syncDir(m.from.dir); err != nil {
 		return translate(err)
 	}
@@ -278,15 +287,23 @@ func (m *Merge) replace() error {
 }
 
 // swap gives the runs their names and lists them instead of the fresh database.
-// A day that was destroyed meanwhile is left to DestroyBlocks, which goes by the
-// same lock.
+// The run of a day that was destroyed meanwhile goes; DestroyBlocks, which goes by
+// the same lock, may have come before it was begun.
 func (m *Merge) swap() error {
 	s := m.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.began(s.o.Now())
+	defer s.began(time.Time{})
 	var runs []*database
 	for day, w := range m.runs {
 		if s.destroyed[day] {
+			if err := w.drop(); err != nil {
+				s.o.Log.Warn("a run of a day that was destroyed is not removed yet; the next start does it", "error", err)
+			}
+			_ = os.Remove(s.dayDir(day)) // unless there is something else in it
+			s.forgotten += m.rowsOf(day)
+			delete(m.runs, day)
 			continue
 		}
 		if err := s.nameRun(day, m.from.number); err != nil {
@@ -302,6 +319,16 @@ func (m *Merge) swap() error {
 	maps.Copy(s.next, m.next)
 	s.forgotten += m.destroyed
 	return nil
+}
+
+// rowsOf returns how many records of a day were put into the fresh database.
+func (m *Merge) rowsOf(day session.Day) (n uint64) {
+	for sh, b := range m.from.books {
+		if sh.day == day {
+			n += b.rows
+		}
+	}
+	return n
 }
 
 // Abort gives the merge up; the fresh database stays as it is. It is safe to

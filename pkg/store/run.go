@@ -24,7 +24,7 @@ const (
 	damagedDir = "damaged"
 
 	contentsFile = "CONTENTS"
-	newRun       = ".new-" // what the names of runs begin with that are being written
+	unfinished   = ".new-" // what the names of files and directories begin with that are being written
 )
 
 func (s *Store) dayDir(day session.Day) string { return filepath.Join(s.dir, daysDir, day.String()) }
@@ -157,15 +157,14 @@ func (s *Store) finishMerges() (pending map[uint64]bool, err error) {
 	return pending, nil
 }
 
-// nameRun gives a run that is durable its name; one that has it already is fine.
+// nameRun gives a run that is durable its name; one that has it already is fine,
+// but a kill may have come before that was durable.
 func (s *Store) nameRun(day session.Day, n uint64) error {
 	dir := s.runDir(day, n)
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	tmp := filepath.Join(s.dayDir(day), newRun+strconv.FormatUint(n, 10))
-	if err := os.Rename(tmp, dir); err != nil {
-		return translate(err)
+	if _, err := os.Stat(dir); err != nil {
+		if err := os.Rename(filepath.Join(s.dayDir(day), unfinished+strconv.FormatUint(n, 10)), dir); err != nil {
+			return translate(err)
+		}
 	}
 	return translate(syncDir(s.dayDir(day)))
 }
@@ -176,7 +175,7 @@ func (s *Store) removeUnfinished(dir string) error {
 		return translate(err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), newRun) {
+		if strings.HasPrefix(e.Name(), unfinished) {
 			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 				return translate(err)
 			}
@@ -198,7 +197,7 @@ type runWriter struct {
 }
 
 func (s *Store) newRun(day session.Day, n uint64) (*runWriter, error) {
-	w := &runWriter{dir: filepath.Join(s.dayDir(day), newRun+strconv.FormatUint(n, 10)), contents: contents{day: day, number: n}}
+	w := &runWriter{dir: filepath.Join(s.dayDir(day), unfinished+strconv.FormatUint(n, 10)), contents: contents{day: day, number: n}}
 	if err := os.RemoveAll(w.dir); err != nil {
 		return nil, translate(err)
 	}

@@ -243,8 +243,17 @@ func (s *Store) open(fresh bool) error {
 	return nil
 }
 
-// emptyTrash removes what was on its way out.
-func (s *Store) emptyTrash() error { return translate(os.RemoveAll(filepath.Join(s.dir, trashDir))) }
+// emptyTrash removes what was on its way out, and goes on as DestroyHold does.
+func (s *Store) emptyTrash() error {
+	trash := filepath.Join(s.dir, trashDir)
+	entries, _ := os.ReadDir(trash) // mostly there is none
+	for _, e := range entries {
+		if err := wipeFile(filepath.Join(trash, e.Name(), holdKey)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.o.Log.Warn("the key of a hold that was destroyed could not be overwritten before it was removed", "hold", e.Name(), "error", err)
+		}
+	}
+	return translate(os.RemoveAll(trash))
+}
 
 // countAside counts what was set aside, now or by an earlier start.
 func (s *Store) countAside() error {

@@ -16,25 +16,38 @@ var ErrAbsent = errors.New("frame is not in this part of the block")
 
 const nonceSize = 12
 
-// blockAEAD sets up the cipher of one block: the key is that of the day, the
-// info its whole header.
-func blockAEAD(day *secret, salt, header []byte) (aead cipher.AEAD, err error) {
+// blockKey derives the key of one block: from that of the day, with its whole
+// header as the info.
+func blockKey(day *secret, salt, header []byte) (k []byte, err error) {
 	err = day.use(func(key []byte) error {
-		k, err := hkdf.Key(sha256.New, key, salt, string(header), keySize)
-		if err != nil {
+		if k, err = hkdf.Key(sha256.New, key, salt, string(header), keySize); err != nil {
 			return fmt.Errorf("derive key of the block: %w", err)
-		}
-		defer clear(k)
-		c, err := aes.NewCipher(k)
-		if err != nil {
-			return fmt.Errorf("set up cipher: %w", err)
-		}
-		if aead, err = cipher.NewGCM(c); err != nil {
-			return fmt.Errorf("set up cipher: %w", err)
 		}
 		return nil
 	})
-	return aead, err
+	return k, err
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	c, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("set up cipher: %w", err)
+	}
+	aead, err := cipher.NewGCM(c)
+	if err != nil {
+		return nil, fmt.Errorf("set up cipher: %w", err)
+	}
+	return aead, nil
+}
+
+// blockAEAD sets up the cipher of one block.
+func blockAEAD(day *secret, salt, header []byte) (cipher.AEAD, error) {
+	k, err := blockKey(day, salt, header)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(k)
+	return newAEAD(k)
 }
 
 // nonceOf is the nonce of frame i. It comes once under one key, since the key
@@ -61,6 +74,38 @@ func (k *DayKey) Block(sealed []byte) (*Block, error) {
 	if err != nil {
 		return nil, err
 	}
+	key, err := k.keyOf(&p)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	return p.with(key)
+}
+
+// BlockKey returns the key of this one block, 32 bytes: whoever has it opens the
+// block (OpenWith), whole or in parts, and no other. Errors are those of Block.
+func (k *DayKey) BlockKey(sealed []byte) ([]byte, error) {
+	p, err := parse(sealed)
+	if err != nil {
+		return nil, err
+	}
+	return k.keyOf(&p)
+}
+
+// OpenWith is Block with the key of the block alone. That it is another's shows
+// only in Frame, as ErrDamaged.
+func OpenWith(blockKey, sealed []byte) (*Block, error) {
+	p, err := parse(sealed)
+	if err != nil {
+		return nil, err
+	}
+	if len(blockKey) != keySize {
+		return nil, fmt.Errorf("open block %d of kind %d: %w: its key has %d bytes instead of %d", p.place.Seq, p.place.Kind, ErrWrongKey, len(blockKey), keySize)
+	}
+	return p.with(blockKey)
+}
+
+func (k *DayKey) keyOf(p *parsed) ([]byte, error) {
 	if (name{p.place.Day, p.place.Epoch}) != k.of {
 		return nil, fmt.Errorf("open block of day %d epoch %d with the key of day %d epoch %d: %w",
 			p.place.Day, p.place.Epoch, k.of.day, k.of.epoch, ErrWrongKey)
@@ -69,14 +114,35 @@ func (k *DayKey) Block(sealed []byte) (*Block, error) {
 	if p.part {
 		header = append([]byte(magic), p.header[len(magic):]...)
 	}
-	aead, err := blockAEAD(k.key, p.salt(), header)
+	key, err := blockKey(k.key, p.salt(), header)
 	if err != nil {
 		return nil, fmt.Errorf("open block %d of kind %d, day %d, epoch %d: %w", p.place.Seq, p.place.Kind, p.place.Day, p.place.Epoch, err)
 	}
+	runtime.KeepAlive(k) // its cleanup overwrites the key
+	return key, nil
+}
+
+func (p *parsed) with(blockKey []byte) (*Block, error) {
+	aead, err := newAEAD(blockKey)
+	if err != nil {
+		return nil, err
+	}
 	b := &Block{Place: p.place, aead: aead, frames: make([][]byte, p.frames)}
 	p.each(func(i int, frame []byte) { b.frames[i] = frame })
-	runtime.KeepAlive(k) // its cleanup overwrites the key
 	return b, nil
+}
+
+// Whole appends the plaintext of all frames to dst, one after the other. The error
+// is that of Frame; dst is then returned as it was.
+func (b *Block) Whole(dst []byte) (out []byte, err error) {
+	out = dst
+	for i := range b.frames {
+		if out, err = b.Frame(out, i); err != nil {
+			clear(out[len(dst):])
+			return dst, err
+		}
+	}
+	return out, nil
 }
 
 // Frames returns how many frames the block has, absent ones included.
@@ -108,12 +174,9 @@ func (k *DayKey) Open(dst, sealed []byte) (Place, []byte, error) {
 	if err != nil {
 		return Place{}, dst, err
 	}
-	out := dst
-	for i := range b.frames {
-		if out, err = b.Frame(out, i); err != nil {
-			clear(out[len(dst):])
-			return Place{}, dst, err
-		}
+	out, err := b.Whole(dst)
+	if err != nil {
+		return Place{}, dst, err
 	}
 	return b.Place, out, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -100,11 +101,17 @@ func (b *bench) questions(ctx context.Context, g *gateway.Gateway, f *filler) ([
 	return out, nil
 }
 
-// ask runs a question and fails unless the answer names who it was.
+// ask runs a question and fails unless the answer names who it was. The time is that
+// of the reading: its approval reads as much.
 func (b *bench) ask(ctx context.Context, g *gateway.Gateway, q *question, want, command string, args ...string) error {
+	id, _, err := g.Office.Approve(ctx, g.RunAs, command, args...)
+	if err != nil {
+		return err
+	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, b.edgelog, append([]string{command, "--config", g.Config, "--reference", "bench", "--identity", g.Identity}, args...)...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	o := g.Office.Officer
+	cmd := exec.CommandContext(ctx, b.edgelog, command, "--socket", g.Socket(), "--request", strconv.FormatInt(id, 10), "--identity", o.Identity)
+	cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = o.Credential(), &stdout, &stderr
 	begin := time.Now()
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("edgelog %s: %w: %s", command, err, stderr.String())

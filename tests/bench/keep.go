@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/disclose"
+	"github.com/edgelog/edgelog/pkg/disclose/delivery"
 	"github.com/edgelog/edgelog/pkg/probe"
 	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/pkg/session"
@@ -31,6 +33,7 @@ type keeper struct {
 	*recorder.Recorder
 	dir   string
 	ids   *vault.Identities
+	key   string // age recipient of ids
 	begin time.Time
 	days  *day.Stream
 	end   context.CancelFunc
@@ -124,6 +127,7 @@ func openKeeper(ctx context.Context, dir string, begin time.Time, perDay float64
 	k.days = day.New(day.Options{Seed: sizedSeed, PerMinute: perDay / 1440 / daySubscribers, Begin: begin})
 	static := []byte("prefix,subscriber\n")
 	k.days.Prefixes(func(p netip.Prefix, subscriber string) { static = fmt.Appendf(static, "%s,%s\n", p, subscriber) })
+	k.key = pair.Recipient
 	if k.ids, err = vault.ParseIdentities(bytes.NewReader(pair.File())); err != nil {
 		return nil, err
 	}
@@ -163,9 +167,20 @@ ballast = 0
 	gate := disclose.NewGate(disclose.GateOptions{
 		Shelf: k.Shelf(), Ledger: k.Evidence(), Flush: k.Flush, Now: k.Now,
 		Origin: func() disclose.Origin { return disclose.Origin{Gateway: "bench", Profile: "session"} },
-		Peer:   func(*http.Request) string { return "bench" },
+		Dir:    filepath.Join(dir, "data", "requests"),
+		Policy: func() disclose.Policy {
+			return disclose.Policy{
+				Limits: disclose.Limits{Window: disclose.MaxWindow, MaxHits: disclose.MostHits}, Country: "DK", Approvals: 1,
+				Wait: time.Hour, Run: time.Hour, Ratify: time.Hour, Custodians: []disclose.Holder{{Person: custodian, Key: pair.Recipient}}, Seal: vault.SealTo,
+			}
+		},
+		Paper: func() disclose.Paper { return disclose.Paper{LedgerKey: k.Evidence().VerifierKey(), Version: "bench"} },
+		Caller: func(r *http.Request) (disclose.Caller, bool) { // one process is both persons: it says which
+			who := r.Header.Get(asHeader)
+			return disclose.Caller{Person: who, Key: pair.Recipient, Officer: who == officer, Custodian: who == custodian}, true
+		},
 	})
-	gate.Serve(k.Handle)
+	gate.Serve(func(pattern string, h http.HandlerFunc) { k.Handle(pattern, config.Operator, h) })
 	ctx, k.end = context.WithCancel(ctx)
 	go func() { k.done <- k.Recorder.Run(ctx) }() // ends with stop
 	return k, nil
@@ -223,10 +238,80 @@ func (k *keeper) stop() error {
 }
 
 // client reaches the recorder.
-func (k *keeper) client() *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+func (k *keeper) client(person string) *http.Client {
+	return &http.Client{Transport: asPerson{person, &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", k.Config().Socket())
-	}}}
+	}}}}
+}
+
+// The persons of the bench.
+const (
+	officer   = "officer"
+	custodian = "custodian"
+	asHeader  = "Bench-Person"
+)
+
+// asPerson says in each request who asks.
+type asPerson struct {
+	person string
+	http.RoundTripper
+}
+
+func (p asPerson) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set(asHeader, p.person)
+	return p.RoundTripper.RoundTrip(r)
+}
+
+// ask is the way of a question from the request to the package, with nothing of the
+// store in memory before the approval and before the run.
+func (k *keeper) ask(ctx context.Context, q *disclose.Query) (a *disclose.Answer, approved, ran time.Duration, err error) {
+	f, err := disclose.FileRequest(ctx, k.client(officer), &disclose.Request{
+		Authorisation: disclose.Authorisation{Authority: "bench", Number: q.Reference, LegalBasis: "bench"},
+		Task:          disclose.Task{Query: *q, MaxHits: disclose.MostHits, Priority: disclose.Routine}, Delivery: disclose.Delivery{Recipient: k.key},
+	})
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	get := func(person string) (*disclose.Requests, time.Time, error) {
+		if err := dropCaches(); err != nil {
+			return nil, time.Time{}, err
+		}
+		begin := time.Now()
+		l, err := disclose.GetRequest(ctx, k.client(person), f.Case.ID)
+		return l, begin, err
+	}
+	l, begin, err := get(custodian)
+	if err == nil {
+		_, _, err = disclose.ApproveRequest(ctx, k.client(custodian), l, k.ids, k.Now(), nil)
+	}
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("approve: %w", err)
+	}
+	approved = time.Since(begin)
+	if l, begin, err = get(officer); err != nil {
+		return nil, 0, 0, err
+	}
+	p, r, err := disclose.RunPermit(l, k.ids)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	var pack *delivery.Package
+	p.Pack = func(f *disclose.Found, paper *disclose.Paper) (sum [32]byte, err error) {
+		pack, err = delivery.Build(delivery.Input{Request: r, Text: p.Text, ID: p.Request, Entries: paper.Entries, LedgerKey: paper.LedgerKey, Sessions: f.Sessions, Version: "bench"})
+		if err != nil {
+			return sum, err
+		}
+		return pack.Digest(), nil
+	}
+	found, receipt, err := disclose.Read(ctx, k.client(officer), p)
+	if err == nil {
+		err = pack.Seal(io.Discard, receipt, k.key)
+	}
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("run: %w", err)
+	}
+	return found.Sessions, approved, time.Since(begin), nil
 }
 
 // onDisk returns the bytes of all files below dir, as the file system has given

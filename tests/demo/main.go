@@ -1,6 +1,7 @@
 // Command demo shows edgelog at work: two subscribers, a gateway and an
-// internet in network namespaces, real accounting, real traffic, and the
-// sessions read back out of the sealed store with a name beside each.
+// internet in network namespaces, real accounting, real traffic, and the sessions
+// read back out of the sealed store, with a name beside each: by a request that an
+// officer files and a custodian approves, as a package that the authority checks.
 //
 // It leaves nothing behind, whether it ends by itself, by Ctrl-C or by an error.
 package main
@@ -14,6 +15,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,6 +25,7 @@ import (
 
 	"github.com/edgelog/edgelog/tests/gateway"
 	"github.com/edgelog/edgelog/tests/lab"
+	"github.com/edgelog/edgelog/tests/office"
 )
 
 func main() {
@@ -129,20 +134,76 @@ func traffic(ctx context.Context, g *gateway.Gateway) (sessions int, err error) 
 	return sessions, nil
 }
 
-// who asks whose the address and port of one of the sessions were at its time.
-func who(ctx context.Context, g *gateway.Gateway, found []gateway.Session) error {
-	for _, s := range found {
-		if s.Proto != unix.IPPROTO_TCP {
-			continue
+// show prints a command as one of the persons types it, runs it, and prints what it
+// says.
+func show(ctx context.Context, g *gateway.Gateway, p office.Person, args ...string) (string, error) {
+	words := make([]string, len(args))
+	for i, a := range args {
+		switch {
+		case strings.HasPrefix(a, "/"):
+			a = filepath.Base(a)
+		case strings.HasPrefix(a, "age1"):
+			a = a[:8] + "…"
+		case strings.Contains(a, " "):
+			a = strconv.Quote(a)
 		}
-		what := fmt.Sprintf("%s:%d", s.Initiator, s.InitiatorPort)
-		at := s.Start.UTC().Format(time.RFC3339Nano)
-		fmt.Printf("\n$ edgelog who %s --at %s --reference demo --identity custodian.key\n", what, at)
-		out, err := g.Run(ctx, "who", "--reference", "demo", "--identity", g.Identity, "--at", at, what)
-		fmt.Print(out)
+		words[i] = a
+	}
+	fmt.Printf("\n%s$ edgelog %s\n", strings.ToLower(strings.Fields(p.Name)[0]), strings.Join(words, " "))
+	out, err := g.RunAs(ctx, p, args...)
+	fmt.Print(out)
+	return out, err
+}
+
+// approved has the officer file a request and the custodian approve it.
+func approved(ctx context.Context, g *gateway.Gateway, what ...string) (id string, err error) {
+	o := g.Office
+	args := append([]string{"request", "new"}, what...)
+	out, err := show(ctx, g, o.Officer, append(args, "--reference", "2026-1234", "--authority", "Police", "--legal-basis", "an order of the court", "--recipient", o.Authority.Key)...)
+	if err != nil {
+		return "", err
+	}
+	id = strings.Fields(out)[1]
+	_, err = show(ctx, g, o.Custodian, "request", "approve", id, "--yes", "--identity", o.Custodian.Identity)
+	return id, err
+}
+
+// who asks whose the address and port of one of the sessions were at its time, and
+// hands the answer over.
+func who(ctx context.Context, g *gateway.Gateway, found []gateway.Session) error {
+	at := slices.IndexFunc(found, func(s gateway.Session) bool { return s.Proto == unix.IPPROTO_TCP })
+	if at < 0 {
+		return errors.New("no TCP session was found to ask about")
+	}
+	s, o := found[at], g.Office
+	what := fmt.Sprintf("%s:%d", s.Initiator, s.InitiatorPort)
+	id, err := approved(ctx, g, "who", what, "--at", s.Start.UTC().Format(time.RFC3339Nano))
+	if err != nil {
 		return err
 	}
-	return errors.New("no TCP session was found to ask about")
+	mail := filepath.Join(g.Dir, "mail")
+	if err := errors.Join(os.Mkdir(mail, 0o700), os.Chown(mail, int(o.Officer.UID), office.Group)); err != nil {
+		return err
+	}
+	answer := filepath.Join(mail, "answer.age")
+	if _, err := show(ctx, g, o.Officer, "request", "run", id, "--identity", o.Officer.Identity, "--out", answer); err != nil {
+		return err
+	}
+	say("the authority opens it on a machine of its own, which has nothing but this file, its key and the provider's public key")
+	key, err := g.Run(ctx, "audit", "key")
+	if err != nil {
+		return err
+	}
+	for _, word := range []string{"verify", "show"} {
+		fmt.Printf("\npolice$ edgelog package %s answer.age --identity authority.key --public-key %.20s…\n", word, key)
+		out, err := g.Bare(ctx, "package", word, answer, "--identity", o.Authority.Identity, "--public-key", strings.TrimSpace(key))
+		fmt.Print(out)
+		if err != nil {
+			return err
+		}
+	}
+	_, err = show(ctx, g, o.Auditor, "audit", "verify")
+	return err
 }
 
 // answer waits until all sessions are on disk and reads them back.
@@ -155,12 +216,13 @@ func answer(ctx context.Context, g *gateway.Gateway, sent int) error {
 		return err
 	}
 	for i, s := range g.Subscribers {
-		fmt.Printf("\n$ edgelog lookup --reference demo --identity custodian.key --subscriber %s --from … --to now\n", names[i])
-		out, err := g.Lookup(ctx, "--subscriber", names[i])
+		id, err := approved(ctx, g, "lookup", "--subscriber", names[i], "--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now")
 		if err != nil {
 			return err
 		}
-		fmt.Print(out)
+		if _, err := show(ctx, g, g.Office.Officer, "lookup", "--request", id, "--identity", g.Office.Officer.Identity); err != nil {
+			return err
+		}
 		_, found, err := g.Sessions(ctx, "--subscriber", names[i])
 		if err != nil {
 			return err

@@ -4,7 +4,8 @@
 //  1. Open makes a configuration with "edgelog init" and adapts it.
 //  2. Start runs "edgelog agent" in the gateway's namespace until it is ready.
 //  3. Traffic crosses the border; accounting arrives.
-//  4. Lookup and Status ask the way an operator does, by the command line.
+//  4. Status asks the way an operator does, by the command line; Lookup the way
+//     a question goes: filed by an officer, approved by a custodian, read.
 //  5. Stop, or Kill, and perhaps Start again. The lab's end removes the rest.
 //
 // It knows edgelog only by its command line and files.
@@ -25,6 +26,7 @@ import (
 
 	"github.com/edgelog/edgelog/pkg/recorder"
 	"github.com/edgelog/edgelog/tests/lab"
+	"github.com/edgelog/edgelog/tests/office"
 )
 
 // Options say how the gateway is configured.
@@ -42,7 +44,8 @@ type Gateway struct {
 	*lab.Border
 	Dir      string // configuration, keys and data
 	Config   string
-	Identity string // a custodian's private key file
+	Identity string // the custodian's private key file
+	Office   *office.Office
 	Secret   string // of RADIUS
 	binary   string
 	ready    string
@@ -82,7 +85,25 @@ func Open(ctx context.Context, b *lab.Border, dir string, o Options) (*Gateway, 
 	for k, v := range o.Edit {
 		edits[k] = v
 	}
-	return g, g.edit(edits)
+	if err := g.edit(edits); err != nil {
+		return nil, err
+	}
+	return g, g.staff()
+}
+
+// staff has the configuration say who the persons are.
+func (g *Gateway) staff() (err error) {
+	if g.Office, err = office.Open(filepath.Join(g.Dir, "office"), g.Identity); err != nil {
+		return fmt.Errorf("make the persons' keys: %w", err)
+	}
+	g.Identity = g.Office.Custodian.Identity
+	if err := office.Passable(filepath.Dir(g.Config), filepath.Dir(g.binary)); err != nil {
+		return err
+	}
+	if err := g.Office.Hire(g.Config); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	return nil
 }
 
 func (g *Gateway) edit(edits map[string]string) error {
@@ -187,8 +208,21 @@ func (g *Gateway) Run(ctx context.Context, command string, args ...string) (stri
 
 // Bare is Run without the configuration.
 func (g *Gateway) Bare(ctx context.Context, command string, args ...string) (string, error) {
+	return g.run(ctx, office.Person{}, command, args...)
+}
+
+// Socket is where the agent listens.
+func (g *Gateway) Socket() string { return filepath.Join(g.Dir, "gw", "run", "edgelog.sock") }
+
+// RunAs is Run as one of the persons, who may not read the configuration.
+func (g *Gateway) RunAs(ctx context.Context, p office.Person, args ...string) (string, error) {
+	return g.run(ctx, p, args[0], append([]string{"--socket", g.Socket()}, args[1:]...)...)
+}
+
+func (g *Gateway) run(ctx context.Context, p office.Person, command string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, g.binary, append([]string{command}, args...)...)
+	cmd.SysProcAttr = p.Credential()
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("edgelog %s: %w: %s", command, err, strings.TrimSpace(stderr.String()))
@@ -198,9 +232,12 @@ func (g *Gateway) Bare(ctx context.Context, command string, args ...string) (str
 
 // Lookup asks for the sessions of one identifier since the lab began.
 func (g *Gateway) Lookup(ctx context.Context, args ...string) (string, error) {
-	return g.Run(ctx, "lookup", append([]string{
-		"--reference", "lab", "--identity", g.Identity, "--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now",
-	}, args...)...)
+	return g.Ask(ctx, "lookup", append([]string{"--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now"}, args...)...)
+}
+
+// Ask is the way of a question through the office: lookup, who or access.
+func (g *Gateway) Ask(ctx context.Context, kind string, args ...string) (string, error) {
+	return g.Office.Answer(ctx, g.RunAs, kind, append([]string{"--identity", g.Identity}, args...)...)
 }
 
 // Session is one line of an answer in JSON.

@@ -153,7 +153,7 @@ var external = regexp.MustCompile(`(?i)<(script|link|img|iframe|object|base)|<[^
 
 func TestThePageHoldsNothingOfOthersAndRunsNothing(t *testing.T) {
 	for kind, d := range kinds(t) {
-		d.in.Contacts = append(d.in.Contacts, Contact{Name: `<script>alert(1)</script>`, Phone: evil})
+		d.in.Contacts = append(d.in.Contacts, disclose.Contact{Name: `<script>alert(1)</script>`, Phone: evil})
 		page := string(member(t, d.zip(), summaryName))
 		if found := external.FindString(page); found != "" {
 			t.Errorf("%s: %q", kind, found)

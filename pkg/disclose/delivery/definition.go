@@ -6,19 +6,13 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-)
 
-// Timeouts are after which silence a session has ended, as the configuration of
-// the gateway has them.
-type Timeouts struct {
-	TCP, UDP, ICMP, Other time.Duration
-	HalfOpen              time.Duration // TCP that never got beyond SYN and SYN+ACK
-	Linger                time.Duration // how long a closed TCP session waits for stragglers
-}
+	"github.com/edgelog/edgelog/pkg/disclose"
+)
 
 // Definition says what edgelog takes for a session: the law has no technical
 // definition of it.
-func Definition(t Timeouts) string {
+func Definition(t disclose.Timeouts) string {
 	return fmt.Sprintf("A session is all packets of one transport protocol between two end points (address and port; for protocols without ports, address), "+
 		"in both directions, that cross the border between the provider's network and others, from the initiating to the terminating packet. "+
 		"TCP: it ends with a FIN from both sides, a RST from one, or %s without a packet; a connection that never got beyond SYN and SYN+ACK ends after %s without a packet; "+

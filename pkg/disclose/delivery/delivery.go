@@ -35,25 +35,9 @@ type Input struct {
 	Who      *disclose.WhoAnswer
 	Access   *disclose.AccessAnswer
 
-	Contacts []Contact // who answers questions about it, at any hour
-	Version  string    // of this software
-	Timeouts Timeouts  // of the definition of a session
-}
-
-// Contact is one line of the provider's contact point of 24 hours
-// (BEK 1145/2006).
-type Contact struct {
-	Name  string `json:"name"`
-	Phone string `json:"phone,omitempty"`
-	Mail  string `json:"mail,omitempty"`
-	Hours string `json:"hours,omitempty"` // "" for all
-}
-
-// Receipt is what the ledger gives for a package when its outcome is recorded.
-type Receipt struct {
-	Intent    *ledger.Proof
-	Outcome   *ledger.Proof
-	Signature []byte // ledger.Statement of disclose.PackageStatement
+	Contacts []disclose.Contact // who answers questions about it, at any hour
+	Version  string             // of this software
+	Timeouts disclose.Timeouts  // of the definition of a session
 }
 
 // ErrInput is wrapped by the errors of Build and Seal about what they are given.
@@ -119,7 +103,7 @@ func (p *Package) Manifest() Manifest { return p.manifest }
 // checks the receipt first: what is sealed is a package that Verify accepts.
 //
 // Errors: ErrInput, or that of w.
-func (p *Package) Seal(w io.Writer, receipt Receipt, recipient string) error {
+func (p *Package) Seal(w io.Writer, receipt *disclose.Receipt, recipient string) error {
 	to, err := age.ParseRecipients(strings.NewReader(recipient))
 	if err != nil || len(to) != 1 {
 		return fmt.Errorf("%w: %q is not one age public key; give the one of the authority, as age-keygen -y prints it", ErrInput, recipient)
@@ -138,7 +122,7 @@ func (p *Package) Seal(w io.Writer, receipt Receipt, recipient string) error {
 }
 
 // write writes the zip itself.
-func (p *Package) write(w io.Writer, receipt Receipt) error {
+func (p *Package) write(w io.Writer, receipt *disclose.Receipt) error {
 	r := receiptFile{Intent: receipt.Intent, Outcome: receipt.Outcome, Entries: p.entries}
 	for _, m := range p.members {
 		sum := sha256.Sum256(m.data)

@@ -22,7 +22,7 @@ func at(d time.Duration) int64 { return noon.Add(d).UnixNano() }
 
 func addr(s string) session.Addr { return session.AddrFrom(netip.MustParseAddr(s)) }
 
-var timeouts = Timeouts{
+var timeouts = disclose.Timeouts{
 	TCP: 5 * time.Minute, UDP: time.Minute, ICMP: time.Minute, Other: time.Minute, HalfOpen: 30 * time.Second, Linger: 2 * time.Second,
 }
 
@@ -179,7 +179,7 @@ func newDesk(t testing.TB, sessions *disclose.Answer, who *disclose.WhoAnswer, a
 	approved := d.add(ledger.Request, map[string]string{"action": "approve", "request": strconv.FormatInt(id, 10)})
 	d.in = Input{
 		Request: r, Text: text, ID: id, Entries: []*ledger.Proof{d.prove(id), d.prove(approved)}, LedgerKey: d.ledger.VerifierKey(),
-		Sessions: sessions, Who: who, Access: access, Contacts: []Contact{{Name: "Vagten", Phone: "+45 12 34 56 78", Mail: "vagt@example.net"}},
+		Sessions: sessions, Who: who, Access: access, Contacts: []disclose.Contact{{Name: "Vagten", Phone: "+45 12 34 56 78", Mail: "vagt@example.net"}},
 		Version: "1.2.3", Timeouts: timeouts,
 	}
 	return d
@@ -214,7 +214,7 @@ func (d *desk) build() *Package {
 }
 
 // receipt records a reading and its outcome, as the agent does.
-func (d *desk) receipt(p *Package) Receipt {
+func (d *desk) receipt(p *Package) *disclose.Receipt {
 	d.t.Helper()
 	id := strconv.FormatInt(d.in.ID, 10)
 	intent := d.add(ledger.Intent, map[string]string{"action": "lookup", "request": id})
@@ -224,7 +224,7 @@ func (d *desk) receipt(p *Package) Receipt {
 	})
 	sig, err := d.ledger.Statement(disclose.PackageStatement(digest))
 	d.ok(err)
-	return Receipt{Intent: d.prove(intent), Outcome: d.prove(outcome), Signature: sig}
+	return &disclose.Receipt{Intent: d.prove(intent), Outcome: d.prove(outcome), Signature: sig}
 }
 
 // zip returns the package as it is before it is encrypted.

@@ -25,13 +25,13 @@ type Manifest struct {
 	// which the ledger keeps in the clear, tells nothing to who guesses.
 	Salt string `json:"salt"`
 
-	Request   RequestFacts   `json:"request"`
-	Answer    AnswerFacts    `json:"answer"`
-	Recording RecordingFacts `json:"recording"`
-	Contacts  []Contact      `json:"contact_point"`
-	Software  string         `json:"software"`
-	Ledger    LedgerFacts    `json:"ledger"`
-	Members   []Member       `json:"members"`
+	Request   RequestFacts       `json:"request"`
+	Answer    AnswerFacts        `json:"answer"`
+	Recording RecordingFacts     `json:"recording"`
+	Contacts  []disclose.Contact `json:"contact_point"`
+	Software  string             `json:"software"`
+	Ledger    LedgerFacts        `json:"ledger"`
+	Members   []Member           `json:"members"`
 }
 
 // RequestFacts say what was asked, on whose order. Country, Authority and Number

@@ -39,32 +39,32 @@ func TestNothingIsSealedThatWouldNotBeVerified(t *testing.T) {
 	what, text := disclose.PackageStatement(digest)
 	for _, c := range []struct {
 		name   string
-		change func(*Receipt)
+		change func(*disclose.Receipt)
 		want   string
 	}{
-		{"the outcome of another package", func(r *Receipt) { r.Outcome = outcome(map[string]string{"manifest": strings.Repeat("0", 64)}) }, "another manifest"},
-		{"the outcome of another intent", func(r *Receipt) { r.Outcome = outcome(map[string]string{"intent": "0"}) }, "not the outcome"},
-		{"the outcome of another request", func(r *Receipt) { r.Outcome = outcome(map[string]string{"request": "0"}) }, "not the outcome"},
-		{"an outcome without an answer", func(r *Receipt) { r.Outcome = outcome(map[string]string{"result": "no outcome given"}) }, "not the outcome"},
-		{"an outcome before its intent", func(r *Receipt) { r.Intent = d.prove(d.add(ledger.Intent, nil)) }, "does not come after"},
-		{"another entry as the outcome", func(r *Receipt) { r.Outcome = d.prove(d.add(ledger.Gap, nil)) }, "not the outcome"},
-		{"another entry as the intent", func(r *Receipt) { r.Intent = d.prove(2) }, "does not come after"},
-		{"an intent for another request", func(r *Receipt) { r.Intent = d.prove(d.add(ledger.Intent, map[string]string{"request": "0"})) }, "not the intent"},
-		{"no intent", func(r *Receipt) { r.Intent = nil }, "intent: its proof is missing"},
-		{"no outcome", func(r *Receipt) { r.Outcome = nil }, "outcome: its proof is missing"},
-		{"no signature", func(r *Receipt) { r.Signature = nil }, "malformed note"},
-		{"a signature of something else", func(r *Receipt) { r.Signature = sign("holiday", text) }, "no statement of"},
-		{"a signature of another manifest", func(r *Receipt) { r.Signature = sign(what, strings.Replace(text, ": ", ": 0", 1)) }, "another manifest"},
-		{"a signature twice", func(r *Receipt) {
+		{"the outcome of another package", func(r *disclose.Receipt) { r.Outcome = outcome(map[string]string{"manifest": strings.Repeat("0", 64)}) }, "another manifest"},
+		{"the outcome of another intent", func(r *disclose.Receipt) { r.Outcome = outcome(map[string]string{"intent": "0"}) }, "not the outcome"},
+		{"the outcome of another request", func(r *disclose.Receipt) { r.Outcome = outcome(map[string]string{"request": "0"}) }, "not the outcome"},
+		{"an outcome without an answer", func(r *disclose.Receipt) { r.Outcome = outcome(map[string]string{"result": "no outcome given"}) }, "not the outcome"},
+		{"an outcome before its intent", func(r *disclose.Receipt) { r.Intent = d.prove(d.add(ledger.Intent, nil)) }, "does not come after"},
+		{"another entry as the outcome", func(r *disclose.Receipt) { r.Outcome = d.prove(d.add(ledger.Gap, nil)) }, "not the outcome"},
+		{"another entry as the intent", func(r *disclose.Receipt) { r.Intent = d.prove(2) }, "does not come after"},
+		{"an intent for another request", func(r *disclose.Receipt) { r.Intent = d.prove(d.add(ledger.Intent, map[string]string{"request": "0"})) }, "not the intent"},
+		{"no intent", func(r *disclose.Receipt) { r.Intent = nil }, "intent: its proof is missing"},
+		{"no outcome", func(r *disclose.Receipt) { r.Outcome = nil }, "outcome: its proof is missing"},
+		{"no signature", func(r *disclose.Receipt) { r.Signature = nil }, "malformed note"},
+		{"a signature of something else", func(r *disclose.Receipt) { r.Signature = sign("holiday", text) }, "no statement of"},
+		{"a signature of another manifest", func(r *disclose.Receipt) { r.Signature = sign(what, strings.Replace(text, ": ", ": 0", 1)) }, "another manifest"},
+		{"a signature twice", func(r *disclose.Receipt) {
 			line := r.Signature[bytes.LastIndex(r.Signature, []byte("— ")):]
 			r.Signature = append(slices.Clone(r.Signature), line...)
 		}, "more than one"},
-		{"a checkpoint as signature", func(r *Receipt) { r.Signature = d.ledger.Checkpoint().Note }, "no statement"},
+		{"a checkpoint as signature", func(r *disclose.Receipt) { r.Signature = d.ledger.Checkpoint().Note }, "no statement"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := good
+			r := *good
 			c.change(&r)
-			err := p.Seal(io.Discard, r, d.in.Request.Delivery.Recipient)
+			err := p.Seal(io.Discard, &r, d.in.Request.Delivery.Recipient)
 			if !errors.Is(err, ErrInput) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}

@@ -1,0 +1,637 @@
+package disclose
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgelog/edgelog/pkg/ledger"
+	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/vault"
+)
+
+// annasRoom has one session of anna and one of bo, each in a block of its own.
+func annasRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
+	r := newGateRoom(t, wrap)
+	r.shelf.addBindings(held("anna", "10.0.0.1/32", at(-2*time.Hour), session.Forever))
+	r.shelf.addBindings(held("bo", "10.0.0.2/32", at(-2*time.Hour), session.Forever))
+	r.shelf.addSessions(lived(-time.Minute, 0))
+	bo := lived(-time.Minute, 0)
+	bo.Initiator = addr("10.0.0.2")
+	r.shelf.addSessions(bo)
+	return r
+}
+
+func (r *gateRoom) state(t *testing.T, id int64) State {
+	t.Helper()
+	by := r.by.Load()
+	defer r.by.Store(by)
+	r.as(r.olga())
+	l, err := ListRequests(t.Context(), r.client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range l.Cases {
+		if c.ID == id {
+			return c.State
+		}
+	}
+	return ""
+}
+
+// denied fails unless err is a refusal that says word and is in the ledger with why.
+func (r *gateRoom) denied(t *testing.T, err error, word, why string) {
+	t.Helper()
+	if !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), word) {
+		t.Errorf("%v", err)
+	}
+	for _, e := range r.entries(t) {
+		if e.Kind == ledger.Refused && e.Fields["why"] == why {
+			return
+		}
+	}
+	t.Errorf("the ledger does not have the refusal %q", why)
+}
+
+func TestAGrantOpensTheBlocksOfItsAnswerAndNoOther(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		r := newGateRoom(t, nil)
+		r.shelf.fresh = fresh
+		r.shelf.addBindings(held("anna", "10.0.0.1/32", at(-2*time.Hour), session.Forever))
+		r.shelf.addSessions(lived(-time.Minute, 0))
+		bo := lived(-time.Minute, 0)
+		bo.Initiator = addr("10.0.0.2")
+		r.shelf.addSessions(bo)
+		id := r.filed(t, askAnna())
+		if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+			t.Fatal(err)
+		}
+		r.as(r.olga())
+		l, err := GetRequest(t.Context(), r.client, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _, err := RunPermit(l, r.officer.ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := newKeyring(r.officer.ids)
+		if err := k.take(p.Grant); err != nil {
+			t.Fatal(err)
+		}
+		_, annas := k.open(r.shelf.session[0])
+		_, bos := k.open(r.shelf.session[1])
+		if annas != nil || !fresh && !errors.Is(bos, errOutside) || fresh && bos != nil {
+			t.Errorf("fresh %v: anna %v, bo %v", fresh, annas, bos)
+		}
+		if got := len(p.Grant.Days) > 0; got != fresh {
+			t.Errorf("fresh %v, and the key of the day is granted: %v", fresh, got)
+		}
+		for _, wrapped := range r.shelf.wrapped {
+			if _, err := vault.OpenKey(wrapped, r.officer.ids); err == nil {
+				t.Error("the officer opens the day")
+			}
+		}
+	}
+}
+
+func TestWhatTheOfficerReadsIsWhatTheCustodianFound(t *testing.T) {
+	r := annasRoom(t, nil)
+	id := r.filed(t, askAnna())
+	_, found, err := r.approve(t, id, r.carl(), r.custodian.ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.run(t, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := *found.Sessions, *got.Sessions
+	for _, s := range []*Summary{&a.Summary, &b.Summary} {
+		s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, s.CheckpointRoot, s.AsOf = 0, 0, 0, "", ""
+	}
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("the custodian found %+v\nthe officer %+v", a, b)
+	}
+	if got.Sessions.Summary.AsOf == "" || got.Sessions.Summary.Request != id {
+		t.Errorf("%+v", got.Sessions.Summary)
+	}
+	if r.state(t, id) != Answered {
+		t.Error("it is not answered")
+	}
+	if _, err := r.run(t, id); !errors.Is(err, ErrNoGrant) {
+		t.Errorf("run twice: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(r.options.Dir, "*.grant")); len(left) != 0 {
+		t.Errorf("grants are left: %q", left)
+	}
+}
+
+func TestWhatComesAfterTheApprovalIsCountedAndNotInTheAnswer(t *testing.T) {
+	r := annasRoom(t, nil)
+	id := r.filed(t, askAnna())
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	r.shelf.addSessions(lived(-5*time.Minute, -4*time.Minute))
+	f, err := r.run(t, id)
+	if err != nil || len(f.Sessions.Hits) != 1 || f.Sessions.Summary.Newer != 1 {
+		t.Fatalf("%+v %v", f, err)
+	}
+	if lines := strings.Join(f.Sessions.Summary.Lines(), "\n"); !strings.Contains(lines, "1 block of the window was stored later") {
+		t.Error(lines)
+	}
+}
+
+func TestABlockThatWasGrantedAndIsGoneMakesTheAnswerIncomplete(t *testing.T) {
+	r := annasRoom(t, nil)
+	id := r.filed(t, askAnna())
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	r.shelf.session = r.shelf.session[1:]
+	if f, err := r.run(t, id); err != nil || f.Summary().Failed != 1 || f.Summary().Complete() {
+		t.Errorf("%+v %v", f, err)
+	}
+}
+
+func TestEachStepIsForItsPersonAndItsTime(t *testing.T) {
+	later := func(d time.Duration) func(*gateRoom) { return func(r *gateRoom) { r.now.Add(int64(d)) } }
+	for name, c := range map[string]struct {
+		by          func(r *gateRoom) Caller
+		approved    bool
+		before      func(*gateRoom)
+		act         string
+		words, why  string
+		stillIsGood bool
+	}{
+		"an operator approves":        {func(*gateRoom) Caller { return Caller{Operator: true} }, false, nil, "approve", `role "custodian"`, "no custodian", true},
+		"an officer approves":         {(*gateRoom).olga, false, nil, "approve", `role "custodian"`, "no custodian", true},
+		"who filed it approves it":    {func(r *gateRoom) Caller { c := r.olga(); c.Custodian = true; return c }, false, nil, "approve", "who filed a request cannot approve it", "self-approval", true},
+		"a lapsed custodian approves": {func(r *gateRoom) Caller { return Caller{Person: "Carl", Lapsed: true} }, false, nil, "approve", "clearance is over", "clearance over", true},
+		"approved too late":           {(*gateRoom).carl, false, later(15 * 24 * time.Hour), "approve", "was not approved by", "expired", false},
+		"approved twice by one":       {(*gateRoom).carl, true, nil, "approve", "is approved, so it is not approved", "approved twice", true},
+		"run before it is approved":   {(*gateRoom).olga, false, nil, "run", "needs to be approved", "not approved", true},
+		"run by another officer":      {func(r *gateRoom) Caller { c := r.olga(); c.Person = "Otto"; return c }, true, nil, "run", "filed by another person", "not his", true},
+		"run by a custodian":          {(*gateRoom).carl, true, nil, "run", `role "officer"`, "no officer", true},
+		"run by a lapsed officer":     {func(r *gateRoom) Caller { return Caller{Person: "Olga", Lapsed: true} }, true, nil, "run", "clearance is over", "clearance over", true},
+		"run too late":                {(*gateRoom).olga, true, later(73 * time.Hour), "run", "the approval of request 0 is over", "expired", false},
+		"the clock goes back to before": {(*gateRoom).olga, true, func(r *gateRoom) {
+			r.now.Add(int64(73 * time.Hour))
+			_, _ = ListRequests(context.Background(), r.client)
+			_ = r.gate.Tick(context.Background())
+			r.now.Add(-int64(73 * time.Hour))
+		}, "run", "is expired", "state expired", false},
+		"withdrawn by another":       {(*gateRoom).carl, true, nil, "withdraw", "filed by another person", "not his", true},
+		"refused by who filed it":    {(*gateRoom).olga, false, nil, "refuse", `role "custodian"`, "no custodian", true},
+		"refused when approved":      {(*gateRoom).carl, true, nil, "refuse", "is not refused any more", "state approved", true},
+		"held by who filed it":       {func(r *gateRoom) Caller { c := r.olga(); c.Custodian = true; return c }, true, nil, "hold", "cannot hold its records", "his own", true},
+		"held before it is approved": {(*gateRoom).carl, false, nil, "hold", "records are held for one that was approved", "state filed", true},
+		"read for no request":        {(*gateRoom).carl, false, nil, "look", "needs an approved request", "no request", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := annasRoom(t, nil)
+			p := r.permit(t, askAnna(), r.custodian.ids)
+			if c.approved {
+				if _, _, err := r.approve(t, p.Request, r.carl(), r.custodian.ids); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.as(r.carl())
+			handed := r.shelf.handed
+			if c.before != nil {
+				c.before(r)
+			}
+			r.as(c.by(r))
+			err := r.attempt(t, c.act, p)
+			if c.why == "approved twice" {
+				c.words = "approved request 0 already"
+			}
+			r.denied(t, err, c.words, c.why)
+			if r.shelf.handed != handed {
+				t.Error("something was handed out")
+			}
+			if !c.stillIsGood {
+				return
+			}
+			if !c.approved {
+				if _, _, err := r.approve(t, p.Request, r.carl(), r.custodian.ids); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if f, err := r.run(t, p.Request); err != nil || len(f.Sessions.Hits) != 1 {
+				t.Errorf("who may is not answered: %v", err)
+			}
+		})
+	}
+}
+
+// attempt does something with a request of which somebody has the text.
+func (r *gateRoom) attempt(t *testing.T, act string, p *Permit) error {
+	ctx := t.Context()
+	var err error
+	switch act {
+	case "approve":
+		if _, err = takeStep(ctx, r.client, p.Request, stepApprove, &Step{Text: p.Text, Grant: []byte("x")}); err == nil {
+			return nil
+		}
+		if _, _, again := Read(ctx, r.client, p); again == nil {
+			t.Error("it was read all the same")
+		}
+	case "withdraw", "refuse":
+		_, err = takeStep(ctx, r.client, p.Request, act, &Step{Text: p.Text, Reason: "because"})
+	case "run", "hold", "look":
+		q := *p
+		q.Act, q.Grant = Act(act), &Grant{}
+		_, _, err = Read(ctx, r.client, &q)
+	}
+	return err
+}
+
+func TestAnotherRequestsTextOrGrantOpensNothing(t *testing.T) {
+	r := annasRoom(t, nil)
+	first := r.permit(t, askAnna(), r.custodian.ids)
+	if _, _, err := r.approve(t, first.Request, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	wide := askAnna()
+	wide.From = at(-300 * 24 * time.Hour)
+	second := r.permit(t, wide, r.custodian.ids)
+	r.as(r.olga())
+	forged := *first
+	forged.Act, forged.Text, forged.Grant = Run, second.Text, &Grant{}
+	_, _, err := Read(t.Context(), r.client, &forged)
+	r.denied(t, err, "is not request", "not the request")
+	changed, _ := ParseRequest(first.Text)
+	changed.Task.Query.From = at(-300 * 24 * time.Hour)
+	forged.Text, _ = changed.Text()
+	_, _, err = Read(t.Context(), r.client, &forged)
+	r.denied(t, err, "is not request", "not the request")
+
+	grant, err := os.ReadFile(filepath.Join(r.options.Dir, name(first.Request, "grant")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenGrant(grant, r.officer.ids, second.Request, second.Text); !errors.Is(err, ErrGrant) {
+		t.Errorf("the grant of another request: %v", err)
+	}
+	if _, err := OpenGrant(grant, r.custodian.ids, first.Request, first.Text); !errors.Is(err, ErrWrongIdentity) {
+		t.Errorf("a custodian opens the officer's grant: %v", err)
+	}
+	for i := range grant { // each byte, one bit of it
+		grant[i] ^= 1 << (i % 8)
+		if _, err := OpenGrant(grant, r.officer.ids, first.Request, first.Text); err == nil {
+			t.Errorf("byte %d of the grant was changed, and it opens", i)
+		}
+		grant[i] ^= 1 << (i % 8)
+	}
+}
+
+func TestAGrantThatWasPutBackOrChangedIsNotHandedOut(t *testing.T) {
+	r := annasRoom(t, nil)
+	id := r.filed(t, askAnna())
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(r.options.Dir, name(id, "grant"))
+	grant, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := bytes.Clone(grant)
+	bad[len(bad)-1] ^= 1
+	if err := os.WriteFile(file, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.run(t, id); !errors.Is(err, ErrAgent) {
+		t.Errorf("changed: %v", err)
+	}
+	if err := os.WriteFile(file, grant, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.run(t, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, grant, 0o600); err != nil { // an old copy
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := r.run(t, id); !errors.Is(err, ErrNoGrant) {
+			t.Errorf("put back: %v", err)
+		}
+		r.open() // the agent starts again
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the old copy lies there still")
+	}
+}
+
+func TestRequestsAreWhereTheyWereAfterARestartAtAnyStep(t *testing.T) {
+	r := annasRoom(t, nil)
+	id := r.filed(t, askAnna())
+	r.open()
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	other := r.filed(t, askAnna())
+	r.open()
+	f, err := r.run(t, id)
+	if err != nil || len(f.Sessions.Hits) != 1 {
+		t.Fatal(err)
+	}
+	r.open()
+	if a, b := r.state(t, id), r.state(t, other); a != Answered || b != Filed {
+		t.Errorf("%s, %s", a, b)
+	}
+	if err := os.Remove(filepath.Join(r.options.Dir, name(other, "request"))); err != nil {
+		t.Fatal(err)
+	}
+	r.open() // as if the agent had been killed between ledger and file
+	if got := r.state(t, other); got != Expired && got != "" {
+		t.Errorf("a request without its file is %s", got)
+	}
+	if last := r.entries(t)[r.ledger.Size()-1]; last.Fields["state"] != string(Expired) {
+		t.Errorf("ledger %v", last.Fields)
+	}
+}
+
+func TestAnApprovalThatTheLedgerDoesNotTakeIsNone(t *testing.T) {
+	fail := false
+	r := annasRoom(t, func(l Ledger) Ledger { return &failing{l, &fail} })
+	id := r.filed(t, askAnna())
+	r.as(r.carl())
+	l, err := GetRequest(t.Context(), r.client, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge := func(*Found) error { fail = true; return nil }
+	if _, _, err := ApproveRequest(t.Context(), r.client, l, r.custodian.ids, noon, judge); !errors.Is(err, ErrAgent) {
+		t.Errorf("%v", err)
+	}
+	fail = false
+	if r.state(t, id) != Filed {
+		t.Error("it counts")
+	}
+	if _, err := r.run(t, id); !errors.Is(err, ErrNoGrant) {
+		t.Errorf("run: %v", err)
+	}
+	fail = true
+	if _, err := FileRequest(t.Context(), r.client, r.order(askAnna())); !errors.Is(err, ErrAgent) {
+		t.Errorf("filed: %v", err)
+	}
+}
+
+type failing struct {
+	Ledger
+	fail *bool
+}
+
+func (f *failing) Append(ctx context.Context, e ledger.Entry) (int64, error) {
+	if *f.fail {
+		return 0, ledger.ErrNotWritten
+	}
+	return f.Ledger.Append(ctx, e)
+}
+
+func TestAWithdrawalDuringARunEndsIt(t *testing.T) {
+	r := annasRoom(t, nil)
+	id := r.filed(t, askAnna())
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	r.as(r.olga())
+	l, err := GetRequest(t.Context(), r.client, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := RunPermit(l, r.officer.ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Pack = func(*Found, *Paper) (sum [32]byte, err error) { // it has read all, and not yet said so
+		_, err = WithdrawRequest(t.Context(), r.client, id, p.Text, "the order was lifted")
+		return sum, err
+	}
+	f, _, err := Read(t.Context(), r.client, p)
+	if f != nil || !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "not approved any more") {
+		t.Errorf("%+v %v", f, err)
+	}
+	if e := r.entries(t); e[len(e)-1].Fields["result"] != "withdrawn" {
+		t.Errorf("%v", e[len(e)-1].Fields)
+	}
+	if r.state(t, id) != Withdrawn {
+		t.Error("it is not withdrawn")
+	}
+}
+
+func TestARequestIsRunOnceAtATime(t *testing.T) {
+	r := annasRoom(t, nil)
+	id := r.filed(t, askAnna())
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	r.as(r.olga())
+	l, err := GetRequest(t.Context(), r.client, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := RunPermit(l, r.officer.ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := *p
+	p.Pack = func(*Found, *Paper) (sum [32]byte, err error) {
+		_, _, err = Read(t.Context(), r.client, &second)
+		r.denied(t, err, "is being run", "runs already")
+		return sum, nil
+	}
+	if _, _, err := Read(t.Context(), r.client, p); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNothingOfAPersonLiesReadableOnTheDisk(t *testing.T) {
+	r := annasRoom(t, nil)
+	id := r.filed(t, askAnna())
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.Walk(r.dir, func(path string, info os.FileInfo, err error) error {
+		if err != nil || !info.Mode().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, word := range []string{"anna", "Olga", "Carl", "case 7", "Police"} {
+			if bytes.Contains(b, []byte(word)) {
+				t.Errorf("%s has %q", path, word)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestManyRefusalsMakeFewEntries(t *testing.T) {
+	r := annasRoom(t, nil)
+	r.as(Caller{UID: 500})
+	for range 50 {
+		if _, err := ListRequests(t.Context(), r.client); !errors.Is(err, ErrAgent) {
+			t.Fatal(err)
+		}
+	}
+	r.now.Add(int64(2 * time.Minute))
+	_, _ = ListRequests(t.Context(), r.client)
+	e := r.entries(t)
+	if len(e) != 2 || e[0].Fields["times"] != "1" || e[1].Fields["times"] != "50" {
+		t.Errorf("%d entries, %v", len(e), e[len(e)-1].Fields)
+	}
+}
+
+func TestAnOpenReadingIsItsReadersAlone(t *testing.T) {
+	r := annasRoom(t, nil)
+	body, err := post(t.Context(), r.client, PathLookup, r.opening(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close() //nolint:errcheck // only read
+	_, payload, err := newFrameReader(body).next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b begin
+	if err := json.Unmarshal(payload, &b); err != nil {
+		t.Fatal(err)
+	}
+	r.as(Caller{UID: 999, Custodian: true, Officer: true, Person: "Mallory"})
+	for _, what := range []string{moreSessions, moreBindings, moreRegisters, "../../status"} {
+		if _, err := send(t.Context(), r.client, http.MethodGet, strings.NewReplacer("{id}", b.ID, "{what}", what).Replace(PathMore), nil); err == nil {
+			t.Errorf("%s was given to another", what)
+		}
+	}
+	if _, err := post(t.Context(), r.client, strings.Replace(PathOutcome, "{id}", b.ID, 1), Outcome{}); err == nil {
+		t.Error("another gave the outcome")
+	}
+}
+
+func TestRequestsThatMayNotBeFiled(t *testing.T) {
+	r := annasRoom(t, nil)
+	r.policy.Limits = Limits{Window: 48 * time.Hour, MaxHits: 1000}
+	for name, c := range map[string]struct {
+		spoil func(*Request)
+		want  string
+	}{
+		"no authority":                    {func(r *Request) { r.Authorisation.Authority = " " }, "authority is missing"},
+		"no legal basis":                  {func(r *Request) { r.Authorisation.LegalBasis = "" }, "legal basis is missing"},
+		"a country of three":              {func(r *Request) { r.Authorisation.Country = "DNK" }, "two capital letters"},
+		"another reference":               {func(r *Request) { r.Task.Query.Reference = "other" }, "another reference"},
+		"two identifiers":                 {func(r *Request) { r.Task.Query.Address = addr("10.0.0.1").Netip() }, "more than one identifier"},
+		"a window too wide":               {func(r *Request) { r.Task.Query.From = at(-49 * time.Hour) }, "longer than 48h"},
+		"an end in the future":            {func(r *Request) { r.Task.Query.To = at(time.Hour) }, "ends in the future"},
+		"too many hits":                   {func(r *Request) { r.Task.MaxHits = 1001 }, "1 to 1000"},
+		"a line break":                    {func(r *Request) { r.Delivery.To = "a\nb" }, "control characters"},
+		"a priority of its own":           {func(r *Request) { r.Task.Priority = "now" }, "priority is not known"},
+		"what is no answer":               {func(r *Request) { r.Task.Query.Ask = WantVerify }, "what is no answer"},
+		"an emergency with one custodian": {func(r *Request) { r.Emergency = "life at stake" }, "there are not two"},
+	} {
+		o := r.order(askAnna())
+		o.Task.MaxHits = 1000
+		c.spoil(o)
+		if _, err := FileRequest(t.Context(), r.client, o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if r.ledger.Size() != 0 {
+		t.Errorf("%d entries", r.ledger.Size())
+	}
+}
+
+func TestTwoOfThreeMustApproveAndNoneCanBePassedOver(t *testing.T) {
+	r := annasRoom(t, nil)
+	cora, cleo := testIdentity(t), testIdentity(t)
+	r.policy.Approvals = 2
+	r.policy.Custodians = append(r.policy.Custodians, Holder{"Cora", cora.pair.Recipient}, Holder{"Cleo", cleo.pair.Recipient})
+	second := Caller{Person: "Cora", UID: 103, Custodian: true, Key: cora.pair.Recipient}
+	id := r.filed(t, askAnna())
+	c, _, err := r.approve(t, id, r.carl(), r.custodian.ids)
+	if err != nil || c.State != Filed || len(c.Approvals) != 1 {
+		t.Fatalf("%+v %v", c, err)
+	}
+	l, err := GetRequest(t.Context(), r.client, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, ids := range map[string]*vault.Identities{"the officer": r.officer.ids, "the first custodian": r.custodian.ids} {
+		if _, err := vault.OpenSealed(l.Cases[0].SealedGrant, ids); err == nil {
+			t.Errorf("%s opens a grant that is approved once", who)
+		}
+	}
+	if _, err := r.run(t, id); !errors.Is(err, ErrNoGrant) {
+		t.Errorf("run: %v", err)
+	}
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err == nil {
+		t.Error("one approved twice")
+	}
+	r.open()
+	if c, _, err = r.approve(t, id, second, cora.ids); err != nil || c.State != Approved {
+		t.Fatalf("%+v %v", c, err)
+	}
+	if f, err := r.run(t, id); err != nil || len(f.Sessions.Hits) != 1 {
+		t.Error(err)
+	}
+}
+
+func TestAnEmergencyNeedsTwoAllTheSameOneOfThemLater(t *testing.T) {
+	cora := testIdentity(t)
+	for _, ratified := range []bool{true, false} {
+		t.Run(fmt.Sprint("ratified ", ratified), func(t *testing.T) {
+			r := annasRoom(t, nil)
+			r.policy.Approvals = 2
+			r.policy.Custodians = append(r.policy.Custodians, Holder{"Cora", cora.pair.Recipient})
+			o := r.order(askAnna())
+			o.Emergency = "a child is missing"
+			f, err := FileRequest(t.Context(), r.client, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := f.Case.ID
+			if c, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil || c.State != Approved || !c.Emergency {
+				t.Fatalf("%+v %v", c, err)
+			}
+			got, err := r.run(t, id)
+			if err != nil || len(got.Sessions.Hits) != 1 {
+				t.Fatal(err)
+			}
+			if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err == nil {
+				t.Error("one ratified his own approval")
+			}
+			if ratified {
+				second := Caller{Person: "Cora", UID: 103, Custodian: true, Key: cora.pair.Recipient}
+				if _, _, err := r.approve(t, id, second, cora.ids); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.now.Add(int64(25 * time.Hour))
+			if err := r.gate.Tick(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			last := r.entries(t)[r.ledger.Size()-1]
+			if got := last.Fields["step"] == stepOverdue; got == ratified {
+				t.Errorf("ledger %v", last.Fields)
+			}
+			if w := r.gate.Status(); (w.Overdue == 1) == ratified {
+				t.Errorf("%+v", w)
+			}
+		})
+	}
+}
