@@ -27,7 +27,9 @@
 //
 // A hold is a question whose answer is not shown but sealed again, under a key of
 // its own, and kept beyond the destruction of its day (hold.go). A verification
-// opens everything and shows nothing but what is wrong (verify.go).
+// opens everything and shows nothing but what is wrong (verify.go). A question about
+// calls and mail, which the provider has imported, reads the heads of their blocks first, too, and
+// gets no other blocks (communications.go).
 //
 // The package refuses a question about more than one identifier or without a
 // bounded window, one from a peer whom the kernel does not name, an outcome in
