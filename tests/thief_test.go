@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,23 +26,7 @@ import (
 func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 	g := start(t, gateway.Options{Edit: quickEnds()})
 	ctx := limited(t)
-	at := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
-	for _, file := range []struct{ command, what, text string }{
-		{"subscribers", "import", "id,name,address,services\nalice@secret.example,Alice Hemmelig,Skjulevej 7,fibre\n"},
-		{"import", "calls", "start,end,from,to,imei,place\n" + at + ",,+4520114711,+4530471199,351234504711777,Skjulemast 9\n"},
-		{"import", "mail", "start,end,from,to\n" + at + ",,afsender@gemt.example,modtager@gemt.example\n"},
-	} {
-		given := filepath.Join(g.Dir, "given.csv")
-		if err := os.WriteFile(given, []byte(file.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := g.Run(ctx, file.command, file.what, given); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Remove(given); err != nil {
-			t.Fatal(err)
-		}
-	}
+	giveNames(ctx, t, g)
 	web := netip.AddrPortFrom(g.Server4, 80)
 	if err := g.Internet.ServeHTTP(web, "hello"); err != nil {
 		t.Fatal(err)
@@ -87,6 +72,28 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 		}
 	}
 	readAsAThief(t, filepath.Join(stolen, "data", "store"))
+}
+
+// giveNames imports what names people, and removes the files.
+func giveNames(ctx context.Context, t *testing.T, g *gateway.Gateway) {
+	t.Helper()
+	at := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	for _, file := range []struct{ command, what, text string }{
+		{"subscribers", "import", "id,name,address,services\nalice@secret.example,Alice Hemmelig,Skjulevej 7,fibre\n"},
+		{"import", "calls", "start,end,from,to,imei,place\n" + at + ",,+4520114711,+4530471199,351234504711777,Skjulemast 9\n"},
+		{"import", "mail", "start,end,from,to\n" + at + ",,afsender@gemt.example,modtager@gemt.example\n"},
+	} {
+		given := filepath.Join(g.Dir, "given.csv")
+		if err := os.WriteFile(given, []byte(file.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Run(ctx, file.command, file.what, given); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(given); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // needlesOf are the forms in which an address may lie in a file.

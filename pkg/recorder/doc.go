@@ -28,6 +28,10 @@
 // Access records go the same way from the book of bindings, and at the start
 // and at each change of the UTC day all that are in force are written again.
 //
+// A file of the provider's own records of calls or of mail is sealed by the day on which
+// they ended as it comes, into a file without a name (spool.go); when all of it has come and is good its blocks
+// are made durable, as merging keeps up. The ledger has its hash, and knows it again.
+//
 // In the profile access each translation becomes an access record when it ends;
 // what goes on is written down, as far as it has come, when there is a question,
 // once an hour and at the stop.
