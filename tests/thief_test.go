@@ -31,18 +31,7 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 	if err := g.Internet.ServeHTTP(web, "hello"); err != nil {
 		t.Fatal(err)
 	}
-	stored := uint64(0)
-	visit := func(n int) {
-		t.Helper()
-		for range n {
-			if _, _, err := g.Subscribers[0].GetHTTP(ctx, "http://"+web.String()+"/"); err != nil {
-				t.Fatal(err)
-			}
-			stored++
-		}
-		until(ctx, t, g, "the sessions are stored", func(s *recorder.Status) bool { return s.Sessions.Stored >= stored })
-	}
-	visit(20)
+	visitOften(ctx, t, g, web, 20)
 	if _, err := g.Ask(ctx, "lookup", "--reference", "case-4711-secret", "--remote", web.Addr().String(),
 		"--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now"); err != nil {
 		t.Fatal(err)
@@ -50,8 +39,7 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 	if err := errors.Join(g.Stop(ctx), g.Start(ctx)); err != nil { // what was fresh is in runs now
 		t.Fatal(err)
 	}
-	stored = 0
-	visit(20)
+	visitOften(ctx, t, g, web, 20)
 	g.Kill()
 	stolen := t.TempDir()
 	custodians := filepath.Join(g.Dir, "gw", "custodians")
@@ -72,6 +60,17 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 		}
 	}
 	readAsAThief(t, filepath.Join(stolen, "data", "store"))
+}
+
+// visitOften has a subscriber ask a server n times, and waits until that is stored.
+func visitOften(ctx context.Context, t *testing.T, g *gateway.Gateway, web netip.AddrPort, n uint64) {
+	t.Helper()
+	for range n {
+		if _, _, err := g.Subscribers[0].GetHTTP(ctx, "http://"+web.String()+"/"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(ctx, t, g, "the sessions are stored", func(s *recorder.Status) bool { return s.Sessions.Stored >= n })
 }
 
 // giveNames imports what names people, and removes the files.
