@@ -48,6 +48,7 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 	g.Serve(func(pattern string, h http.HandlerFunc) { // which of them may do what depends on the request: the gate says it
 		rec.Handle(pattern, config.Officer|config.Custodian|config.Auditor, h)
 	})
+	rec.Describe(func(s *recorder.Status) { r := recorder.RequestStatus(g.Status()); s.Requests = &r })
 	rec.With("requests", func(ctx context.Context) error {
 		for tick := time.NewTicker(requestsEach); ; {
 			select {

@@ -341,9 +341,8 @@ func approveRequest(c *cli.Context, id int64) error {
 			return printJSON(c.App.Writer, done)
 		}
 		if found != nil {
-			for _, line := range found.Summary().Lines()[:1] {
-				fmt.Fprintf(c.App.Writer, "it finds %s\n", line) //nolint:errcheck // the next one says it
-			}
+			s := found.Summary()
+			fmt.Fprintf(c.App.Writer, "it finds %s in %s … %s\n", plural(uint64(s.Records), "record"), s.From, s.To) //nolint:errcheck // the next one says it
 		}
 		_, err = fmt.Fprintf(c.App.Writer, "request %d is %s, %d of %d approvals\n", id, stateText(done), len(done.Approvals), done.Needed)
 		return err

@@ -48,6 +48,10 @@ func troubles(s *recorder.Status) (out []string) {
 	for _, x := range s.Ledger.Witness {
 		add(!x.OK, "the witness %s is NOT REACHED: a ledger that is put back might not be noticed", x.To)
 	}
+	if q := s.Requests; q != nil {
+		add(q.Text != "" && s.Ledger.OK && s.Ledger.Doubt == "", "requests CANNOT BE DEALT WITH: %s", q.Text)
+		add(q.Overdue > 0, "%s was read for in an emergency and NO SECOND CUSTODIAN approved it in time; see \"edgelog request list\"", plural(uint64(q.Overdue), "request"))
+	}
 	add(s.Ledger.Lost > 0, "%s lost for the ledger; the log has them", plural(s.Ledger.Lost, "entry"))
 	add(s.Balance() != nil, "counters are NOT BALANCED: a fault of edgelog")
 	add(s.Store.OK && s.Store.State == "low", "the disk is nearly full")
@@ -94,6 +98,11 @@ func printStatus(w io.Writer, s *recorder.Status, costs []probe.Cost) {
 	printSubscribers(w, s)
 	printLedger(w, &s.Ledger)
 	printBreachStatus(w, s)
+	if q := s.Requests; q != nil {
+		fmt.Fprintf(w, "requests   %d wait for approval, %d to be run%s%s\n", q.Filed, q.Approved,
+			unless(q.Unratified == 0, fmt.Sprintf(", %d emergencies wait for a second custodian", q.Unratified)),
+			unless(q.Denied == 0, fmt.Sprintf("; %d attempts not permitted since start", q.Denied)))
+	}
 	if s.Register.Imported.IsZero() {
 		fmt.Fprintln(w, "register   none imported: answers have ids, no names")
 	} else {

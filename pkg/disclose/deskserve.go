@@ -153,12 +153,12 @@ func (g *Gate) Tick(ctx context.Context) error { return g.desk.tick(ctx) }
 
 // Waiting counts requests by where they stand. It names nobody.
 type Waiting struct {
-	Filed      int    `json:"filed"`
-	Approved   int    `json:"approved"`
-	Unratified int    `json:"unratified"`     // emergencies that wait for a second custodian
-	Overdue    int    `json:"overdue"`        // emergencies for which none came, in the last month
-	Refused    uint64 `json:"refused"`        // attempts, since the start
-	Text       string `json:"text,omitempty"` // why no request can be dealt with
+	Filed      int
+	Approved   int
+	Unratified int    // emergencies that wait for a second custodian
+	Overdue    int    // emergencies for which none came, in the last month
+	Denied     uint64 // steps and readings that were not permitted, since the start
+	Text       string // why no request can be dealt with; "" when it can
 }
 
 // Status says how requests stand.
@@ -166,7 +166,7 @@ func (g *Gate) Status() Waiting {
 	w := g.desk.waiting()
 	g.no.mu.Lock()
 	defer g.no.mu.Unlock()
-	w.Refused = g.no.all
+	w.Denied = g.no.all
 	return w
 }
 

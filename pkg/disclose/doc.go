@@ -29,6 +29,13 @@
 // its own, and kept beyond the destruction of its day (hold.go). A verification
 // opens everything and shows nothing but what is wrong (verify.go).
 //
+// What is told without anybody's key is made from the Fields of the ledger alone:
+// the yearly statistics (statistics.go has their words, art10.go counts), and the
+// standing of the register of breaches (breachbook.go). A breach's life: a form is
+// filled in and checked (breach.go), gets its number and its deadline, and is put into the
+// ledger, sealed; whoever may open it exports it for the authority. A correction is
+// another entry that names the one it replaces.
+//
 // The package refuses a question about more than one identifier or without a
 // bounded window, one from a peer whom the kernel does not name, an outcome in
 // free words, and to print before the ledger has the outcome. It knows neither the kernel nor the recorder, and holds no

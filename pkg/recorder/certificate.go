@@ -89,6 +89,12 @@ func (x *expiry) readBegun(of string, c any) error {
 	return json.Unmarshal(text, c)
 }
 
+// hasBegun reports whether there is a draft.
+func (x *expiry) hasBegun(of string) bool {
+	_, err := os.Lstat(filepath.Join(x.dir, of+Begun))
+	return err == nil
+}
+
 func (x *expiry) end(of string) error {
 	if err := os.Remove(filepath.Join(x.dir, of+Begun)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the draft of a certificate: %w", cause(err))

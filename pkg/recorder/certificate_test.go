@@ -394,7 +394,7 @@ func TestTwoWhoReleaseAHoldAtOnce(t *testing.T) {
 	errs := make(chan error, n)
 	for range n {
 		go func() { // ends with its release
-			_, err := r.release(t.Context(), 42, Peer{}, "case")
+			_, err := r.release(t.Context(), 42, "case")
 			errs <- err
 		}()
 	}

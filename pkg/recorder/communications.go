@@ -293,31 +293,52 @@ func (i *communications) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	ctx = context.WithoutCancel(ctx) // the importer may go; what has begun is done to its end
-	err := i.spool.each(func(blocks []store.Sealed, rows uint64) error {
-		return i.r.do(ctx, func() error {
-			if err := i.r.store.Put(blocks...); err != nil {
-				return fmt.Errorf("keep %s: %w; %d lines of it are kept, import the file again", i.word, err, i.answer.Lines)
-			}
-			i.answer.Lines += rows
-			i.answer.Blocks += len(blocks)
-			for _, b := range blocks {
-				i.answer.Bytes += int64(len(b))
-			}
-			if s := &i.r.imports.status; i.kind == store.KindCalls {
-				s.Calls += rows
-			} else {
-				s.Mail += rows
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return err
+	if err := i.spool.each(func(blocks []store.Sealed, rows uint64) error { return i.put(ctx, blocks, rows) }); err != nil {
+		return fmt.Errorf("keep %s: %w; %d lines of the file are kept, import it again", i.word, err, i.answer.Lines)
 	}
-	return i.r.do(ctx, func() error {
+	return i.r.do(context.WithoutCancel(ctx), func() error {
 		s := &i.r.imports.status
 		s.Expired, s.Last = s.Expired+i.answer.Expired, i.r.o.Now().UTC()
 		return nil
 	})
+}
+
+// put has the goroutine that stores keep blocks, when those before are merged: each
+// fresh database that waits takes tens of MiB of memory, and an import has time.
+func (i *communications) put(ctx context.Context, blocks []store.Sealed, rows uint64) error {
+	for {
+		busy := false
+		err := i.r.do(ctx, func() error {
+			if busy = i.r.store.Waiting() > 0; busy {
+				return nil
+			}
+			return i.keep(blocks, rows)
+		})
+		if err != nil || !busy {
+			return err
+		}
+		select {
+		case <-time.After(poll):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// keep stores blocks, and counts them. The goroutine that stores calls it.
+func (i *communications) keep(blocks []store.Sealed, rows uint64) error {
+	if err := i.r.store.Put(blocks...); err != nil {
+		return err
+	}
+	i.answer.Lines += rows
+	i.answer.Blocks += len(blocks)
+	for _, b := range blocks {
+		i.answer.Bytes += int64(len(b))
+	}
+	if s := &i.r.imports.status; i.kind == store.KindCalls {
+		s.Calls += rows
+	} else {
+		s.Mail += rows
+	}
+	return nil
 }

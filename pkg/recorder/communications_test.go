@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -302,6 +303,31 @@ func TestLinesOfDaysWhoseTimeIsOverAreLeftOutAndCountedAndTheRestGoesInItsTime(t
 	}
 }
 
+// aDayOfCalls are n calls and messages of a day, of a million mobiles, in 12,000 cells.
+func aDayOfCalls(n int) []session.Communication {
+	random := rand.New(rand.NewPCG(1, 2)) // the same each time
+	cell := func() int { return random.IntN(12_000) }
+	out := make([]session.Communication, n)
+	for i := range out {
+		mobile, start := random.IntN(1e6), cell()
+		end := evening.Add(-22 * time.Hour / time.Duration(n) * time.Duration(n-i)).UnixMilli()
+		c := session.Communication{
+			Kind: session.Call, Service: "sms", From: fmt.Sprintf("+45%08d", 20_000_000+mobile*17%70_000_000), To: []string{fmt.Sprintf("+45%08d", 20_000_000+random.IntN(1e6)*31%70_000_000)},
+			Start: end * 1e6, End: end * 1e6, Subscriber: fmt.Sprintf("k%07d", mobile), Equipment: fmt.Sprintf("35%012d%d", mobile*7919, mobile%10),
+			SIM: fmt.Sprintf("23801%010d", mobile*104_729%1e10), Cell: fmt.Sprintf("238-01-%05d", start*7), Place: fmt.Sprintf("%.4f,%.4f", 54.5+float64(start*7919%30_000)/1e4, 8+float64(start*104_729%50_000)/1e4),
+			Delivered: session.Delivered,
+		}
+		if c.CellEnd = c.Cell; random.IntN(10) == 0 {
+			c.CellEnd = fmt.Sprintf("238-01-%05d", cell()*7)
+		}
+		if random.IntN(10) < 4 {
+			c.Service, c.Start = "voice", c.Start-int64(random.ExpFloat64()*120)*1e9
+		}
+		out[i] = c
+	}
+	return out
+}
+
 // BenchmarkImport imports a day of calls in one file, and says how much of it lies on the
 // disk.
 func BenchmarkImport(b *testing.B) {
@@ -311,7 +337,7 @@ func BenchmarkImport(b *testing.B) {
 	go func() { done <- r.Run(ctx) }()
 	b.Cleanup(func() { cancel(); <-done })
 	const n = 200_000
-	text := fileOf(b, someCalls(n, evening, 400*time.Millisecond)).Bytes()
+	text := fileOf(b, aDayOfCalls(n)).Bytes()
 	hash, bytesOf := byte(0), int64(0)
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {

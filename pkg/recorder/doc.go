@@ -86,6 +86,25 @@
 // A second of which nothing was said is unknown. The first of an uplink always
 // is: it was not seen from its beginning.
 //
+// The life of a row of traffic (volume):
+//
+//  1. The programs count packets, and sessions that begin, for a whole direction of a
+//     whole uplink. Every few seconds the agent reads these counters, and adds what
+//     they grew by to sums in memory.
+//  2. When the hour is over, each sum becomes a row, or, if fewer than statistics.k
+//     sessions began, a row that says so and has no figures. Then the sums are
+//     forgotten. Rows go to <data_dir>/volume/YYYY-MM.jsonl, and stay.
+//  3. At a stop in good order the sums and the counters are kept for the next start,
+//     which takes them over and removes them. If that is in a later hour, one row is
+//     about all of these hours. After a crash the running hour begins anew, and its
+//     row is partial.
+//
+// Such a row is anonymous from the moment of its collection, and not a pseudonym of
+// anything: it is not made from records of persons, in which names would be replaced
+// and could be put back, but from numbers in which no person ever was. There is no
+// key, no address, no time below the hour, and what was too little to be shown was
+// never written. The README weighs what risk is left.
+//
 // The package refuses to free what is not on the disk, to read what it wrote
 // (it has no key for that), and to start a second time on one socket. A ledger
 // that cannot be written stops every reading but not the recording.

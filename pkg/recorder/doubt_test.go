@@ -12,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
@@ -126,6 +127,7 @@ func (r *room) sayItIsRight(known bool) *httptest.ResponseRecorder {
 	if known {
 		req = req.WithContext(context.WithValue(req.Context(), peerKey{}, Peer{UID: 7, GID: 8}))
 	}
+	req = req.WithContext(context.WithValue(req.Context(), callerKey{}, config.Caller{UID: 7, GID: 8, Roles: config.Custodian}))
 	w := httptest.NewRecorder()
 	r.expiryHandler(w, req)
 	return w
@@ -188,5 +190,95 @@ func TestWhoSaysThatTheClockIsRightIsInTheLedger(t *testing.T) {
 	}
 	if text, err := vault.OpenSealed(list[0].Sealed, r.ids); err != nil || !strings.Contains(string(text), "uid 7 gid 8") {
 		t.Errorf("%s %v", text, err)
+	}
+}
+
+// TestADayThatAWrongClockDestroyedIsWrittenToAgain: nobody could know that the clock
+// was wrong, and what comes when it is right is kept.
+func TestADayThatAWrongClockDestroyedIsWrittenToAgain(t *testing.T) {
+	for what, merged := range map[string]bool{"merged": true, "fresh": false} {
+		t.Run(what, func(t *testing.T) {
+			r := newRoom(t, "retention_days = 30\n")
+			r.keep(5)
+			if merged {
+				if err := r.merger.finish(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.clock.jump(300 * oneDay) // and it says that it is synchronised
+			r.clock.add(lookExpired)
+			r.look()
+			if got := r.destructions(); len(got) != 1 {
+				t.Fatalf("destroyed: %v", got)
+			}
+			r.clock.jump(-300 * oneDay)
+			r.table.add(seen(3, r.clock.Now().Add(-2*lookExpired))...) // of the day that was destroyed
+			_ = r.step()                                               // they wait in the table
+			for range 2 {
+				r.clock.add(lookExpired)
+				r.look()
+				if err := r.merger.step(); err != nil {
+					t.Fatal(err)
+				}
+				if r.merger.under != nil {
+					<-r.merger.under
+				}
+			}
+			if err := r.step(); err != nil {
+				t.Fatal(err)
+			}
+			s := r.Status()
+			if n := s.Sessions; n.Expired != 0 || n.Stored != 8 {
+				t.Errorf("%+v", n)
+			}
+			if err := s.Balance(); err != nil {
+				t.Error(err)
+			}
+			if got, _, _ := r.read(); len(got) != 3 || r.days() == "" {
+				t.Errorf("%d sessions are kept, %q", len(got), r.days())
+			}
+			if bad, _ := r.verified(); len(bad) > 0 {
+				t.Errorf("%q", bad)
+			}
+		})
+	}
+}
+
+// TestADayIsNotWrittenToAgainBeforeItsDestructionHasEnded: what is written to it
+// would be destroyed too.
+func TestADayIsNotWrittenToAgainBeforeItsDestructionHasEnded(t *testing.T) {
+	r := newRoom(t, "retention_days = 30\n")
+	r.keep(5)
+	if err := r.merger.finish(); err != nil {
+		t.Fatal(err)
+	}
+	inTheWay := filepath.Join(r.destroyedDir(), "2025-03-01.note.new")
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.jump(300 * oneDay)
+	r.clock.add(lookExpired)
+	r.look()
+	r.clock.jump(-300 * oneDay)
+	r.table.add(seen(3, r.clock.Now().Add(-2*lookExpired))...)
+	look := func() {
+		r.clock.add(lookExpired)
+		r.look()
+		_ = r.step() // they may have to wait in the table
+	}
+	look()
+	if n := r.Status().Sessions; n.Stored != 5 {
+		t.Errorf("stored before it has ended: %+v", n)
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	look()
+	if got, _, _ := r.read(); len(got) != 3 || r.Status().Sessions.Stored != 8 {
+		t.Errorf("%d sessions are kept, %+v", len(got), r.Status().Sessions)
+	}
+	if got := r.destructions()["2025-03-01"]; strings.Join(got, " ") != "begun destroyed" {
+		t.Errorf("ledger: %q", got)
 	}
 }

@@ -182,7 +182,7 @@ func (x *expiry) step(most time.Duration) {
 	if err == nil {
 		x.believed, x.passed, x.trusted = now, x.elapsed(), false
 		days, err = x.destroyAll(days)
-		err = cmp.Or(begun, err, x.forgetCoverage(now), x.keepBelieved())
+		err = cmp.Or(begun, err, x.forgetCoverage(now), x.keepBelieved(), x.reopen())
 	} else if len(days) == 0 {
 		err = begun // nothing else is held up
 	}
@@ -240,6 +240,21 @@ func (x *expiry) say(err error) {
 		x.log.Info("what must not be kept any longer is destroyed again in time")
 	}
 	x.status.Text = text
+}
+
+// reopen lets sessions be stored again of days that were destroyed while the clock
+// was wrong. Until then they wait in the table.
+func (x *expiry) reopen() error {
+	if x.r.store.Reopen(func(day session.Day) bool { return x.r.over(day) || x.hasBegun(day.String()) }) {
+		return nil
+	}
+	_, err := x.r.merger.turn(store.Ripe{}) // what is left of them goes when that is merged
+	return err
+}
+
+// over reports whether the time of a day is over.
+func (r *Recorder) over(day session.Day) bool {
+	return len(store.Due([]session.Day{day}, r.o.Now(), r.Config().Store.RetentionDays)) > 0
 }
 
 func (x *expiry) due(now time.Time) []session.Day {

@@ -104,8 +104,8 @@ func (r *Recorder) reply(w http.ResponseWriter, v any) {
 
 func (r *Recorder) releaseHandler(w http.ResponseWriter, req *http.Request) {
 	id, err := strconv.ParseUint(req.PathValue("id"), 10, 64)
-	if err != nil {
-		http.Error(w, "it is not known which hold", http.StatusBadRequest)
+	if err != nil || WhoAsks(req.Context()) == "" {
+		http.Error(w, "it is not known which hold, or who asks", http.StatusBadRequest)
 		return
 	}
 	var in Release

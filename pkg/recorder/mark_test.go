@@ -279,7 +279,8 @@ func TestAnAgentWithoutUplinksNotesThatTheClockWasSet(t *testing.T) {
 // get asks as the control socket does.
 func (r *room) get(path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	r.mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	req := httptest.NewRequest(http.MethodGet, path, nil)
+	r.mux.ServeHTTP(w, req.WithContext(contextWithPeer(req.Context(), Peer{})))
 	return w
 }
 
@@ -311,7 +312,7 @@ func TestWhatIsSaidToBeSentMustBeACheckpointOfThisLedger(t *testing.T) {
 	post := func(body string, peer bool) int {
 		req := httptest.NewRequest(http.MethodPost, PathWitness, strings.NewReader(body))
 		if peer {
-			req = req.WithContext(contextWithPeer(req.Context(), Peer{UID: 1000, GID: 1000}))
+			req = req.WithContext(contextWithPeer(req.Context(), Peer{}))
 		}
 		w := httptest.NewRecorder()
 		r.mux.ServeHTTP(w, req)

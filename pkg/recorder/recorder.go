@@ -289,7 +289,7 @@ func (r *Recorder) openBook() error {
 	r.onClose(book.Close)
 	r.book, r.access.book = book, book
 	r.sessions = &writer{
-		names: book, shelf: shelf, head: r.header, max: c.Store.BlockSessions, flush: c.Store.Flush, now: r.o.Now,
+		names: book, shelf: shelf, head: r.header, over: r.over, max: c.Store.BlockSessions, flush: c.Store.Flush, now: r.o.Now,
 		alarm: r.alarm("sessions"), timing: newTiming(), atRest: r.publish,
 	}
 	return nil

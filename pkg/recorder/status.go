@@ -40,6 +40,7 @@ type Status struct {
 	Custodians CustodianStatus `json:"custodians"`
 	Refused    RefusedStatus   `json:"refused"`
 	Breaches   *BreachStatus   `json:"breaches,omitempty"` // nil: not known yet
+	Requests   *RequestStatus  `json:"requests,omitempty"` // nil: there is no gate
 
 	LastError *Trouble `json:"last_error,omitempty"`
 }
@@ -232,4 +233,14 @@ func (r *Recorder) storeStatus(seen counts) StoreStatus {
 		s.Since, s.Text = seen.since.UTC(), "too little disk space; make room, writing then goes on by itself"
 	}
 	return s
+}
+
+// RequestStatus counts requests to read by where they stand. It names nobody.
+type RequestStatus struct {
+	Filed      int    `json:"filed"`      // wait for approval
+	Approved   int    `json:"approved"`   // may be run
+	Unratified int    `json:"unratified"` // emergencies that wait for a second custodian
+	Overdue    int    `json:"overdue"`    // emergencies for which none came in time, of the last month
+	Denied     uint64 `json:"denied"`     // steps and readings that were not permitted, since the start
+	Text       string `json:"text"`       // why no request can be dealt with; "" when it can
 }

@@ -36,6 +36,7 @@ type writer struct {
 	max   int                 // sessions in a block
 	flush time.Duration       // longest wait of a collected session
 	now   func() time.Time
+	over  func(session.Day) bool // whether the time of a day is over
 
 	batch probe.Batch
 	since time.Time // of the first session in batch
@@ -241,7 +242,7 @@ func (w *writer) seal(oldest, newest int64) (*load, error) {
 	for _, d := range w.days {
 		for part := range slices.Chunk(d.list, w.max) {
 			err := l.sessions(head, d.day, part)
-			if errors.Is(err, store.ErrExpired) { // it was destroyed, and they must not be kept
+			if errors.Is(err, store.ErrExpired) && w.over(d.day) { // it was destroyed, and they must not be kept
 				l.expired += uint64(len(part))
 			} else if err != nil {
 				return nil, err

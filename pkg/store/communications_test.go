@@ -18,6 +18,7 @@ func TestCallsAndMailAreKeptBackedUpAndDestroyedLikeAllElse(t *testing.T) {
 		l.put(kind, aDay+1, "third")
 	}
 	l.put(KindSessions, aDay, "a session")
+	l.put(KindSessions, aDay+1, "another")
 	rows := l.s.Rows()
 	want := func(s *lab, what string, want ...string) {
 		t.Helper()

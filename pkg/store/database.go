@@ -33,6 +33,7 @@ type database struct {
 	lost    []entry   // of a run: what could not be taken over
 	since   time.Time // of a fresh one: when the first block came
 	names   *os.File  // of the one that takes what is put: its directory
+	doubted bool      // a block of it could not be read when it was to be merged; its merge's alone
 
 	// The rest is guarded by shelves.mu.
 	db     *badger.DB // nil: a run that is not open

@@ -135,6 +135,35 @@ func (s *Store) DestroyKeys(day session.Day) error {
 	return nil
 }
 
+// Reopen lets days be written to again that this process destroyed and whose time
+// is not over, which happens when the clock was wrong. Those of which something
+// lies in a fresh database yet are left; there are none left when it returns true.
+func (s *Store) Reopen(over func(session.Day) bool) (all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all = true
+	for day := range s.destroyed {
+		if over(day) {
+			continue
+		}
+		if slices.ContainsFunc(s.databases(), func(d *database) bool { return d.has(day) }) {
+			all = false
+		} else {
+			delete(s.destroyed, day)
+		}
+	}
+	return all
+}
+
+func (d *database) has(day session.Day) bool {
+	for sh := range d.books {
+		if sh.day == day {
+			return true
+		}
+	}
+	return false
+}
+
 // DestroyBlocks gives the space of a day back, after its keys: one rename,
 // whatever there is, then the removal of its files. Blocks of it that are fresh
 // yet are not delivered any more, and go when their database is merged. It is

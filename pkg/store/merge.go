@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type Merge struct {
 	destroyed uint64 // records of days whose time was over, in from
 
 	runs   map[session.Day]*runWriter
+	open   *runWriter        // the one that is written; nil: none yet
 	next   map[shelf]uint32  // of merged kinds: the number of the next block
 	copied map[shelf]stretch // what was taken over as it is, to find what was not
 	over   bool
@@ -71,20 +73,24 @@ func (s *Store) Waiting() int {
 	return len(s.waiting)
 }
 
-// Blocks calls fn with each block, by kind, day, epoch and number. The block is
-// valid only during the call. One that cannot be read is left out, and listed as
-// lost by Commit.
+// Blocks calls fn with each block, by day, kind, epoch and number: runs are
+// written one day after the other, since each that is open takes as much memory as a
+// fresh database. The block is valid only during the call. When one cannot be read,
+// the error wraps ErrDamaged the first time: a disk may fail for a moment, and merging
+// is for ever. The next time it is left out, and listed as lost by Commit.
 func (m *Merge) Blocks(ctx context.Context, fn func(vault.Place, Sealed) error) error {
 	m.lost = m.lost[:0]
 	var buf []byte
-	for i := range m.entries {
+	order := slices.Clone(m.entries)
+	slices.SortStableFunc(order, func(a, b entry) int { return cmp.Compare(a.shelf.day, b.shelf.day) })
+	for i := range order {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("merge: %w", err)
 		}
-		e := &m.entries[i]
+		e := &order[i]
 		p, b, err := m.s.shelves.read(m.from, e, buf, whole)
 		if err != nil {
-			m.s.o.Log.Error("a block cannot be read and is lost", "block", e.seq, "of", e.shelf.String(), "error", err)
+			m.s.o.Log.Error("a block cannot be read", "block", e.seq, "of", e.shelf.String(), "error", err)
 			m.lost = append(m.lost, *e)
 			continue
 		}
@@ -92,6 +98,10 @@ func (m *Merge) Blocks(ctx context.Context, fn func(vault.Place, Sealed) error) 
 		if err := fn(p, b); err != nil {
 			return err
 		}
+	}
+	if len(m.lost) > 0 && !m.from.doubted {
+		m.from.doubted = true
+		return fmt.Errorf("merge: %w: %d blocks cannot be read; they are tried once more before they are given up", ErrDamaged, len(m.lost))
 	}
 	return nil
 }
@@ -112,7 +122,8 @@ func (m *Merge) NextSeq(kind Kind, day session.Day, epoch uint64) uint32 {
 }
 
 // Put adds a block: one that Blocks delivered, as it is, or one of a merged kind
-// with the next number. Of each kind they must come in order.
+// with the next number. They must come in the order of Blocks; of a day that is
+// over, none more.
 func (m *Merge) Put(b Sealed) error {
 	p, err := b.Place()
 	if err != nil {
@@ -134,11 +145,28 @@ func (m *Merge) Put(b Sealed) error {
 	}
 	run, err := m.run(e.shelf.day)
 	if err == nil {
+		err = m.closeOthers(run)
+	}
+	if err == nil {
 		err = run.put(e, b)
 	}
 	if err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
+	return nil
+}
+
+// closeOthers closes the databases of all runs but one.
+func (m *Merge) closeOthers(open *runWriter) error {
+	if m.open == open {
+		return nil
+	}
+	if m.open != nil {
+		if err := m.open.close(); err != nil {
+			return err
+		}
+	}
+	m.open = open
 	return nil
 }
 

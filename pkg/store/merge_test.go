@@ -39,9 +39,26 @@ func (l *lab) beginMerge(join func(plain []string) string) *Merge {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	if err := m.Blocks(context.Background(), func(vault.Place, Sealed) error { return nil }); err != nil && !errors.Is(err, ErrDamaged) {
+		l.t.Fatal(err) // what is damaged is left out the second time
+	}
 	keys := l.keys()
 	texts, order := map[shelf][]string{}, []vault.Place{}
+	joinAll := func() {
+		for _, p := range order {
+			plain := join(texts[shelfOf(p)])
+			kind, _ := Kind(p.Kind).Merged()
+			p.Seq, p.Kind = m.NextSeq(kind, session.Day(p.Day), p.Epoch), uint8(kind)
+			if err := m.Put(l.seal(p, []byte(plain))); err != nil {
+				l.t.Fatal(err)
+			}
+		}
+		order = nil
+	}
 	err = m.Blocks(context.Background(), func(p vault.Place, b Sealed) error {
+		if len(order) > 0 && order[0].Day != p.Day {
+			joinAll()
+		}
 		if _, ok := Kind(p.Kind).Merged(); !ok || join == nil {
 			return m.Put(slices.Clone(b))
 		}
@@ -55,14 +72,7 @@ func (l *lab) beginMerge(join func(plain []string) string) *Merge {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	for _, p := range order {
-		plain := join(texts[shelfOf(p)])
-		kind, _ := Kind(p.Kind).Merged()
-		p.Seq, p.Kind = m.NextSeq(kind, session.Day(p.Day), p.Epoch), uint8(kind)
-		if err := m.Put(l.seal(p, []byte(plain))); err != nil {
-			l.t.Fatal(err)
-		}
-	}
+	joinAll()
 	return m
 }
 
@@ -255,7 +265,7 @@ func TestABlockThatCannotBeReadWhenItIsMergedIsListedAsLost(t *testing.T) {
 	f, at = onDisk(t, l.dir, blocks[2])
 	overwrite(t, f, at, []byte("X"))
 	l.open(testOptions())
-	l.merge(nil)
+	l.merge(nil) // the second try
 	got, err := l.readAll(KindSessions, math.MinInt64, math.MaxInt64)
 	if !errors.Is(err, ErrDamaged) || len(got) != 2 || got[0][0] != '1' || got[1][0] != '3' {
 		t.Errorf("%.9q %v", got, err)
@@ -335,4 +345,57 @@ func TestFreshDatabasesAreTurnedWhenTheyAreRipe(t *testing.T) {
 	}
 	l.merge(nil)
 	turn(0)
+}
+
+func TestAMergeWritesOneDayAfterTheOther(t *testing.T) {
+	l := newLab(t, t.TempDir(), testOptions())
+	var want []string
+	for i := range 40 {
+		day := aDay + session.Day(i%20)
+		l.put(KindSessions, day, fmt.Sprint("s", i))
+		l.put(KindCalls, day, fmt.Sprint("c", i))
+		want = append(want, fmt.Sprint("c", i))
+	}
+	if _, err := l.s.Turn(Ripe{}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := l.s.Merge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, first := session.Day(0), Sealed(nil)
+	err = m.Blocks(t.Context(), func(p vault.Place, b Sealed) error {
+		if session.Day(p.Day) < last {
+			t.Errorf("a block of %s comes after those of %s", session.Day(p.Day), last)
+		}
+		if last = session.Day(p.Day); first == nil {
+			first = slices.Clone(b)
+		}
+		err := m.Put(slices.Clone(b))
+		open := 0
+		for _, w := range m.runs {
+			if w.db != nil {
+				open++
+			}
+		}
+		if open != 1 {
+			t.Errorf("%d databases are open", open)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Put(first); !errors.Is(err, ErrTurn) {
+		t.Errorf("a block of a day that is over: %v", err)
+	}
+	if runs, err := m.Commit(); err != nil || len(runs) != 20 {
+		t.Fatalf("%d runs, %v", len(runs), err)
+	}
+	got, err := l.readAll(KindCalls, math.MinInt64, math.MaxInt64)
+	slices.Sort(got)
+	slices.Sort(want)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
 }

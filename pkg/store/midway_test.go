@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/vault"
 )
 
 // at has do called when the store comes to a failpoint the next time.
@@ -168,6 +169,8 @@ func TestARunThatWentAloneKeepsTheStoreShut(t *testing.T) {
 	}
 	if s, err := Open(l.dir, testOptions()); err == nil {
 		t.Error(errors.Join(errors.New("opened"), s.Close()))
+	} else if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), `remove "fresh/1/MERGED"`) {
+		t.Error(err)
 	}
 	if err := os.Rename(away, m.runs[aDay].dir); err != nil {
 		t.Fatal(err)
@@ -239,6 +242,35 @@ func TestANameThatIsThereIsMadeDurableToo(t *testing.T) {
 	}
 	if err := l.s.nameRun(aDay, 1); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestADiskThatFailsForAMomentLosesNothing: it does so while it is merged, and
+// what is merged goes.
+func TestADiskThatFailsForAMomentLosesNothing(t *testing.T) {
+	l := newLab(t, t.TempDir(), testOptions())
+	text := strings.Repeat("session ", 40)
+	b := l.put(KindSessions, aDay, text)
+	l.put(KindSessions, aDay, "another")
+	l.close()
+	l.open(testOptions()) // it lies in a table now
+	f, off := onDisk(t, l.dir, b)
+	overwrite(t, f, off, []byte("X"))
+	m, err := l.s.Merge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Blocks(t.Context(), func(_ vault.Place, b Sealed) error { return m.Put(slices.Clone(b)) }); !errors.Is(err, ErrDamaged) {
+		t.Errorf("while it fails: %v", err)
+	}
+	if err := m.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, f, off, b[:1])
+	l.merge(nil)
+	l.wantAll("afterwards", text, "another")
+	if h := l.s.Health(); h.Lost != 0 {
+		t.Errorf("%+v", h)
 	}
 }
 

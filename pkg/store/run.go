@@ -143,7 +143,15 @@ func (s *Store) finishMerges() (pending map[uint64]bool, err error) {
 			}
 			if s.copy != "" {
 				pending[n] = true
-			} else if err := s.nameRun(day, n); err != nil && (!errors.Is(err, fs.ErrNotExist) || s.hasKey(day)) { // without a key the day was destroyed
+				continue
+			}
+			err := s.nameRun(day, n)
+			switch gone := errors.Is(err, fs.ErrNotExist); {
+			case err == nil, gone && !s.hasKey(day): // without a key the day was destroyed
+			case gone:
+				return nil, fmt.Errorf("%w: fresh database %d was merged, and its run of %s is gone; put it back, or remove %q and what else there is of that number under %s/, and it is merged anew",
+					ErrDamaged, n, day, filepath.Join(freshName, strconv.FormatUint(n, 10), mergedMark), daysDir)
+			default:
 				return nil, err
 			}
 		}
@@ -189,7 +197,7 @@ func (s *Store) removeUnfinished(dir string) error {
 type runWriter struct {
 	dir string
 	contents
-	db  *badger.DB
+	db  *badger.DB // nil: all of it is written
 	out *badger.StreamWriter
 	buf *z.Buffer
 
@@ -218,6 +226,9 @@ func (s *Store) newRun(day session.Day, n uint64) (*runWriter, error) {
 
 // put adds a block. Of each kind they must come in order.
 func (w *runWriter) put(e entry, b Sealed) error {
+	if w.db == nil {
+		return fmt.Errorf("%w: block %d of %s, after those of another day", ErrTurn, e.seq, e.shelf)
+	}
 	w.buf.Reset()
 	badger.KVToBuffer(&pb.KV{Key: e.shelf.blockKey(e.seq), Value: b, Version: 1, StreamId: uint32(e.shelf.kind)}, w.buf)
 	if err := w.out.Write(w.buf); err != nil {
@@ -228,13 +239,21 @@ func (w *runWriter) put(e entry, b Sealed) error {
 	return nil
 }
 
+// close writes out the blocks. It is safe to call twice.
+func (w *runWriter) close() error {
+	if w.db == nil {
+		return nil
+	}
+	err := errors.Join(w.out.Flush(), w.db.Close())
+	w.db = nil
+	return translate(errors.Join(err, w.buf.Release()))
+}
+
 // finish makes the run durable, under the name that it has while it is not yet
 // part of the store.
 func (w *runWriter) finish() error {
-	err := errors.Join(w.out.Flush(), w.db.Close())
-	w.db = nil
-	if err := errors.Join(err, w.buf.Release()); err != nil {
-		return translate(err)
+	if err := w.close(); err != nil {
+		return err
 	}
 	failpoint("run written")
 	if len(w.zones) > 0 {
