@@ -2,6 +2,7 @@ package disclose
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -164,6 +165,13 @@ func TestABlockThatWasGrantedAndIsGoneMakesTheAnswerIncomplete(t *testing.T) {
 	}
 }
 
+// called is somebody as the configuration has him now: a custodian, and what is not
+// 0 is new.
+func called(c Caller, name string, uid uint32) Caller {
+	c.Person, c.Custodian, c.UID = name, true, cmp.Or(uid, c.UID)
+	return c
+}
+
 func TestEachStepIsForItsPersonAndItsTime(t *testing.T) {
 	later := func(d time.Duration) func(*gateRoom) { return func(r *gateRoom) { r.now.Add(int64(d)) } }
 	for name, c := range map[string]struct {
@@ -174,17 +182,24 @@ func TestEachStepIsForItsPersonAndItsTime(t *testing.T) {
 		words, why  string
 		stillIsGood bool
 	}{
-		"an operator approves":        {func(*gateRoom) Caller { return Caller{Operator: true} }, false, nil, "approve", `role "custodian"`, "no custodian", true},
-		"an officer approves":         {(*gateRoom).olga, false, nil, "approve", `role "custodian"`, "no custodian", true},
-		"who filed it approves it":    {func(r *gateRoom) Caller { c := r.olga(); c.Custodian = true; return c }, false, nil, "approve", "who filed a request cannot approve it", "self-approval", true},
-		"a lapsed custodian approves": {func(r *gateRoom) Caller { return Caller{Person: "Carl", Lapsed: true} }, false, nil, "approve", "clearance is over", "clearance over", true},
-		"approved too late":           {(*gateRoom).carl, false, later(15 * 24 * time.Hour), "approve", "was not approved by", "expired", false},
-		"approved twice by one":       {(*gateRoom).carl, true, nil, "approve", "is approved, so it is not approved", "approved twice", true},
-		"run before it is approved":   {(*gateRoom).olga, false, nil, "run", "needs to be approved", "not approved", true},
-		"run by another officer":      {func(r *gateRoom) Caller { c := r.olga(); c.Person = "Otto"; return c }, true, nil, "run", "filed by another person", "not his", true},
-		"run by a custodian":          {(*gateRoom).carl, true, nil, "run", `role "officer"`, "no officer", true},
-		"run by a lapsed officer":     {func(r *gateRoom) Caller { return Caller{Person: "Olga", Lapsed: true} }, true, nil, "run", "clearance is over", "clearance over", true},
-		"run too late":                {(*gateRoom).olga, true, later(73 * time.Hour), "run", "the approval of request 0 is over", "expired", false},
+		"an operator approves":     {func(*gateRoom) Caller { return Caller{Operator: true} }, false, nil, "approve", `role "custodian"`, "no custodian", true},
+		"an officer approves":      {(*gateRoom).olga, false, nil, "approve", `role "custodian"`, "no custodian", true},
+		"who filed it approves it": {func(r *gateRoom) Caller { c := r.olga(); c.Custodian = true; return c }, false, nil, "approve", "who filed a request cannot approve it", "self-approval", true},
+		"who filed it approves it under another name": {func(r *gateRoom) Caller { return called(r.olga(), "Olivia", 0) }, false, nil, "approve",
+			"who filed a request cannot approve it", "self-approval", true},
+		"who filed it approves it with another name and uid": {func(r *gateRoom) Caller { return called(r.olga(), "Olivia", 200) }, false, nil, "approve",
+			"who filed a request cannot approve it", "self-approval", true},
+		"who filed it approves it with another name and key": {func(r *gateRoom) Caller { c := called(r.olga(), "Olivia", 0); c.Key = "age1other"; return c }, false, nil, "approve",
+			"who filed a request cannot approve it", "self-approval", true},
+		"approved again under another name": {func(r *gateRoom) Caller { return called(r.carl(), "Charles", 0) }, true, nil, "approve", "", "approved twice", true},
+		"a lapsed custodian approves":       {func(r *gateRoom) Caller { return Caller{Person: "Carl", Lapsed: true} }, false, nil, "approve", "clearance is over", "clearance over", true},
+		"approved too late":                 {(*gateRoom).carl, false, later(15 * 24 * time.Hour), "approve", "was not approved by", "expired", false},
+		"approved twice by one":             {(*gateRoom).carl, true, nil, "approve", "is approved, so it is not approved", "approved twice", true},
+		"run before it is approved":         {(*gateRoom).olga, false, nil, "run", "needs to be approved", "not approved", true},
+		"run by another officer":            {func(r *gateRoom) Caller { c := r.olga(); c.Person = "Otto"; return c }, true, nil, "run", "filed by another person", "not his", true},
+		"run by a custodian":                {(*gateRoom).carl, true, nil, "run", `role "officer"`, "no officer", true},
+		"run by a lapsed officer":           {func(r *gateRoom) Caller { return Caller{Person: "Olga", Lapsed: true} }, true, nil, "run", "clearance is over", "clearance over", true},
+		"run too late":                      {(*gateRoom).olga, true, later(73 * time.Hour), "run", "the approval of request 0 is over", "expired", false},
 		"the clock goes back to before": {(*gateRoom).olga, true, func(r *gateRoom) {
 			r.now.Add(int64(73 * time.Hour))
 			_, _ = ListRequests(context.Background(), r.client)
