@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -26,11 +27,40 @@ import (
 // its agent would have then.
 func pastDay(t *testing.T, g *gateway.Gateway, day session.Day) {
 	t.Helper()
+	pastSession(t, g, day.Start().Add(12*time.Hour), netip.MustParseAddr("10.0.0.7"), "")
+}
+
+// pastSession is pastDay of a session of its own; with a subscriber, his log-on and
+// log-off too, an hour before and after.
+func pastSession(t *testing.T, g *gateway.Gateway, at time.Time, user netip.Addr, subscriber string) {
+	t.Helper()
 	c, err := config.Load(g.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := day.Start().Add(12 * time.Hour)
+	head := block.Header{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile, Clock: block.Clock{Synchronised: true}}
+	plain, err := block.EncodeSessions(nil, head, []session.Session{{
+		Start: at.UnixNano(), End: at.UnixNano(), Proto: session.TCP, Initiator: session.AddrFrom(user), InitiatorPort: 4711, Local: session.SideInitiator,
+		Responder: session.AddrFrom(netip.MustParseAddr("192.0.2.7")), ResponderPort: 443, EndReason: session.EndFIN, Subscriber: subscriber,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := map[store.Kind][]byte{store.KindSessions: plain}
+	if subscriber != "" {
+		blocks[store.KindBindings], err = block.EncodeBindings(nil, head, []session.Binding{{
+			Prefix: netip.PrefixFrom(user, user.BitLen()), LastPort: math.MaxUint16, From: at.Add(-time.Hour).UnixNano(), To: at.Add(time.Hour).UnixNano(),
+			Subscriber: subscriber, Source: session.SourceRADIUS, SourceName: "bng", SourceKey: "bng/" + subscriber,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sealPast(t, g, c, at, blocks)
+}
+
+func sealPast(t *testing.T, g *gateway.Gateway, c *config.Config, at time.Time, blocks map[store.Kind][]byte) {
+	t.Helper()
 	st, err := store.Open(filepath.Join(g.DataDir(), "store"), store.Options{MinFree: 1 << 20, Ballast: -1, Now: func() time.Time { return at }})
 	if err != nil {
 		t.Fatal(err)
@@ -41,27 +71,22 @@ func pastDay(t *testing.T, g *gateway.Gateway, day session.Day) {
 		t.Fatal(err)
 	}
 	defer v.Close() //nolint:errcheck // never fails
-	plain, err := block.EncodeSessions(nil, block.Header{Gateway: c.Gateway, Provider: c.Provider, Profile: c.Profile}, []session.Session{{
-		Start: at.UnixNano(), End: at.UnixNano(), Proto: session.TCP, Initiator: session.AddrFrom(netip.MustParseAddr("10.0.0.7")), InitiatorPort: 4711,
-		Responder: session.AddrFrom(netip.MustParseAddr("192.0.2.7")), ResponderPort: 443, EndReason: session.EndFIN,
-	}})
-	if err != nil {
-		t.Fatal(err)
+	epoch, day := st.NewEpoch(), session.DayOf(at.UnixNano())
+	for kind, plain := range blocks {
+		frames, err := block.Frames(nil, plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := v.Seal(nil, vault.Place{Gateway: c.Gateway, Kind: uint8(kind), Day: int32(day), Epoch: epoch, Seq: st.NextSeq(kind, day, epoch),
+			From: at.Add(-time.Hour).UnixMilli(), To: at.Add(time.Hour).UnixMilli(), Count: 1}, frames...)
+		if err == nil {
+			err = st.Put(b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	frames, err := block.Frames(nil, plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	epoch := st.NewEpoch()
-	b, err := v.Seal(nil, vault.Place{Gateway: c.Gateway, Kind: uint8(store.KindSessions), Day: int32(day), Epoch: epoch, Seq: st.NextSeq(store.KindSessions, day, epoch),
-		From: at.UnixMilli(), To: at.UnixMilli(), Count: 1}, frames...)
-	if err == nil {
-		err = st.Put(b)
-	}
-	if err == nil {
-		err = st.Close()
-	}
-	if err != nil {
+	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

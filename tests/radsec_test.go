@@ -205,6 +205,10 @@ func TestCertificatesOfRadsecproxyThatAreRefused(t *testing.T) {
 	if err := errors.Join(err, err2, os.WriteFile(ca.path("ca.crt"), append(both, more...), 0o600), g.Reconfigure(nil)); err != nil {
 		t.Fatal(err)
 	}
+	// It would not try again for a long time if it came before the agent knew it.
+	until(ctx, t, g, "the file was read again", func(*recorder.Status) bool {
+		return strings.Contains(g.Agent().Output(), "the configuration says what it said before")
+	})
 	radsecproxy(ctx, t, g, ca, other, "radius1")
 	radclient(ctx, t, g, proxyAt, nasSecret, crowdOf(1, "Start"))
 	until(ctx, t, g, "it is logged on", inForce(2))

@@ -151,7 +151,9 @@ func (s *Summary) leftOut() string {
 }
 
 // Complete reports whether the answer holds all that was recorded for it.
-func (s *Summary) Complete() bool { return s.Failed == 0 && !s.Unstored && !s.Limited && s.LeftOut == 0 }
+func (s *Summary) Complete() bool {
+	return s.Failed == 0 && !s.Unstored && !s.Limited && s.LeftOut == 0
+}
 
 func (s *Summary) clock() string {
 	if s.ClockErrorMicro < 0 {

@@ -38,12 +38,13 @@ type desk struct {
 	decided map[int64][]int64 // of cases: the numbers of their approvals' ledger entries
 	newest  time.Time         // the latest that is known to have been: a clock that goes back makes nothing valid again
 	broken  error             // why no request can be dealt with
+	before  int64             // entries of the ledger when this desk was opened
 }
 
 // openDesk reads the cases from the ledger. That it cannot is no reason for the
 // agent not to record: it is said to whoever asks, until Tick has succeeded.
 func openDesk(g *GateOptions) *desk {
-	d := &desk{dir: g.Dir, ledger: g.Ledger, policy: g.Policy, now: g.Now, log: g.Logger}
+	d := &desk{dir: g.Dir, ledger: g.Ledger, policy: g.Policy, now: g.Now, log: g.Logger, before: g.Ledger.Size()}
 	if err := d.load(); err != nil {
 		d.log.Error("requests are not dealt with", "error", err)
 		d.broken = err
@@ -68,7 +69,7 @@ func (d *desk) load() error {
 	d.cases, d.running, d.decided = map[int64]*Case{}, map[int64]bool{}, map[int64][]int64{}
 	p := d.policy()
 	oldest := d.now().Add(-remembered - p.Wait - p.Run - p.Ratify)
-	answered := map[int64]time.Time{}
+	answered, open := map[int64]time.Time{}, unfinished{}
 	const step = 4096
 	for to := d.ledger.Size(); to > 0; to -= min(step, to) {
 		list, err := d.ledger.Entries(context.Background(), max(0, to-step), to)
@@ -80,10 +81,14 @@ func (d *desk) load() error {
 			if err := d.learn(&list[i], answered); err != nil {
 				return err
 			}
+			open.learn(&list[i], d.before)
 		}
 		if list[0].Time.Before(oldest) {
 			break
 		}
+	}
+	if err := open.end(context.Background(), d.ledger); err != nil {
+		return err
 	}
 	return d.compare()
 }
@@ -212,7 +217,7 @@ func (d *desk) file(ctx context.Context, by *Caller, r *Request) (*Case, []byte,
 	sum := Commitment(text)
 	c := &Case{
 		State: Filed, Ask: r.Task.Query.action(), Commitment: hex.EncodeToString(sum[:]), Filed: now, Until: now.Add(p.Wait),
-		Officer: tag(r, by.Person), Needed: p.Approvals, Emergency: r.Emergency != "",
+		Officer: tag(r, by.Person), OfficerAs: by.tags(r), Needed: p.Approvals, Emergency: r.Emergency != "",
 	}
 	if c.Emergency {
 		c.Needed = 1
@@ -334,6 +339,7 @@ func (d *desk) approve(ctx context.Context, by *Caller, id int64, text, grant []
 	}
 	next := *c
 	next.Approvals = append(slices.Clone(c.Approvals), tag(r, by.Person))
+	next.ApprovedAs = append(slices.Clone(c.ApprovedAs), by.tags(r)...)
 	if c.State == Filed {
 		if len(grant) == 0 {
 			return nil, fmt.Errorf("%w: an approval must bring the grant", ErrRequest)

@@ -34,7 +34,9 @@
 //
 // A hold is a reading whose answer is not shown but sealed again, under a key of
 // its own, and kept beyond the destruction of its day (hold.go). A verification
-// opens everything and shows nothing but what is wrong (verify.go).
+// opens everything and shows nothing but what is wrong (verify.go). A question about
+// calls and mail, which the provider has imported, reads the heads of their blocks first, too, and
+// gets no other blocks (communications.go).
 //
 // What is told without anybody's key is made from the Fields of the ledger alone:
 // the yearly statistics (statistics.go has their words, art10.go counts), and the

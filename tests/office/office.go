@@ -138,7 +138,8 @@ func (o *Office) Answer(ctx context.Context, run Run, kind string, args ...strin
 // Approve is Answer but for the reading: it returns the request that may be run now,
 // and the flags for reading.
 func (o *Office) Approve(ctx context.Context, run Run, kind string, args ...string) (id int64, reading []string, err error) {
-	file, custodian := []string{"request", "new", kind}, o.Custodian
+	var question []string
+	custodian := o.Custodian
 	for i := 0; i < len(args); i++ {
 		switch {
 		case args[i] == "--format" && i+1 < len(args):
@@ -146,26 +147,34 @@ func (o *Office) Approve(ctx context.Context, run Run, kind string, args ...stri
 		case args[i] == "--identity" && i+1 < len(args):
 			custodian.Identity, i = args[i+1], i+1
 		default:
-			file = append(file, args[i])
+			question = append(question, args[i])
 		}
 	}
+	if id, err = o.File(ctx, run, kind, question...); err != nil {
+		return 0, nil, err
+	}
+	if _, err := run(ctx, custodian, "request", "approve", strconv.FormatInt(id, 10), "--yes", "--identity", custodian.Identity); err != nil {
+		return 0, nil, err
+	}
+	return id, reading, nil
+}
+
+// File has the officer file a request, and returns its number.
+func (o *Office) File(ctx context.Context, run Run, kind string, args ...string) (int64, error) {
+	file := append([]string{"request", "new", kind}, args...)
 	if !strings.Contains(" "+strings.Join(args, " "), " --reference") {
 		file = append(file, "--reference", "case 7")
 	}
 	file = append(file, "--authority", "Police", "--legal-basis", "an order of the court", "--recipient", o.Authority.Key, "--max-hits", "200000", "--json")
 	out, err := run(ctx, o.Officer, file...)
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	var c struct {
 		ID int64 `json:"id"`
 	}
 	if err := json.Unmarshal([]byte(out), &c); err != nil {
-		return 0, nil, fmt.Errorf("read what was filed %q: %w", out, err)
+		return 0, fmt.Errorf("read what was filed %q: %w", out, err)
 	}
-	word := strconv.FormatInt(c.ID, 10)
-	if _, err := run(ctx, custodian, "request", "approve", word, "--yes", "--identity", custodian.Identity); err != nil {
-		return 0, nil, err
-	}
-	return c.ID, reading, nil
+	return c.ID, nil
 }
