@@ -97,6 +97,11 @@ func (f *found) rows() []summaryRow {
 			b := &f.access.Records[i].Binding
 			out = append(out, summaryRow{begin(b.From), until(b.To), holding(b), orDash(f.access.Records[i].Subscriber), strings.Join(f.access.Records[i].Doubts, "; ")})
 		}
+	case kindCommunications:
+		for i := range f.communications.Communications[:min(shownRows, f.delivered)] {
+			c := &f.communications.Communications[i]
+			out = append(out, summaryRow{session.FormatTime(c.Start), session.FormatTime(c.End), parties(c), orDash(c.Subscriber), ""})
+		}
 	case kindWho:
 		for i := range f.who.Candidates[:min(shownRows, f.delivered)] {
 			c := &f.who.Candidates[i]
@@ -104,6 +109,27 @@ func (f *found) rows() []summaryRow {
 		}
 	}
 	return out
+}
+
+// parties names who communicated with whom; of many receivers some.
+func parties(c *session.Communication) string {
+	const most = 3
+	some := func(list []string) string {
+		text := strings.Join(list[:min(most, len(list))], ", ")
+		if more := len(list) - most; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		return text
+	}
+	from := c.From
+	if from == "" {
+		from = "withheld"
+	}
+	text := strings.TrimSpace(c.Kind.String()+" "+c.Service) + ": " + from + " → " + some(c.To)
+	if len(c.Forwarded) > 0 {
+		text += ", forwarded to " + some(c.Forwarded)
+	}
+	return text
 }
 
 // holding names what is held.
