@@ -181,7 +181,11 @@ func ImportLines(m *Imports, without []string, most int) []string {
 	if more := m.Left + max(0, len(m.Files)-most); more > 0 {
 		out = append(out, fmt.Sprintf("and %s more, imported before", count(more, "file")))
 	}
-	for _, days := range without {
+	for i, days := range without {
+		if i == most {
+			out = append(out, fmt.Sprintf("and NOTHING of %s more", count(len(without)-most, "interval")))
+			break
+		}
 		out = append(out, "NOTHING was imported of "+days+": that nothing is found there means nothing")
 	}
 	return out

@@ -15,7 +15,7 @@ const definitionOfCommunication = "A communication is a call, a short message or
 	"The record does not say which of the parties the subscriber, the equipment and the place are of: that is for the provider to explain."
 
 // sourceOfCommunications says where they come from.
-const sourceOfCommunications = "the provider's own records of telephony, internet telephony and e-mail, in files that the provider imported"
+const sourceOfCommunications = "the provider's own records of calls, short messages and e-mail"
 
 // ImportsFacts say from which files an answer can be.
 type ImportsFacts struct {
