@@ -91,6 +91,7 @@ func lookup(c *cli.Context, name string) error {
 		if err != nil {
 			return err
 		}
+		f.Limit(r.Task.MaxHits)
 		return give(c, f, c.String("format"))
 	})
 }

@@ -16,13 +16,11 @@ type Answer struct {
 }
 
 // moments returns who is to be named, and as of when: each subscriber at the
-// start of his first session.
+// start of each of his sessions.
 func (a *Answer) moments() []moment {
-	seen := map[string]bool{"": true}
-	var out []moment
+	out := make([]moment, 0, len(a.Hits))
 	for i := range a.Hits {
-		if h := &a.Hits[i]; !seen[h.Subscriber] {
-			seen[h.Subscriber] = true
+		if h := &a.Hits[i]; h.Subscriber != "" {
 			out = append(out, moment{h.Subscriber, h.Start})
 		}
 	}
@@ -49,6 +47,9 @@ type Summary struct {
 	Request int64  `json:"request,omitempty"`
 	AsOf    string `json:"as_of,omitempty"`
 	Newer   int    `json:"newer_blocks,omitempty"`
+
+	// LeftOut is how many records more were found than the request allows.
+	LeftOut int `json:"left_out,omitempty"`
 
 	// Limited says that there were more sessions than an answer holds.
 	Limited bool `json:"limited,omitempty"`
@@ -119,6 +120,9 @@ func (s *Summary) about(found string) []string {
 	if s.Failed > 0 {
 		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s could not be opened with this identity or read; what they hold is not in this answer", count(s.Failed, "block")))
 	}
+	if s.LeftOut > 0 {
+		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s more than the request allows; file another one, for a shorter window or with a higher --max-hits", count(s.LeftOut, "record")))
+	}
 	if s.Limited {
 		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d sessions that an answer holds; ask for a shorter window, or with a port", MostHits))
 	}
@@ -129,7 +133,9 @@ func (s *Summary) about(found string) []string {
 }
 
 // Complete reports whether the answer holds all that was recorded for it.
-func (s *Summary) Complete() bool { return s.Failed == 0 && !s.Unstored && !s.Limited }
+func (s *Summary) Complete() bool {
+	return s.Failed == 0 && !s.Unstored && !s.Limited && s.LeftOut == 0
+}
 
 func (s *Summary) clock() string {
 	if s.ClockErrorMicro < 0 {

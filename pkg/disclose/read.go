@@ -74,6 +74,27 @@ func (r *reader) find(ctx context.Context, f *Found) (err error) {
 	return err
 }
 
+// Limit leaves the first n records in the answer, by time, or of candidates the
+// best, and says so in its summary.
+func (f *Found) Limit(n int) {
+	all := 0
+	switch {
+	case f.Who != nil:
+		all = len(f.Who.Candidates)
+		f.Who.Candidates = f.Who.Candidates[:min(n, all)]
+	case f.Access != nil:
+		all = len(f.Access.Records)
+		f.Access.Records = f.Access.Records[:min(n, all)]
+	case f.Communications != nil:
+		all = len(f.Communications.Communications)
+		f.Communications.Communications = f.Communications.Communications[:min(n, all)]
+	default:
+		all = len(f.Sessions.Hits)
+		f.Sessions.Hits = f.Sessions.Hits[:min(n, all)]
+	}
+	f.Summary().LeftOut = max(0, all-n)
+}
+
 // Print writes the answer in one of Formats.
 func (f *Found) Print(w io.Writer, format string) error {
 	switch {
