@@ -107,18 +107,8 @@ func (s *Summary) about(found string) []string {
 }
 
 // lacks says what is not in the answer.
-func (s *Summary) lacks(what string) (lines []string) {
-	if s.AsOf != "" {
-		line := fmt.Sprintf("request %d: as of its approval, %s", s.Request, s.AsOf)
-		if s.Newer > 0 {
-			was := "was"
-			if s.Newer > 1 {
-				was = "were"
-			}
-			line += fmt.Sprintf("; %s of the window %s stored later, and what is in there is not in this answer", count(s.Newer, "block"), was)
-		}
-		lines = append(lines, line)
-	}
+func (s *Summary) lacks(what string) []string {
+	lines := s.asOf()
 	if s.RegisterFailed > 0 {
 		lines = append(lines, fmt.Sprintf("%s of the register of subscribers could not be opened or read: names may be missing", count(s.RegisterFailed, "block")))
 	}
@@ -126,7 +116,7 @@ func (s *Summary) lacks(what string) (lines []string) {
 		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s could not be opened with this identity or read; what they hold is not in this answer", count(s.Failed, "block")))
 	}
 	if s.LeftOut > 0 {
-		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s more than the request allows; file another one, for a shorter window or with a higher --max-hits", count(s.LeftOut, "record")))
+		lines = append(lines, s.leftOut())
 	}
 	if s.Limited {
 		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d %ss that an answer holds; ask for a shorter window", MostHits, what))
@@ -135,6 +125,34 @@ func (s *Summary) lacks(what string) (lines []string) {
 		lines = append(lines, "INCOMPLETE: the newest records could not be stored yet; ask again when \"edgelog status\" shows the store well")
 	}
 	return lines
+}
+
+// asOf says of when the answer is; nothing where there was no approval.
+func (s *Summary) asOf() []string {
+	if s.AsOf == "" {
+		return nil
+	}
+	line := fmt.Sprintf("request %d: as of its approval, %s", s.Request, s.AsOf)
+	if s.Newer > 0 {
+		line += "; " + s.Later()
+	}
+	return []string{line}
+}
+
+// Later says what of the window was stored after the approval; "" when nothing was.
+func (s *Summary) Later() string {
+	was := "was"
+	switch {
+	case s.Newer == 0:
+		return ""
+	case s.Newer > 1:
+		was = "were"
+	}
+	return fmt.Sprintf("%s of the window %s stored later, and what is in there is not in this answer", count(s.Newer, "block"), was)
+}
+
+func (s *Summary) leftOut() string {
+	return fmt.Sprintf("INCOMPLETE: %s more than the request allows; file another one, for a shorter window or with a higher --max-hits", count(s.LeftOut, "record"))
 }
 
 // Complete reports whether the answer holds all that was recorded for it.

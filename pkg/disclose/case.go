@@ -55,7 +55,7 @@ type Holder struct {
 type Case struct {
 	ID         int64     `json:"id"` // number of the ledger entry of its filing
 	State      State     `json:"state"`
-	Ask        string    `json:"ask"`        // lookup, who or access
+	Ask        string    `json:"ask"`        // lookup, who, access or communications
 	Commitment string    `json:"commitment"` // SHA-256 of the request's text, hex
 	Filed      time.Time `json:"filed"`
 	Until      time.Time `json:"until"` // when it must have been approved, or run

@@ -282,7 +282,7 @@ func (g *Gate) admit(o *opening, by *Caller) (*reading, error) {
 		}
 		rd.request, rd.query = r, r.Task.Query
 		if o.Act == Preserve {
-			rd.query.Ask = WantHold
+			return rd, rd.query.hold()
 		}
 		return rd, nil
 	}
@@ -349,6 +349,7 @@ func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading) error {
 		c := g.o.Custodians()
 		b.Custodians = &c
 	}
+	b.Imports = g.imports(ctx, q)
 	if err := g.o.Flush(ctx); err != nil {
 		g.o.Logger.Warn("the newest records could not be stored before a question", "error", err)
 		b.Unstored = true

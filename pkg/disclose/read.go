@@ -112,12 +112,20 @@ func (f *Found) Print(w io.Writer, format string) error {
 func (f *Found) Beside() []string {
 	switch {
 	case f.Who != nil:
-		return append(f.Who.Head(), f.Who.Summary.Lines()...)
+		return append(f.Who.Head(), f.Lines()...)
 	case f.Access != nil:
-		return append(NameLines(f.Access.Names), f.Access.Summary.Lines()...)
+		return append(NameLines(f.Access.Names), f.Lines()...)
+	case f.Communications != nil:
+		return append(NameLines(f.Communications.Names), f.Lines()...)
 	}
-	if c := f.Communications; c != nil {
-		return append(NameLines(c.Names), c.Summary.Lines()...)
+	return append(NameLines(f.Sessions.Names), f.Lines()...)
+}
+
+// Lines returns what must be known to judge the answer, as lines for people, beginning
+// with how much was found. They name nobody.
+func (f *Found) Lines() []string {
+	if f.Communications != nil {
+		return f.Communications.Lines()
 	}
-	return append(NameLines(f.Sessions.Names), f.Sessions.Summary.Lines()...)
+	return f.Summary().Lines()
 }
