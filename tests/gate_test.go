@@ -95,6 +95,9 @@ func (a *affair) states() map[int64]disclose.Case {
 	}
 	out := map[int64]disclose.Case{}
 	for _, c := range list {
+		if c.State == disclose.Answered {
+			c.Ended = time.Time{} // an agent that ended it knows the time after the ledger's entry, and the next one that of it
+		}
 		out[c.ID] = c
 	}
 	return out
@@ -126,6 +129,22 @@ func (a *affair) subscribed() {
 	}
 }
 
+// annas is a question for what anna did from then until now.
+func (a *affair) annas(from time.Time) []string {
+	a.t.Helper()
+	return []string{"--subscriber", "anna", "--from", from.UTC().Format(time.RFC3339), "--to", a.decided(time.Now()).Format(time.RFC3339)}
+}
+
+// decided waits until it is known how the recording of a time was: an answer about one
+// of which that is not known yet says that it is incomplete. It returns until when it is.
+func (a *affair) decided(at time.Time) time.Time {
+	a.t.Helper()
+	s := until(limited(a.t), a.t, a.Gateway, "it is known what was recorded", func(s *recorder.Status) bool {
+		return s.Coverage != nil && s.Coverage.Decided.After(at)
+	})
+	return s.Coverage.Decided.UTC()
+}
+
 // TestAQuestionGoesItsWholeWayFromTrafficToTheAuditor is the story of one case: who
 // had an address, what the subscriber did now and days ago, a hold, the destruction of
 // those days, the answer from the hold, its release, and what the auditor finds of it.
@@ -149,9 +168,10 @@ func TestAQuestionGoesItsWholeWayFromTrafficToTheAuditor(t *testing.T) {
 	}
 	f := newForeign(t, a, checkpoint)
 
+	a.decided(x.Start.Add(3 * time.Second)) // the error of the time is two
 	who := a.approved("who", endOf(x.Initiator, x.InitiatorPort), "--at", x.Start.Format(time.RFC3339Nano))
 	f.opens(a.answered(who), "who", 1)
-	window := []string{"--reference", "case 77", "--subscriber", "anna", "--from", past.Start().Format(time.RFC3339), "--to", time.Now().UTC().Format(time.RFC3339)}
+	window := append(a.annas(past.Start()), "--reference", "case 77")
 	first := a.approved("lookup", window...)
 	if text := f.opens(a.answered(first), "sessions", 4); strings.Contains(text, "from hold") {
 		t.Errorf("their days are there, and yet:\n%s", text)
