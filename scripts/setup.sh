@@ -14,7 +14,7 @@ lab=(iproute2 e2fsprogs mount iputils-ping procps ethtool nftables conntrack jq 
 	argus-client argus-server python3 prometheus
 	freeradius radsecproxy hostapd wpasupplicant openssl kea-dhcp4-server kea-dhcp6-server kea-ctrl-agent
 	isc-dhcp-server isc-dhcp-client wide-dhcpv6-client python3-scapy ulogd2 ulogd2-json rsyslog
-	asn1c libxml2-utils unzip libreoffice-calc-nogui)
+	asn1c libxml2-utils unzip libreoffice-calc-nogui weasyprint poppler-utils fonts-dejavu-core)
 # Flow tools that "make bench" compares with, besides those of the lab.
 bench=(pmacct)
 # What runs other kernels; qemu only emulates, so it needs no /dev/kvm.

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,39 +26,12 @@ import (
 func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 	g := start(t, gateway.Options{Edit: quickEnds()})
 	ctx := limited(t)
-	at := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
-	for _, file := range []struct{ command, what, text string }{
-		{"subscribers", "import", "id,name,address,services\nalice@secret.example,Alice Hemmelig,Skjulevej 7,fibre\n"},
-		{"import", "calls", "start,end,from,to,imei,place\n" + at + ",,+4520114711,+4530471199,351234504711777,Skjulemast 9\n"},
-		{"import", "mail", "start,end,from,to\n" + at + ",,afsender@gemt.example,modtager@gemt.example\n"},
-	} {
-		given := filepath.Join(g.Dir, "given.csv")
-		if err := os.WriteFile(given, []byte(file.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := g.Run(ctx, file.command, file.what, given); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Remove(given); err != nil {
-			t.Fatal(err)
-		}
-	}
+	giveNames(ctx, t, g)
 	web := netip.AddrPortFrom(g.Server4, 80)
 	if err := g.Internet.ServeHTTP(web, "hello"); err != nil {
 		t.Fatal(err)
 	}
-	stored := uint64(0)
-	visit := func(n int) {
-		t.Helper()
-		for range n {
-			if _, _, err := g.Subscribers[0].GetHTTP(ctx, "http://"+web.String()+"/"); err != nil {
-				t.Fatal(err)
-			}
-			stored++
-		}
-		until(ctx, t, g, "the sessions are stored", func(s *recorder.Status) bool { return s.Sessions.Stored >= stored })
-	}
-	visit(20)
+	visitOften(ctx, t, g, web, 20)
 	if _, err := g.Ask(ctx, "lookup", "--reference", "case-4711-secret", "--remote", web.Addr().String(),
 		"--from", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "--to", "now"); err != nil {
 		t.Fatal(err)
@@ -65,8 +39,7 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 	if err := errors.Join(g.Stop(ctx), g.Start(ctx)); err != nil { // what was fresh is in runs now
 		t.Fatal(err)
 	}
-	stored = 0
-	visit(20)
+	visitOften(ctx, t, g, web, 20)
 	g.Kill()
 	stolen := t.TempDir()
 	custodians := filepath.Join(g.Dir, "gw", "custodians")
@@ -87,6 +60,39 @@ func TestAThiefOfTheGatewayFindsNobody(t *testing.T) {
 		}
 	}
 	readAsAThief(t, filepath.Join(stolen, "data", "store"))
+}
+
+// visitOften has a subscriber ask a server n times, and waits until that is stored.
+func visitOften(ctx context.Context, t *testing.T, g *gateway.Gateway, web netip.AddrPort, n uint64) {
+	t.Helper()
+	for range n {
+		if _, _, err := g.Subscribers[0].GetHTTP(ctx, "http://"+web.String()+"/"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(ctx, t, g, "the sessions are stored", func(s *recorder.Status) bool { return s.Sessions.Stored >= n })
+}
+
+// giveNames imports what names people, and removes the files.
+func giveNames(ctx context.Context, t *testing.T, g *gateway.Gateway) {
+	t.Helper()
+	at := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	for _, file := range []struct{ command, what, text string }{
+		{"subscribers", "import", "id,name,address,services\nalice@secret.example,Alice Hemmelig,Skjulevej 7,fibre\n"},
+		{"import", "calls", "start,end,from,to,imei,place\n" + at + ",,+4520114711,+4530471199,351234504711777,Skjulemast 9\n"},
+		{"import", "mail", "start,end,from,to\n" + at + ",,afsender@gemt.example,modtager@gemt.example\n"},
+	} {
+		given := filepath.Join(g.Dir, "given.csv")
+		if err := os.WriteFile(given, []byte(file.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Run(ctx, file.command, file.what, given); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(given); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // needlesOf are the forms in which an address may lie in a file.

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/csv"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/mail"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgelog/edgelog/pkg/disclose"
 	"github.com/edgelog/edgelog/pkg/ledger"
 )
 
@@ -52,20 +55,27 @@ func TestAnAuditorReadsTheRunningAgentsLedger(t *testing.T) {
 	h.askedAbout("10.0.0.1")
 	key := filepath.Join(h.dir, "custodians", "anna.key")
 	out, _ := h.audit(0, "verify")
-	demand(t, out, "ledger     edgelog/gw1: 3 entries", "a second; signature, tree and tiles agree", "as the agent itself gave it", "all is well")
+	demand(t, out, "ledger     edgelog/gw1: 7 entries", "a second; signature, tree and tiles agree", "as the agent itself gave it", "all is well")
 
 	out, _ = h.audit(0, "list")
-	demand(t, out, "start ", "intent ", "outcome ", "action=lookup", "| sealed, ")
+	demand(t, out, "start ", "request ", "intent ", "outcome ", "act=approve action=lookup", "act=run action=lookup", "| sealed, ")
 	if strings.Contains(out, "10.0.0.1") {
 		t.Errorf("it names an address without a key\n%s", out)
 	}
 	out, _ = h.audit(0, "list", "--kind", "intent", "--identity", key, "--json")
-	var entry struct {
-		Index  int64           `json:"index"`
-		Opened json.RawMessage `json:"opened"`
-	}
-	if err := json.Unmarshal([]byte(out), &entry); err != nil || entry.Index != 1 || !strings.Contains(string(entry.Opened), "10.0.0.1") {
-		t.Errorf("%v\n%s", err, out)
+	for d, i := json.NewDecoder(strings.NewReader(out)), 0; ; i++ {
+		var entry struct {
+			Index  int64                `json:"index"`
+			Opened disclose.Accountable `json:"opened"`
+		}
+		err := d.Decode(&entry)
+		if i == 2 && errors.Is(err, io.EOF) {
+			break
+		}
+		who := []string{h.office.Custodian.Name, h.office.Officer.Name}
+		if err != nil || i == 2 || entry.Index != []int64{2, 5}[i] || entry.Opened.Identifier != "10.0.0.1" || entry.Opened.Person != who[i] {
+			t.Fatalf("%v, %+v\n%s", err, entry, out)
+		}
 	}
 	out, _ = h.audit(0, "list", "--from", "2020-01-01T00:00:00Z", "--to", "2021-01-01T00:00:00Z")
 	if out != "" {
@@ -82,20 +92,20 @@ func TestAProofIsCheckedWithoutTheLedger(t *testing.T) {
 	h.askedAbout("10.0.0.1")
 	key := h.rec.Ledger().VerifierKey()
 	file := filepath.Join(h.dir, "proof.json")
-	h.audit(0, "prove", "1", "--out", file)
+	h.audit(0, "prove", "5", "--out", file)
 	out, _ := h.auditOf(0, "check-proof", file, "--public-key", key)
-	demand(t, out, "good: entry 1 of the ledger edgelog/gw1, which had 3 entries then", "intent", "action=lookup")
+	demand(t, out, "good: entry 5 of the ledger edgelog/gw1, which had 7 entries then", "intent", "act=run action=lookup")
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(strings.Replace(string(b), `"index": 1`, `"index": 2`, 1)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(strings.Replace(string(b), `"index": 5`, `"index": 6`, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, errs := h.auditOf(1, "check-proof", file, "--public-key", key)
 	demand(t, errs, "it is not proven that this entry is in the ledger")
 	_, errs = h.audit(1, "prove", "17")
-	demand(t, errs, "no such entries", "the ledger has 3")
+	demand(t, errs, "no such entries", "the ledger has 7")
 }
 
 func TestACopyIsVerifiedOnAnyMachine(t *testing.T) {
@@ -109,9 +119,9 @@ func TestACopyIsVerifiedOnAnyMachine(t *testing.T) {
 	for _, name := range []string{"copy", "copy.tar"} {
 		to := filepath.Join(h.dir, name)
 		out, _ := h.audit(0, "export", "--out", to)
-		demand(t, out, "3 entries, verified", "edgelog audit verify --ledger")
+		demand(t, out, "7 entries, verified", "edgelog audit verify --ledger")
 		out, _ = h.auditOf(0, "verify", "--ledger", to, "--public-key", key)
-		demand(t, out, "3 entries", "as you gave it", "all is well")
+		demand(t, out, "7 entries", "as you gave it", "all is well")
 		out, _ = h.auditOf(0, "list", "--ledger", to, "--public-key", key, "--kind", "start")
 		demand(t, out, "gateway=gw1")
 		_, errs := h.audit(1, "export", "--out", to)
@@ -130,7 +140,7 @@ func TestACopyIsVerifiedOnAnyMachine(t *testing.T) {
 	}
 	out, errs = h.auditOf(1, "verify", "--ledger", tar, "--public-key", key)
 	demand(t, out, "NOT GOOD   1 fault")
-	demand(t, errs, "tile/entries/000.p/3, entry 1: it is not the entry that was signed", "keep it as it is")
+	demand(t, errs, "tile/entries/000.p/7, entry 2: it is not the entry that was signed", "keep it as it is")
 }
 
 func TestTheLedgerIsComparedWithCheckpointsThatWereKeptElsewhere(t *testing.T) {
@@ -163,10 +173,10 @@ func TestTheLedgerIsComparedWithCheckpointsThatWereKeptElsewhere(t *testing.T) {
 	key := h.rec.Ledger().VerifierKey()
 	out, errs = h.auditOf(1, "verify", "--ledger", old, "--public-key", key, "--against", kept, "--against", later)
 	demand(t, out, "kept: the ledger goes on from 1 checkpoint", "NOT GOOD   1 fault")
-	demand(t, errs, "cut: it has 3 entries, and a checkpoint of 5 was signed: the last 2 were cut off, or an older copy of it was put back")
+	demand(t, errs, "cut: it has 3 entries, and a checkpoint of 9 was signed: the last 6 were cut off, or an older copy of it was put back")
 	out, _ = h.auditOf(1, "verify", "--ledger", old, "--public-key", key, "--against", later, "--json")
 	var report auditReport
-	if err := json.Unmarshal([]byte(out), &report); err != nil || len(report.Faults) != 1 || report.Against[0].Entries != 5 || report.Entries != 3 {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || len(report.Faults) != 1 || report.Against[0].Entries != 9 || report.Entries != 3 {
 		t.Errorf("%v\n%s", err, out)
 	}
 	_, errs = h.audit(1, "verify", "--against", h.config)
@@ -184,13 +194,13 @@ func TestAQuartersSampleIsPrintedWithAPlaceToTick(t *testing.T) {
 	quarter := now.Format("2006") + "Q" + string(rune('1'+(now.Month()-1)/3))
 	key := filepath.Join(h.dir, "custodians", "anna.key")
 	out, _ := h.audit(0, "sample", "--quarter", quarter, "--percent", "50", "--identity", key)
-	demand(t, out, "2 of 3 accesses chosen, at least 50 %", "[ ] yes [ ] no", "the sample may still change", "edgelog/gw1\n7\n")
+	demand(t, out, "3 of 6 accesses chosen, at least 50 %", "[ ] yes [ ] no", "the sample may still change", "edgelog/gw1\n19\n")
 	out, errs := h.audit(0, "sample", "--quarter", quarter, "--csv")
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
-	if err != nil || len(rows) != 2 {
+	if err != nil || len(rows) != 3 {
 		t.Errorf("%v\n%s", err, out)
 	}
-	demand(t, errs, "1 of 3 accesses chosen")
+	demand(t, errs, "2 of 6 accesses chosen")
 	again, _ := h.audit(0, "sample", "--quarter", quarter, "--csv")
 	if again != out {
 		t.Errorf("drawn again:\n%s\ninstead of\n%s", again, out)
@@ -203,7 +213,7 @@ func TestAQuartersSampleIsPrintedWithAPlaceToTick(t *testing.T) {
 func TestTheAgentsLedgerThatIsDamagedIsNamed(t *testing.T) {
 	h := newHouse(t, sessionProfile...)
 	h.askedAbout("10.0.0.1")
-	file := filepath.Join(h.dir, "data", "ledger", "tile", "0", "000.p", "3")
+	file := filepath.Join(h.dir, "data", "ledger", "tile", "0", "000.p", "7")
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +223,7 @@ func TestTheAgentsLedgerThatIsDamagedIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, errs := h.audit(1, "verify")
-	demand(t, errs, "tile/0/000.p/3, entry 1: the hash kept for it is not its hash")
+	demand(t, errs, "tile/0/000.p/7, entry 1: the hash kept for it is not its hash")
 	_, errs = h.audit(1, "list")
 	demand(t, errs, "do not give the signed root")
 }

@@ -23,22 +23,17 @@ func destroyed(t *testing.T) (h *house, day, hold string, e *recorder.Expiry) {
 	if err := h.rec.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	out, errs, code := h.run("hold", "--config", h.config, "--request", "case 7", "--identity", filepath.Join(h.dir, "custodians", "anna.key"),
-		"--from", hourAgo(), "--to", "now", "--address", "10.0.0.2", "add")
-	if code != 0 {
-		t.Fatalf("hold add: %d\n%s%s", code, out, errs)
-	}
+	carl := h.office.Custodian
+	request := h.approved("lookup", "--from", hourAgo(), "--to", "now", "--address", "10.0.0.2")
+	h.mustAs(carl, "hold", "--request", request, "--identity", carl.Identity, "add")
 	var list recorder.HoldList
-	out, _, _ = h.run("hold", "--config", h.config, "--json", "list")
+	out, _, _ := h.run("hold", "--config", h.config, "--json", "list")
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Holds) != 1 {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	hold = "hold " + jsonText(t, list.Holds[0].ID)
-	for _, args := range [][]string{{"hold", "--config", h.config, "release", strings.TrimPrefix(hold, "hold ")}, {"expire", "--config", h.config}} {
-		if out, errs, code := h.run(args...); code != 0 {
-			t.Fatalf("%q: %d\n%s%s", args, code, out, errs)
-		}
-	}
+	h.mustAs(carl, "hold", "release", strings.TrimPrefix(hold, "hold "))
+	h.must("expire")
 	e = new(recorder.Expiry)
 	out, _, _ = h.run("expire", "--config", h.config, "--dry-run", "--json")
 	if err := json.Unmarshal([]byte(out), e); err != nil {

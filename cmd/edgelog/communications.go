@@ -12,8 +12,12 @@ import (
 // communicationsQuery turns the command line into a query for calls and mail.
 func communicationsQuery(c *cli.Context, now time.Time) (q *disclose.Query, err error) {
 	q = &disclose.Query{Reference: c.String("reference"), Ask: disclose.WantCommunications, Subscriber: c.String("subscriber"), Equipment: c.String("equipment")}
+	of, err := countryCode(c, "number-country")
+	if err != nil {
+		return nil, err
+	}
 	if s := c.String("number"); s != "" {
-		if q.Number, err = (session.Numbering{}).ParseSender(s); err != nil {
+		if q.Number, err = (session.Numbering{Country: of}).ParseSender(s); err != nil {
 			return nil, usage("--number %q: %w", s, err)
 		}
 	}

@@ -137,11 +137,13 @@ func TestRootReadsNothingWhereThereArePersons(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("root is the user of this test")
 	}
-	h := newHouse(t, "--person", "officer:olga:4001", "--person", "custodian:anna:4002", "--clearance-until", "2999-12-31")
-	key := filepath.Join(h.dir, "custodians", "anna.key")
+	h := newHouse(t, sessionProfile...)
+	h.table.add(web(4001, "10.0.0.1"))
+	key := h.office.Custodian.Identity // root reads any file of this machine
+	request := h.approved("lookup", "--from", hourAgo(), "--to", "now", "--address", "10.0.0.1")
 	for want, args := range map[string][]string{
-		"this needs the role officer or custodian, and uid 0 has only operator; the refusal is recorded": {"lookup", "--config", h.config,
-			"--reference", "case 7", "--identity", key, "--from", hourAgo(), "--to", "now", "--address", "10.0.0.1"},
+		"this needs the role officer or custodian or auditor, and uid 0 has only operator; the refusal is recorded": {"lookup", "--config", h.config,
+			"--request", request, "--identity", h.office.Officer.Identity},
 		"ask for the wrapped keys on":                                         {"keys", "rotate", "--config", h.config, "--identity", key},
 		"refused: this needs the role custodian, and uid 0 has only operator": {"expire", "--config", h.config, "--clock-is-right"},
 	} {

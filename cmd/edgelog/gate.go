@@ -21,7 +21,7 @@ const requestsEach = time.Minute
 // openGate puts the one way to read onto the control socket.
 func openGate(rec *recorder.Recorder, log *slog.Logger) {
 	g := disclose.NewGate(disclose.GateOptions{
-		Shelf: rec.Shelf(), Ledger: rec.Evidence(), Flush: rec.Flush, Logger: log,
+		Shelf: rec.Shelf(), Ledger: rec.Evidence(), Flush: rec.Flush, Now: rec.Now, Logger: log,
 		Dir: filepath.Join(rec.Config().DataDir, "requests"), Policy: func() disclose.Policy { return policyOf(rec.Config()) },
 		Paper: func() disclose.Paper { return paperOf(rec) },
 		Origin: func() disclose.Origin {

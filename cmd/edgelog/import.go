@@ -103,9 +103,9 @@ func importFailed(name string, err error) *failure {
 
 // numbering says how national numbers are meant.
 func numbering(c *cli.Context) (n session.Numbering, err error) {
-	n = session.Numbering{Country: strings.TrimPrefix(c.String("country"), "+"), Trunk: c.String("trunk"), Short: c.Int("short")}
-	if k := len(n.Country); strings.Trim(n.Country, "0123456789") != "" || k > 3 || k > 0 && n.Country[0] == '0' {
-		return n, usage("--country %q is not a country code; write it as 45", c.String("country"))
+	n = session.Numbering{Trunk: c.String("trunk"), Short: c.Int("short")}
+	if n.Country, err = countryCode(c, "country"); err != nil {
+		return n, err
 	}
 	if strings.Trim(n.Trunk, "0123456789") != "" || n.Trunk != "" && n.Country == "" {
 		return n, usage("--trunk %q is not what is dialled in front of national numbers, or --country is missing", n.Trunk)
@@ -114,6 +114,15 @@ func numbering(c *cli.Context) (n session.Numbering, err error) {
 		return n, usage("--short %d is not 1 to 6: numbers of 7 digits and more are no service numbers", n.Short)
 	}
 	return n, nil
+}
+
+// countryCode returns the country code that a flag gives, as digits.
+func countryCode(c *cli.Context, flag string) (string, error) {
+	code := strings.TrimPrefix(c.String(flag), "+")
+	if k := len(code); strings.Trim(code, "0123456789") != "" || k > 3 || k > 0 && code[0] == '0' {
+		return "", usage("--%s %q is not a country code; write it as 45", flag, c.String(flag))
+	}
+	return code, nil
 }
 
 // shownFaults is how many bad lines are named.

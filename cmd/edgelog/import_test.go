@@ -82,7 +82,7 @@ func TestImportedCallsAndMailAreReadByWhoeverHasTheKey(t *testing.T) {
 		ask  []string
 		want []string
 	}{
-		{[]string{"--number", "12345678", "--country", "45"}, []string{"call voice", "from       +4512345678", "to         +4687654321", "forwarded  112, +4511223344", "imei       351234567890123",
+		{[]string{"--number", "12345678", "--number-country", "45"}, []string{"call voice", "from       +4512345678", "to         +4687654321", "forwarded  112, +4511223344", "imei       351234567890123",
 			"delivered  yes", "call sms", "from       DSB", "4711 is Anna Berg, Gade 1", "2 communications in"}},
 		{[]string{"--number", "112"}, []string{"1 communication in"}},
 		{[]string{"--equipment", "35123456789012"}, []string{"1 communication in"}},
@@ -175,6 +175,7 @@ func TestImportRefusesWhatCannotBeImported(t *testing.T) {
 	}
 	for _, c := range []struct{ args, want string }{
 		{"--number 12345678", "no country code was given"},
+		{"--number 12345678 --number-country DK", "--number-country \"DK\" is not a country code; write it as 45"},
 		{"--number x@", "is not a mail address"},
 		{"--mail x", "is not a mail address"},
 		{"--equipment 02:00:00:00:00:01", "not an IMEI or IMSI"},

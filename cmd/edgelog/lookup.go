@@ -50,6 +50,7 @@ func questionFlags() []cli.Flag {
 		&cli.StringFlag{Name: "equipment", Usage: "with access: of the equipment with this `MAC` address; with communications: IMEI or IMSI"},
 		&cli.StringFlag{Name: "line", Usage: "with access: of the phone or line `ID`"},
 		&cli.StringFlag{Name: "number", Usage: "with communications: of the number `N`, as +4512345678, or of a user of internet telephony"},
+		&cli.StringFlag{Name: "number-country", Usage: "a --number that is not international is of the country `CODE`, as 45"},
 		&cli.StringFlag{Name: "mail", Usage: "with communications: of the address `A`"},
 		&cli.StringFlag{Name: "from", Usage: "window from `TIME`, RFC 3339"},
 		&cli.StringFlag{Name: "to", Usage: "window until before `TIME`, or \"now\""},
@@ -90,6 +91,7 @@ func lookup(c *cli.Context, name string) error {
 		if err != nil {
 			return err
 		}
+		f.Limit(r.Task.MaxHits)
 		return give(c, f, c.String("format"))
 	})
 }

@@ -47,17 +47,39 @@ type complaint struct {
 
 func (c *complaint) Error() string { return c.errs }
 
+// runner is as, for the office.
+func (h *house) runner(_ context.Context, p office.Person, args ...string) (string, error) {
+	out, errs, code := h.as(p, args...)
+	if code != 0 {
+		return out, &complaint{errs, code}
+	}
+	return out, nil
+}
+
+// mustAs is as, of what must succeed; it returns what was printed.
+func (h *house) mustAs(p office.Person, args ...string) string {
+	h.t.Helper()
+	out, errs, code := h.as(p, args...)
+	if code != 0 {
+		h.t.Fatalf("%s: %q: %d\n%s%s", p.Name, args, code, out, errs)
+	}
+	return out
+}
+
+// approved files a request and has it approved.
+func (h *house) approved(kind string, args ...string) string {
+	h.t.Helper()
+	id, _, err := h.office.Approve(h.t.Context(), h.runner, kind, args...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return strconv.FormatInt(id, 10)
+}
+
 // ask is the way of a question through the office; what fails on it ends it.
 func (h *house) ask(kind string, args ...string) (stdout, stderr string, code int) {
 	h.t.Helper()
-	run := func(_ context.Context, p office.Person, args ...string) (string, error) {
-		out, errs, code := h.as(p, args...)
-		if code != 0 {
-			return out, &complaint{errs, code}
-		}
-		return out, nil
-	}
-	id, reading, err := h.office.Approve(h.t.Context(), run, kind, args...)
+	id, reading, err := h.office.Approve(h.t.Context(), h.runner, kind, args...)
 	var c *complaint
 	switch {
 	case errors.As(err, &c):

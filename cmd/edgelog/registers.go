@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/disclose"
@@ -18,12 +17,12 @@ import (
 // control socket, and the standing of the latter into the status.
 func openRegisters(rec *recorder.Recorder, log *slog.Logger) {
 	rec.Handle("GET "+disclose.PathArt10, config.Operator|config.Auditor, func(w http.ResponseWriter, r *http.Request) {
-		year, err := disclose.ParseYear(r.FormValue("year"), time.Now())
+		year, err := disclose.ParseYear(r.FormValue("year"), rec.Now())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		a, err := disclose.CountArt10(r.Context(), rec.Evidence(), year, time.Now())
+		a, err := disclose.CountArt10(r.Context(), rec.Evidence(), year, rec.Now())
 		if err != nil {
 			log.Error("the statistics of a year were not made", "error", err)
 			http.Error(w, fmt.Sprintf("%v; \"edgelog status\" shows the ledger", err), http.StatusServiceUnavailable)
@@ -34,7 +33,7 @@ func openRegisters(rec *recorder.Recorder, log *slog.Logger) {
 		_ = json.NewEncoder(w).Encode(a) // the reader may be gone
 	})
 	book := disclose.NewBreachBook(disclose.BreachOptions{
-		Entries: rec.Evidence(), Ledger: rec.Evidence(), Gateway: rec.Config().Gateway, Now: time.Now, Peer: func(r *http.Request) string { return recorder.WhoAsks(r.Context()) },
+		Entries: rec.Evidence(), Ledger: rec.Evidence(), Gateway: rec.Config().Gateway, Now: rec.Now, Peer: func(r *http.Request) string { return recorder.WhoAsks(r.Context()) },
 	})
 	book.Serve(func(pattern string, h http.HandlerFunc) { // who notices a breach registers it; what it says is sealed
 		may := config.Operator | config.Custodian

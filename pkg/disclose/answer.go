@@ -16,13 +16,11 @@ type Answer struct {
 }
 
 // moments returns who is to be named, and as of when: each subscriber at the
-// start of his first session.
+// start of each of his sessions.
 func (a *Answer) moments() []moment {
-	seen := map[string]bool{"": true}
-	var out []moment
+	out := make([]moment, 0, len(a.Hits))
 	for i := range a.Hits {
-		if h := &a.Hits[i]; !seen[h.Subscriber] {
-			seen[h.Subscriber] = true
+		if h := &a.Hits[i]; h.Subscriber != "" {
 			out = append(out, moment{h.Subscriber, h.Start})
 		}
 	}
@@ -49,6 +47,9 @@ type Summary struct {
 	Request int64  `json:"request,omitempty"`
 	AsOf    string `json:"as_of,omitempty"`
 	Newer   int    `json:"newer_blocks,omitempty"`
+
+	// LeftOut is how many records more were found than the request allows.
+	LeftOut int `json:"left_out,omitempty"`
 
 	// Limited says that there were more sessions than an answer holds.
 	Limited bool `json:"limited,omitempty"`
@@ -96,31 +97,29 @@ func (s *Summary) about(found string) []string {
 	lines = append(lines,
 		fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)),
 	)
-	if s.AsOf != "" {
-		line := fmt.Sprintf("request %d: as of its approval, %s", s.Request, s.AsOf)
-		if s.Newer > 0 {
-			was := "was"
-			if s.Newer > 1 {
-				was = "were"
-			}
-			line += fmt.Sprintf("; %s of the window %s stored later, and what is in there is not in this answer", count(s.Newer, "block"), was)
-		}
-		lines = append(lines, line)
-	}
 	for _, id := range s.Holds {
 		lines = append(lines, fmt.Sprintf("from hold %d: part of this answer was found there alone; of days that were destroyed, only what is held can be found", id))
 	}
 	if len(s.Profiles) == 1 && s.Profiles[0] == session.ProfileAccess.String() {
 		lines = append(lines, `profile "access" records who had which address, and no sessions`)
 	}
+	return append(lines, s.lacks("session")...)
+}
+
+// lacks says what is not in the answer.
+func (s *Summary) lacks(what string) []string {
+	lines := s.asOf()
 	if s.RegisterFailed > 0 {
 		lines = append(lines, fmt.Sprintf("%s of the register of subscribers could not be opened or read: names may be missing", count(s.RegisterFailed, "block")))
 	}
 	if s.Failed > 0 {
 		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s could not be opened with this identity or read; what they hold is not in this answer", count(s.Failed, "block")))
 	}
+	if s.LeftOut > 0 {
+		lines = append(lines, s.leftOut())
+	}
 	if s.Limited {
-		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d sessions that an answer holds; ask for a shorter window, or with a port", MostHits))
+		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d %ss that an answer holds; ask for a shorter window", MostHits, what))
 	}
 	if s.Unstored {
 		lines = append(lines, "INCOMPLETE: the newest records could not be stored yet; ask again when \"edgelog status\" shows the store well")
@@ -128,8 +127,38 @@ func (s *Summary) about(found string) []string {
 	return lines
 }
 
+// asOf says of when the answer is; nothing where there was no approval.
+func (s *Summary) asOf() []string {
+	if s.AsOf == "" {
+		return nil
+	}
+	line := fmt.Sprintf("request %d: as of its approval, %s", s.Request, s.AsOf)
+	if s.Newer > 0 {
+		line += "; " + s.Later()
+	}
+	return []string{line}
+}
+
+// Later says what of the window was stored after the approval; "" when nothing was.
+func (s *Summary) Later() string {
+	was := "was"
+	switch {
+	case s.Newer == 0:
+		return ""
+	case s.Newer > 1:
+		was = "were"
+	}
+	return fmt.Sprintf("%s of the window %s stored later, and what is in there is not in this answer", count(s.Newer, "block"), was)
+}
+
+func (s *Summary) leftOut() string {
+	return fmt.Sprintf("INCOMPLETE: %s more than the request allows; file another one, for a shorter window or with a higher --max-hits", count(s.LeftOut, "record"))
+}
+
 // Complete reports whether the answer holds all that was recorded for it.
-func (s *Summary) Complete() bool { return s.Failed == 0 && !s.Unstored && !s.Limited }
+func (s *Summary) Complete() bool {
+	return s.Failed == 0 && !s.Unstored && !s.Limited && s.LeftOut == 0
+}
 
 func (s *Summary) clock() string {
 	if s.ClockErrorMicro < 0 {

@@ -55,7 +55,7 @@ type Holder struct {
 type Case struct {
 	ID         int64     `json:"id"` // number of the ledger entry of its filing
 	State      State     `json:"state"`
-	Ask        string    `json:"ask"`        // lookup, who or access
+	Ask        string    `json:"ask"`        // lookup, who, access or communications
 	Commitment string    `json:"commitment"` // SHA-256 of the request's text, hex
 	Filed      time.Time `json:"filed"`
 	Until      time.Time `json:"until"` // when it must have been approved, or run
@@ -65,6 +65,11 @@ type Case struct {
 	Officer   string   `json:"officer"`
 	Approvals []string `json:"approvals,omitempty"`
 	Needed    int      `json:"needed"` // approvals before its grant may be used
+
+	// These are tags of uids and keys, by which a person is known who has another name
+	// in the configuration by now.
+	OfficerAs  []string `json:"officer_as,omitempty"`
+	ApprovedAs []string `json:"approved_as,omitempty"`
 
 	Grant string `json:"grant,omitempty"` // SHA-256 of the grant as it is kept, hex
 
@@ -88,6 +93,25 @@ func tag(r *Request, person string) string {
 	m := hmac.New(sha256.New, r.Nonce)
 	m.Write([]byte(person)) // never fails
 	return hex.EncodeToString(m.Sum(nil))
+}
+
+// tags are those of a caller's uid and key.
+func (c *Caller) tags(r *Request) []string {
+	return []string{tag(r, fmt.Sprintf("\x00uid %d", c.UID)), tag(r, "\x00key "+c.Key)} // no name has a \x00
+}
+
+// filedBy reports whether c filed the case, whatever he was called then.
+func (k *Case) filedBy(c *Caller, r *Request) bool {
+	return k.Officer == tag(r, c.Person) || anyOf(k.OfficerAs, c.tags(r))
+}
+
+// approvedBy reports the same of an approval.
+func (k *Case) approvedBy(c *Caller, r *Request) bool {
+	return slices.Contains(k.Approvals, tag(r, c.Person)) || anyOf(k.ApprovedAs, c.tags(r))
+}
+
+func anyOf(list, of []string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return slices.Contains(of, s) })
 }
 
 // entry is the ledger's entry of a step.
@@ -169,13 +193,13 @@ func (c *Caller) lacks(role string) error {
 
 // permits reports why c may not do act with the case, whose request is r; nil: he may.
 func (k *Case) permits(act Act, c *Caller, r *Request, now time.Time) error {
-	own := k.Officer == tag(r, c.Person)
+	own := k.filedBy(c, r)
 	switch act {
 	case Run:
 		switch {
 		case !c.Officer:
 			return c.lacks("officer")
-		case !own:
+		case k.Officer != tag(r, c.Person):
 			return deny("not his", "request %d was filed by another person", k.ID)
 		case k.State == Filed:
 			return deny("not approved", "request %d needs to be approved by a custodian first: edgelog request approve %d", k.ID, k.ID)
@@ -190,7 +214,7 @@ func (k *Case) permits(act Act, c *Caller, r *Request, now time.Time) error {
 			return c.lacks("custodian")
 		case own:
 			return deny("self-approval", "who filed a request cannot approve it")
-		case slices.Contains(k.Approvals, tag(r, c.Person)):
+		case k.approvedBy(c, r):
 			return deny("approved twice", "you have approved request %d already; it needs another custodian", k.ID)
 		case k.State == Filed && now.After(k.Until):
 			return deny("expired", "request %d was not approved by %s; it must be filed again", k.ID, k.Until.Format(time.RFC3339))

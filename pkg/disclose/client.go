@@ -135,7 +135,9 @@ func HoldPermit(l *Requests, ids *vault.Identities) (*Permit, *Request, error) {
 		return nil, nil, err
 	}
 	q := r.Task.Query
-	q.Ask = WantHold
+	if err := q.hold(); err != nil {
+		return nil, nil, err
+	}
 	return &Permit{Act: Preserve, Request: l.Cases[0].ID, Text: text, Query: &q, Identities: ids}, r, nil
 }
 

@@ -20,6 +20,7 @@ type CommunicationsAnswer struct {
 	Query          *Query
 	Communications []session.Communication // by start
 	Names          []Name                  // of the subscribers in them, as far as the register has them
+	Imports        *Imports                // the files that they can be of; nil: not known
 	Summary        Summary
 }
 
@@ -29,9 +30,9 @@ func (r *reader) communications(ctx context.Context) (a *CommunicationsAnswer, e
 	if err := r.headsFirst(ctx, moreCommunications); err != nil {
 		return nil, err
 	}
-	a = &CommunicationsAnswer{Query: r.q, Communications: r.exchange.sorted()}
+	a = &CommunicationsAnswer{Query: r.q, Communications: r.exchange.sorted(), Imports: r.begin.Imports}
 	r.sum.Records = len(a.Communications)
-	r.sum.Coverage = nil // it tells of packets
+	r.sum.Coverage, r.sum.ClockErrorMicro, r.sum.Unsynchronised = nil, -1, 0 // these tell of packets
 	a.Names, err = r.namesOf(ctx, a.moments())
 	return a, err
 }
@@ -144,13 +145,11 @@ func (r *reader) communicationBlock(sealed []byte) error {
 }
 
 // moments returns who is to be named, and as of when: each subscriber at the start
-// of his first communication.
+// of each of his communications.
 func (a *CommunicationsAnswer) moments() []moment {
-	seen := map[string]bool{"": true}
 	var out []moment
 	for i := range a.Communications {
-		if c := &a.Communications[i]; !seen[c.Subscriber] && len(out) < most {
-			seen[c.Subscriber] = true
+		if c := &a.Communications[i]; c.Subscriber != "" {
 			out = append(out, moment{c.Subscriber, c.Start})
 		}
 	}

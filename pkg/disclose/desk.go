@@ -217,7 +217,7 @@ func (d *desk) file(ctx context.Context, by *Caller, r *Request) (*Case, []byte,
 	sum := Commitment(text)
 	c := &Case{
 		State: Filed, Ask: r.Task.Query.action(), Commitment: hex.EncodeToString(sum[:]), Filed: now, Until: now.Add(p.Wait),
-		Officer: tag(r, by.Person), Needed: p.Approvals, Emergency: r.Emergency != "",
+		Officer: tag(r, by.Person), OfficerAs: by.tags(r), Needed: p.Approvals, Emergency: r.Emergency != "",
 	}
 	if c.Emergency {
 		c.Needed = 1
@@ -339,6 +339,7 @@ func (d *desk) approve(ctx context.Context, by *Caller, id int64, text, grant []
 	}
 	next := *c
 	next.Approvals = append(slices.Clone(c.Approvals), tag(r, by.Person))
+	next.ApprovedAs = append(slices.Clone(c.ApprovedAs), by.tags(r)...)
 	if c.State == Filed {
 		if len(grant) == 0 {
 			return nil, fmt.Errorf("%w: an approval must bring the grant", ErrRequest)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -136,6 +135,25 @@ func TestWhatTheOfficerReadsIsWhatTheCustodianFound(t *testing.T) {
 	}
 }
 
+func TestNoMoreIsShownThanTheRequestAllows(t *testing.T) {
+	r := annasRoom(t, nil)
+	r.shelf.addSessions(lived(-5*time.Minute, -4*time.Minute), lived(-8*time.Minute, -7*time.Minute))
+	f, err := r.whole(t, askAnna())
+	if err != nil || len(f.Sessions.Hits) != 3 || !f.Summary().Complete() {
+		t.Fatalf("%+v %v", f, err)
+	}
+	first := f.Sessions.Hits[0]
+	f.Limit(2)
+	if len(f.Sessions.Hits) != 2 || f.Sessions.Hits[0].Session != first.Session || f.Summary().Complete() || f.Summary().LeftOut != 1 ||
+		!strings.Contains(strings.Join(f.Summary().Lines(), "\n"), "1 record more than the request allows") {
+		t.Errorf("%+v", f.Sessions)
+	}
+	f.Limit(10)
+	if len(f.Sessions.Hits) != 2 {
+		t.Errorf("%d", len(f.Sessions.Hits))
+	}
+}
+
 func TestWhatComesAfterTheApprovalIsCountedAndNotInTheAnswer(t *testing.T) {
 	r := annasRoom(t, nil)
 	id := r.filed(t, askAnna())
@@ -162,99 +180,6 @@ func TestABlockThatWasGrantedAndIsGoneMakesTheAnswerIncomplete(t *testing.T) {
 	if f, err := r.run(t, id); err != nil || f.Summary().Failed != 1 || f.Summary().Complete() {
 		t.Errorf("%+v %v", f, err)
 	}
-}
-
-func TestEachStepIsForItsPersonAndItsTime(t *testing.T) {
-	later := func(d time.Duration) func(*gateRoom) { return func(r *gateRoom) { r.now.Add(int64(d)) } }
-	for name, c := range map[string]struct {
-		by          func(r *gateRoom) Caller
-		approved    bool
-		before      func(*gateRoom)
-		act         string
-		words, why  string
-		stillIsGood bool
-	}{
-		"an operator approves":        {func(*gateRoom) Caller { return Caller{Operator: true} }, false, nil, "approve", `role "custodian"`, "no custodian", true},
-		"an officer approves":         {(*gateRoom).olga, false, nil, "approve", `role "custodian"`, "no custodian", true},
-		"who filed it approves it":    {func(r *gateRoom) Caller { c := r.olga(); c.Custodian = true; return c }, false, nil, "approve", "who filed a request cannot approve it", "self-approval", true},
-		"a lapsed custodian approves": {func(r *gateRoom) Caller { return Caller{Person: "Carl", Lapsed: true} }, false, nil, "approve", "clearance is over", "clearance over", true},
-		"approved too late":           {(*gateRoom).carl, false, later(15 * 24 * time.Hour), "approve", "was not approved by", "expired", false},
-		"approved twice by one":       {(*gateRoom).carl, true, nil, "approve", "is approved, so it is not approved", "approved twice", true},
-		"run before it is approved":   {(*gateRoom).olga, false, nil, "run", "needs to be approved", "not approved", true},
-		"run by another officer":      {func(r *gateRoom) Caller { c := r.olga(); c.Person = "Otto"; return c }, true, nil, "run", "filed by another person", "not his", true},
-		"run by a custodian":          {(*gateRoom).carl, true, nil, "run", `role "officer"`, "no officer", true},
-		"run by a lapsed officer":     {func(r *gateRoom) Caller { return Caller{Person: "Olga", Lapsed: true} }, true, nil, "run", "clearance is over", "clearance over", true},
-		"run too late":                {(*gateRoom).olga, true, later(73 * time.Hour), "run", "the approval of request 0 is over", "expired", false},
-		"the clock goes back to before": {(*gateRoom).olga, true, func(r *gateRoom) {
-			r.now.Add(int64(73 * time.Hour))
-			_, _ = ListRequests(context.Background(), r.client)
-			_ = r.gate.Tick(context.Background())
-			r.now.Add(-int64(73 * time.Hour))
-		}, "run", "is expired", "state expired", false},
-		"withdrawn by another":       {(*gateRoom).carl, true, nil, "withdraw", "filed by another person", "not his", true},
-		"refused by who filed it":    {(*gateRoom).olga, false, nil, "refuse", `role "custodian"`, "no custodian", true},
-		"refused when approved":      {(*gateRoom).carl, true, nil, "refuse", "is not refused any more", "state approved", true},
-		"held by who filed it":       {func(r *gateRoom) Caller { c := r.olga(); c.Custodian = true; return c }, true, nil, "hold", "cannot hold its records", "his own", true},
-		"held before it is approved": {(*gateRoom).carl, false, nil, "hold", "records are held for one that was approved", "state filed", true},
-		"read for no request":        {(*gateRoom).carl, false, nil, "look", "needs an approved request", "no request", true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := annasRoom(t, nil)
-			p := r.permit(t, askAnna(), r.custodian.ids)
-			if c.approved {
-				if _, _, err := r.approve(t, p.Request, r.carl(), r.custodian.ids); err != nil {
-					t.Fatal(err)
-				}
-			}
-			r.as(r.carl())
-			handed := r.shelf.handed
-			if c.before != nil {
-				c.before(r)
-			}
-			r.as(c.by(r))
-			err := r.attempt(t, c.act, p)
-			if c.why == "approved twice" {
-				c.words = "approved request 0 already"
-			}
-			r.denied(t, err, c.words, c.why)
-			if r.shelf.handed != handed {
-				t.Error("something was handed out")
-			}
-			if !c.stillIsGood {
-				return
-			}
-			if !c.approved {
-				if _, _, err := r.approve(t, p.Request, r.carl(), r.custodian.ids); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if f, err := r.run(t, p.Request); err != nil || len(f.Sessions.Hits) != 1 {
-				t.Errorf("who may is not answered: %v", err)
-			}
-		})
-	}
-}
-
-// attempt does something with a request of which somebody has the text.
-func (r *gateRoom) attempt(t *testing.T, act string, p *Permit) error {
-	ctx := t.Context()
-	var err error
-	switch act {
-	case "approve":
-		if _, err = takeStep(ctx, r.client, p.Request, stepApprove, &Step{Text: p.Text, Grant: []byte("x")}); err == nil {
-			return nil
-		}
-		if _, _, again := Read(ctx, r.client, p); again == nil {
-			t.Error("it was read all the same")
-		}
-	case "withdraw", "refuse":
-		_, err = takeStep(ctx, r.client, p.Request, act, &Step{Text: p.Text, Reason: "because"})
-	case "run", "hold", "look":
-		q := *p
-		q.Act, q.Grant = Act(act), &Grant{}
-		_, _, err = Read(ctx, r.client, &q)
-	}
-	return err
 }
 
 func TestAnotherRequestsTextOrGrantOpensNothing(t *testing.T) {
@@ -404,21 +329,9 @@ func (f *failing) Append(ctx context.Context, e ledger.Entry) (int64, error) {
 
 func TestAWithdrawalDuringARunEndsIt(t *testing.T) {
 	r := annasRoom(t, nil)
-	id := r.filed(t, askAnna())
-	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
-		t.Fatal(err)
-	}
-	r.as(r.olga())
-	l, err := GetRequest(t.Context(), r.client, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, _, err := RunPermit(l, r.officer.ids)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := r.mayRun(t)
 	p.Pack = func(*Found, *Paper) (sum [32]byte, err error) { // it has read all, and not yet said so
-		_, err = WithdrawRequest(t.Context(), r.client, id, p.Text, "the order was lifted")
+		_, err = WithdrawRequest(t.Context(), r.client, p.Request, p.Text, "the order was lifted")
 		return sum, err
 	}
 	f, _, err := Read(t.Context(), r.client, p)
@@ -428,26 +341,14 @@ func TestAWithdrawalDuringARunEndsIt(t *testing.T) {
 	if e := r.entries(t); e[len(e)-1].Fields["result"] != "withdrawn" {
 		t.Errorf("%v", e[len(e)-1].Fields)
 	}
-	if r.state(t, id) != Withdrawn {
+	if r.state(t, p.Request) != Withdrawn {
 		t.Error("it is not withdrawn")
 	}
 }
 
 func TestARequestIsRunOnceAtATime(t *testing.T) {
 	r := annasRoom(t, nil)
-	id := r.filed(t, askAnna())
-	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
-		t.Fatal(err)
-	}
-	r.as(r.olga())
-	l, err := GetRequest(t.Context(), r.client, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, _, err := RunPermit(l, r.officer.ids)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := r.mayRun(t)
 	second := *p
 	p.Pack = func(*Found, *Paper) (sum [32]byte, err error) {
 		_, _, err = Read(t.Context(), r.client, &second)
@@ -521,117 +422,5 @@ func TestAnOpenReadingIsItsReadersAlone(t *testing.T) {
 	}
 	if _, err := post(t.Context(), r.client, strings.Replace(PathOutcome, "{id}", b.ID, 1), Outcome{}); err == nil {
 		t.Error("another gave the outcome")
-	}
-}
-
-func TestRequestsThatMayNotBeFiled(t *testing.T) {
-	r := annasRoom(t, nil)
-	r.policy.Limits = Limits{Window: 48 * time.Hour, MaxHits: 1000}
-	for name, c := range map[string]struct {
-		spoil func(*Request)
-		want  string
-	}{
-		"no authority":                    {func(r *Request) { r.Authorisation.Authority = " " }, "authority is missing"},
-		"no legal basis":                  {func(r *Request) { r.Authorisation.LegalBasis = "" }, "legal basis is missing"},
-		"a country of three":              {func(r *Request) { r.Authorisation.Country = "DNK" }, "two capital letters"},
-		"another reference":               {func(r *Request) { r.Task.Query.Reference = "other" }, "another reference"},
-		"two identifiers":                 {func(r *Request) { r.Task.Query.Address = addr("10.0.0.1").Netip() }, "more than one identifier"},
-		"a window too wide":               {func(r *Request) { r.Task.Query.From = at(-49 * time.Hour) }, "longer than 48h"},
-		"an end in the future":            {func(r *Request) { r.Task.Query.To = at(time.Hour) }, "ends in the future"},
-		"too many hits":                   {func(r *Request) { r.Task.MaxHits = 1001 }, "1 to 1000"},
-		"a line break":                    {func(r *Request) { r.Delivery.To = "a\nb" }, "control characters"},
-		"a priority of its own":           {func(r *Request) { r.Task.Priority = "now" }, "priority is not known"},
-		"what is no answer":               {func(r *Request) { r.Task.Query.Ask = WantVerify }, "what is no answer"},
-		"an emergency with one custodian": {func(r *Request) { r.Emergency = "life at stake" }, "there are not two"},
-	} {
-		o := r.order(askAnna())
-		o.Task.MaxHits = 1000
-		c.spoil(o)
-		if _, err := FileRequest(t.Context(), r.client, o); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if r.ledger.Size() != 0 {
-		t.Errorf("%d entries", r.ledger.Size())
-	}
-}
-
-func TestTwoOfThreeMustApproveAndNoneCanBePassedOver(t *testing.T) {
-	r := annasRoom(t, nil)
-	cora, cleo := testIdentity(t), testIdentity(t)
-	r.policy.Approvals = 2
-	r.policy.Custodians = append(r.policy.Custodians, Holder{"Cora", cora.pair.Recipient}, Holder{"Cleo", cleo.pair.Recipient})
-	second := Caller{Person: "Cora", UID: 103, Custodian: true, Key: cora.pair.Recipient}
-	id := r.filed(t, askAnna())
-	c, _, err := r.approve(t, id, r.carl(), r.custodian.ids)
-	if err != nil || c.State != Filed || len(c.Approvals) != 1 {
-		t.Fatalf("%+v %v", c, err)
-	}
-	l, err := GetRequest(t.Context(), r.client, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for who, ids := range map[string]*vault.Identities{"the officer": r.officer.ids, "the first custodian": r.custodian.ids} {
-		if _, err := vault.OpenSealed(l.Cases[0].SealedGrant, ids); err == nil {
-			t.Errorf("%s opens a grant that is approved once", who)
-		}
-	}
-	if _, err := r.run(t, id); !errors.Is(err, ErrNoGrant) {
-		t.Errorf("run: %v", err)
-	}
-	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err == nil {
-		t.Error("one approved twice")
-	}
-	r.open()
-	if c, _, err = r.approve(t, id, second, cora.ids); err != nil || c.State != Approved {
-		t.Fatalf("%+v %v", c, err)
-	}
-	if f, err := r.run(t, id); err != nil || len(f.Sessions.Hits) != 1 {
-		t.Error(err)
-	}
-}
-
-func TestAnEmergencyNeedsTwoAllTheSameOneOfThemLater(t *testing.T) {
-	cora := testIdentity(t)
-	for _, ratified := range []bool{true, false} {
-		t.Run(fmt.Sprint("ratified ", ratified), func(t *testing.T) {
-			r := annasRoom(t, nil)
-			r.policy.Approvals = 2
-			r.policy.Custodians = append(r.policy.Custodians, Holder{"Cora", cora.pair.Recipient})
-			o := r.order(askAnna())
-			o.Emergency = "a child is missing"
-			f, err := FileRequest(t.Context(), r.client, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			id := f.Case.ID
-			if c, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil || c.State != Approved || !c.Emergency {
-				t.Fatalf("%+v %v", c, err)
-			}
-			got, err := r.run(t, id)
-			if err != nil || len(got.Sessions.Hits) != 1 {
-				t.Fatal(err)
-			}
-			if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err == nil {
-				t.Error("one ratified his own approval")
-			}
-			if ratified {
-				second := Caller{Person: "Cora", UID: 103, Custodian: true, Key: cora.pair.Recipient}
-				if _, _, err := r.approve(t, id, second, cora.ids); err != nil {
-					t.Fatal(err)
-				}
-			}
-			r.now.Add(int64(25 * time.Hour))
-			if err := r.gate.Tick(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			last := r.entries(t)[r.ledger.Size()-1]
-			if got := last.Fields["step"] == stepOverdue; got == ratified {
-				t.Errorf("ledger %v", last.Fields)
-			}
-			if w := r.gate.Status(); (w.Overdue == 1) == ratified {
-				t.Errorf("%+v", w)
-			}
-		})
 	}
 }

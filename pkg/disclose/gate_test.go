@@ -103,6 +103,13 @@ func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 		handler.Store(mux)
 	}
 	r.open()
+	r.listen(t, func(w http.ResponseWriter, q *http.Request) { handler.Load().ServeHTTP(w, q) })
+	return r
+}
+
+// listen has requests on a socket of the room answered.
+func (r *gateRoom) listen(t *testing.T, handler http.HandlerFunc) {
+	t.Helper()
 	socket := filepath.Join(r.dir, "s")
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
@@ -110,7 +117,7 @@ func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 	}
 	base, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { handler.Load().ServeHTTP(w, q) }), BaseContext: func(net.Listener) context.Context { return base }}
+	srv := &http.Server{Handler: handler, BaseContext: func(net.Listener) context.Context { return base }}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(ln) }()
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -123,7 +130,6 @@ func newGateRoom(t *testing.T, wrap func(Ledger) Ledger) *gateRoom {
 		_ = srv.Shutdown(context.Background())
 		<-done
 	})
-	return r
 }
 
 func (r *gateRoom) entries(t *testing.T) []ledger.Record {

@@ -86,6 +86,20 @@ func MakeHold(ctx context.Context, client *http.Client, p *Permit) (*HoldAnswer,
 	return a, nil
 }
 
+// hold makes of what a request asks the question for the sessions to be held. The error
+// wraps ErrQuery.
+func (q *Query) hold() error {
+	asked := q.Ask
+	q.Ask = WantHold
+	switch {
+	case asked == WantCommunications:
+		return bad("calls and mail are not held: a hold keeps sessions, with the access records that name them", "run the request before the days of its window are destroyed: its package keeps them")
+	case q.Line != "" || q.Equipment != "":
+		return bad("sessions are not found by line or equipment, and a hold keeps sessions", "file a request for the subscriber or the address that had it")
+	}
+	return nil
+}
+
 // hold seals what was found and has the agent keep it.
 func (r *reader) hold(ctx context.Context, hits []Hit) (json.RawMessage, error) {
 	s := &sealing{id: uint64(r.begin.LedgerIntent), gateway: r.begin.Gateway, enc: block.NewEncoder()}

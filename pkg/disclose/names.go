@@ -74,14 +74,24 @@ func (r *reader) namesOf(ctx context.Context, list []moment) ([]Name, error) {
 	if err != nil {
 		return nil, err
 	}
+	return g.names(ctx, list)
+}
+
+// names returns who was who at each of the moments. A name that holds at
+// several of them stands there once.
+func (g *register) names(ctx context.Context, list []moment) ([]Name, error) {
 	var out []Name
+	last := map[string]int{} // by subscriber, the place of the newest of his names in out
 	for _, m := range list {
+		if i, ok := last[m.id]; ok && out[i].From <= m.at && m.at < out[i].To {
+			continue
+		}
 		n, err := g.at(ctx, m)
 		if err != nil {
 			return nil, err
 		}
 		if n != nil {
-			out = append(out, *n)
+			last[m.id], out = len(out), append(out, *n)
 		}
 	}
 	return out, nil

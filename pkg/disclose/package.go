@@ -101,6 +101,27 @@ func (a *WhoAnswer) handed() handed {
 	}
 }
 
+// WriteCSV writes the calls and mails as RFC 4180 has it.
+func (a *CommunicationsAnswer) WriteCSV(w io.Writer) error { return a.handed().csv(w) }
+
+// WriteJSONLines writes a JSON object and a line end for each call or mail.
+func (a *CommunicationsAnswer) WriteJSONLines(w io.Writer) error { return a.handed().jsonLines(w) }
+
+func (a *CommunicationsAnswer) handed() handed {
+	names := byName(a.Names)
+	return handed{
+		n: len(a.Communications), header: communicationHeader,
+		cells: func(i int) []string { return a.row(names, i) },
+		json: func(b []byte, i int) ([]byte, error) {
+			c := &a.Communications[i]
+			o := communicationJSON(c)
+			o.Register = nameJSON(names.at(c.Subscriber, c.Start))
+			text, err := json.Marshal(o)
+			return append(b, text...), err
+		},
+	}
+}
+
 func (h handed) csv(w io.Writer) error {
 	cw := csv.NewWriter(w)
 	cw.UseCRLF = true

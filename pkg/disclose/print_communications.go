@@ -39,21 +39,10 @@ func (a *CommunicationsAnswer) Lines() []string {
 		fmt.Sprintf("%s in %s … %s", count(s.Records, "communication"), s.From, s.To),
 		fmt.Sprintf("from the own records of %s, imported at %s; times are those of its systems", printable(s.Provider), printable(s.Gateway)),
 		fmt.Sprintf("read: %s; what was not imported is not found here", count(s.SessionBlocks, "block")),
-		fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)),
 	}
-	if s.RegisterFailed > 0 {
-		lines = append(lines, fmt.Sprintf("%s of the register of subscribers could not be opened or read: names may be missing", count(s.RegisterFailed, "block")))
-	}
-	if s.Failed > 0 {
-		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s could not be opened with this identity or read; what they hold is not in this answer", count(s.Failed, "block")))
-	}
-	if s.Limited {
-		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d communications that an answer holds; ask for a shorter window", MostHits))
-	}
-	if s.Unstored {
-		lines = append(lines, "INCOMPLETE: the newest records could not be stored yet; ask again when \"edgelog status\" shows the store well")
-	}
-	return lines
+	lines = append(lines, a.Imports.Lines(a.Query, shownSpans)...)
+	lines = append(lines, fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)))
+	return append(lines, s.lacks("communication")...)
 }
 
 // jsonCommunication is the form of a communication in JSON, and the words of the
@@ -76,6 +65,8 @@ type jsonCommunication struct {
 	PlaceEnd   string   `json:"place_end,omitempty"`
 	Delivered  string   `json:"delivered,omitempty"`
 	Record     string   `json:"record,omitempty"`
+
+	Register *jsonName `json:"register,omitempty"` // in a file that is handed over
 }
 
 func communicationJSON(c *session.Communication) jsonCommunication {
@@ -144,27 +135,25 @@ func (a *CommunicationsAnswer) csv(w io.Writer) error {
 	if err := cw.Write(communicationHeader); err != nil {
 		return err
 	}
-	names := map[string]*Name{}
-	for i := range a.Names {
-		names[a.Names[i].Subscriber] = &a.Names[i]
-	}
+	names := byName(a.Names)
 	for i := range a.Communications {
-		x := &a.Communications[i]
-		c, n := communicationJSON(x), &Name{}
-		if known := names[c.Subscriber]; known != nil && known.From <= x.Start && known.To > x.Start {
-			n = known
-		}
-		row := []string{
-			c.Kind, c.Service, c.Start, c.End, c.From, strings.Join(c.To, ";"), strings.Join(c.Forwarded, ";"), c.Subscriber, n.Name, n.Address, c.User, c.IMEI, c.IMSI,
-			c.Cell, c.CellEnd, c.Place, c.PlaceEnd, c.Delivered, c.Record,
-		}
-		for j := range row {
-			row[j] = cell(row[j])
-		}
-		if err := cw.Write(row); err != nil {
+		if err := cw.Write(a.row(names, i)); err != nil {
 			return err
 		}
 	}
 	cw.Flush()
 	return cw.Error()
+}
+
+// row is a communication as the cells of a line.
+func (a *CommunicationsAnswer) row(names nameIndex, i int) []string {
+	x := &a.Communications[i]
+	c, n := communicationJSON(x), names.at(x.Subscriber, x.Start)
+	if n == nil {
+		n = &Name{}
+	}
+	return cells([]string{
+		c.Kind, c.Service, c.Start, c.End, c.From, strings.Join(c.To, ";"), strings.Join(c.Forwarded, ";"), c.Subscriber, n.Name, n.Address, c.User, c.IMEI, c.IMSI,
+		c.Cell, c.CellEnd, c.Place, c.PlaceEnd, c.Delivered, c.Record,
+	})
 }

@@ -74,6 +74,27 @@ func (r *reader) find(ctx context.Context, f *Found) (err error) {
 	return err
 }
 
+// Limit leaves the first n records in the answer, by time, or of candidates the
+// best, and says so in its summary.
+func (f *Found) Limit(n int) {
+	all := 0
+	switch {
+	case f.Who != nil:
+		all = len(f.Who.Candidates)
+		f.Who.Candidates = f.Who.Candidates[:min(n, all)]
+	case f.Access != nil:
+		all = len(f.Access.Records)
+		f.Access.Records = f.Access.Records[:min(n, all)]
+	case f.Communications != nil:
+		all = len(f.Communications.Communications)
+		f.Communications.Communications = f.Communications.Communications[:min(n, all)]
+	default:
+		all = len(f.Sessions.Hits)
+		f.Sessions.Hits = f.Sessions.Hits[:min(n, all)]
+	}
+	f.Summary().LeftOut = max(0, all-n)
+}
+
 // Print writes the answer in one of Formats.
 func (f *Found) Print(w io.Writer, format string) error {
 	switch {
@@ -91,12 +112,20 @@ func (f *Found) Print(w io.Writer, format string) error {
 func (f *Found) Beside() []string {
 	switch {
 	case f.Who != nil:
-		return append(f.Who.Head(), f.Who.Summary.Lines()...)
+		return append(f.Who.Head(), f.Lines()...)
 	case f.Access != nil:
-		return append(NameLines(f.Access.Names), f.Access.Summary.Lines()...)
+		return append(NameLines(f.Access.Names), f.Lines()...)
+	case f.Communications != nil:
+		return append(NameLines(f.Communications.Names), f.Lines()...)
 	}
-	if c := f.Communications; c != nil {
-		return append(NameLines(c.Names), c.Summary.Lines()...)
+	return append(NameLines(f.Sessions.Names), f.Lines()...)
+}
+
+// Lines returns what must be known to judge the answer, as lines for people, beginning
+// with how much was found. They name nobody.
+func (f *Found) Lines() []string {
+	if f.Communications != nil {
+		return f.Communications.Lines()
 	}
-	return append(NameLines(f.Sessions.Names), f.Sessions.Summary.Lines()...)
+	return f.Summary().Lines()
 }

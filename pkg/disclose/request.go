@@ -118,7 +118,7 @@ func (r *Request) Check(now time.Time, most Limits) error {
 	case t.Query.Reference != a.Number:
 		return wrong("the task has another reference than the authorisation", "file it again")
 	case t.Query.Ask == WantVerify || t.Query.Ask == WantHold:
-		return wrong("it asks for what is no answer", "use sessions, who or access")
+		return wrong("it asks for what is no answer", "use lookup, who, access or communications")
 	case t.MaxHits < 1 || t.MaxHits > most.MaxHits:
 		return wrong(fmt.Sprintf("the hits are not 1 to %d", most.MaxHits), "lower --max-hits")
 	case !slices.Contains([]Priority{Routine, Urgent}, t.Priority):

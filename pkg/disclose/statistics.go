@@ -98,6 +98,7 @@ type Nothing struct {
 	Complete bool                    // all that is stored could be read
 	Kept     session.Day             // the first day whose records were not destroyed; 0: not known
 	Coverage *session.CoverageReport // of the window; nil: not known
+	Imports  *Imports                // of the window, for calls and mail; nil: not known
 }
 
 // Why is the value of FieldWhy for a question that found nothing: the first of
@@ -113,6 +114,8 @@ func (n *Nothing) Why(q *Query) Why {
 	case !n.Complete:
 		return WhyIncomplete
 	case sessions && n.Coverage != nil && !anyRecorded(n.Coverage):
+		return WhyUnrecorded
+	case q.Ask == WantCommunications && n.Imports != nil && len(n.Imports.Files) == 0:
 		return WhyUnrecorded
 	}
 	return WhyUnmatched

@@ -54,6 +54,8 @@ type begin struct {
 	Unstored     bool   `json:"unstored"` // what was collected last could not be stored: it is not in the stream
 	Origin
 
+	Imports *Imports `json:"imports,omitempty"` // with WantCommunications; nil: not known
+
 	Custodians *Custodians `json:"custodians,omitempty"` // with WantHold: for whom what is held is sealed
 
 	Paper *Paper `json:"paper,omitempty"` // with Run

@@ -19,13 +19,18 @@
 //     Run ends with that error: the next start goes on from the pinned table.
 //  6. Within the hour, or sooner when there are many, blocks whose key is still in
 //     memory are merged: sorted by address over all of them, each session once
-//     (merge.go). While sessions come too fast for that, or the disk fills up,
-//     blocks are taken over as they are.
-//  7. When the time of its day is over, the day is destroyed: ledger, keys, blocks,
-//     certificate, ledger (expire.go). At a start that comes before anything is read.
+//     (merge.go). While sessions come too fast for that, or the disk fills up, or
+//     after a failure, blocks are taken over as they are.
+//  7. When the time of its day is over, the day is destroyed: ledger, draft of the
+//     certificate, keys, blocks, certificate, ledger (expire.go, certificate.go). What
+//     was broken off is gone on with each minute, and at a start before anything is read.
 //
 // Access records go the same way from the book of bindings, and at the start
 // and at each change of the UTC day all that are in force are written again.
+//
+// A file of the provider's own records of calls or of mail is sealed by the day on which
+// they ended as it comes, into a file without a name (spool.go); when all of it has come and is good its blocks
+// are made durable, as merging keeps up. The ledger has its hash, and knows it again.
 //
 // In the profile access each translation becomes an access record when it ends;
 // what goes on is written down, as far as it has come, when there is a question,

@@ -336,7 +336,7 @@ func TestWhatIsSaidToBeSentMustBeACheckpointOfThisLedger(t *testing.T) {
 	}
 	list := r.entries()
 	last := list[len(list)-1]
-	if len(list) != 2 || last.Kind != ledger.Witnessed || last.Fields["to"] != "mail" || last.Fields["size"] != "1" || len(last.Sealed) == 0 {
+	if len(list) != 3 || list[1].Kind != ledger.Refused || last.Kind != ledger.Witnessed || last.Fields["to"] != "mail" || last.Fields["size"] != "1" || len(last.Sealed) == 0 {
 		t.Errorf("%+v", list)
 	}
 }

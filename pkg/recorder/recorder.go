@@ -351,6 +351,9 @@ func (r *Recorder) Config() *config.Config { return r.conf.Load() }
 // case Evidence takes nothing.
 func (r *Recorder) Ledger() *ledger.Ledger { l, _ := r.ledger.(*ledger.Ledger); return l }
 
+// Now is the agent's clock.
+func (r *Recorder) Now() time.Time { return r.o.Now() }
+
 // Evidence returns what appends to the ledger for those who read: a ledger that
 // must be opened again ends the run.
 func (r *Recorder) Evidence() *Evidence { return &Evidence{r.ledger, r.evidence} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -88,6 +89,9 @@ func (r *Recorder) Handle(pattern string, may config.Roles, h http.HandlerFunc) 
 		h(w, req.WithContext(context.WithValue(req.Context(), callerKey{}, c)))
 	})
 }
+
+// Routes returns who may use each pattern that Handle was given.
+func (r *Recorder) Routes() map[string]config.Roles { return maps.Clone(r.routes) }
 
 // serveHTTP tells who has no role nothing, not even which routes there are.
 func (r *Recorder) serveHTTP(w http.ResponseWriter, req *http.Request) {

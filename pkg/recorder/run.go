@@ -48,8 +48,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	defer endRADIUS()
 	heard := r.hear(radius, spawn)
 	spawn("events", func() error { r.follow(parts); return nil })
-	spawn("reload", func() error { r.obey(parts); return nil })
-	for _, p := range slices.Concat(r.parts, r.nat.parts()) {
+	for _, p := range slices.Concat([]part{{"reload", func(ctx context.Context) error { r.obey(ctx); return nil }}}, r.parts, r.nat.parts()) {
 		spawn(p.what, func() error { r.play(parts, p); return nil })
 	}
 	loop, endLoop := context.WithCancel(parts)

@@ -129,7 +129,7 @@ func readService(r *Reader, c *session.Communication, f []byte) error {
 		if b >= 'A' && b <= 'Z' {
 			b |= 0x20
 		} else if (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' && b != '_' && b != '.' {
-			return errors.New("it is not one word of letters, digits, -, _ and .")
+			return errors.New("it is not one word of a-z, 0-9, '-', '_' and '.'")
 		}
 		r.form = append(r.form, b)
 	}

@@ -26,7 +26,7 @@ const (
 // Errors of parties. They say nothing of what was written.
 var (
 	errNumber   = errors.New("it is not a telephone number; write it as +4512345678")
-	errCountry  = errors.New("it is a national number, and no country code was given; write it as +4512345678, or say --country")
+	errCountry  = errors.New("it is a national number, and no country code was given; write it as +4512345678, or say whose it is: import --country 45, request --number-country 45")
 	errDigits   = errors.New("it has not 5 to 15 digits, as an international number has")
 	errAddress  = errors.New("it is not a mail address; write it as name@example.net")
 	errSenderID = errors.New("it is not a number, nor the name of a sender: up to 11 letters and digits")

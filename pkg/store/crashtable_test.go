@@ -22,8 +22,9 @@ import (
 func init() { children["live"] = liveForEver }
 
 // liveForEver does all that a store does, for ever: it puts, begins fresh
-// databases, merges, and destroys the oldest of its days. It says what it has
-// been promised: "put day epoch number" and "destroyed day". With a failpoint it
+// databases, merges, and destroys the oldest of its days; it makes holds, and
+// destroys the oldest of these. It says what it has been promised: "put day epoch
+// number", "destroyed day", "held number" and "released number". With a failpoint it
 // kills itself there the n-th time that it comes to it.
 func liveForEver() error {
 	a := childArgs()
@@ -52,9 +53,9 @@ func liveForEver() error {
 		return err
 	}
 	fmt.Println("open")
-	w := &liver{s: s, v: v, epoch: s.NewEpoch()}
+	w := &liver{s: s, v: v, recipient: recipient, epoch: s.NewEpoch()}
 	for i := 0; ; i++ {
-		if err := w.turn(i); err != nil {
+		if err := errors.Join(w.turn(i), w.hold(i)); err != nil {
 			return err
 		}
 	}
@@ -64,6 +65,30 @@ type liver struct {
 	s     *Store
 	v     *vault.Vault
 	epoch uint64
+
+	recipient string
+}
+
+// hold makes a hold now and then, and destroys the oldest of more than two.
+func (w *liver) hold(i int) error {
+	switch list, _ := w.s.Holds(); {
+	case i%9 == 3:
+		id := w.epoch*1000 + uint64(i)
+		key, blocks, err := sealHold(w.recipient, id, KindHold, KindHoldSessions)
+		if err == nil {
+			_, err = w.s.AddHold(id, key, blocks)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Println("held", id)
+	case i%9 == 8 && len(list) > 2:
+		if err := w.s.DestroyHold(list[0].ID); err != nil {
+			return err
+		}
+		fmt.Println("released", list[0].ID)
+	}
+	return nil
 }
 
 func (w *liver) turn(i int) error {
@@ -139,6 +164,11 @@ func (w *liver) copyOver() error {
 type promises struct {
 	put       map[shelf]map[uint32]bool
 	destroyed map[session.Day]bool
+	holds     map[uint64]bool // whether they are to be there
+}
+
+func newPromises() *promises {
+	return &promises{map[shelf]map[uint32]bool{}, map[session.Day]bool{}, map[uint64]bool{}}
 }
 
 func (p *promises) hear(t *testing.T, line string) {
@@ -155,6 +185,14 @@ func (p *promises) hear(t *testing.T, line string) {
 			p.put[sh] = map[uint32]bool{}
 		}
 		p.put[sh][seq] = true
+		return
+	}
+	if n, _ := fmt.Sscanf(line, "held %d", &epoch); n == 1 {
+		p.holds[epoch] = true
+		return
+	}
+	if n, _ := fmt.Sscanf(line, "released %d", &epoch); n == 1 {
+		p.holds[epoch] = false
 		return
 	}
 	if n, _ := fmt.Sscanf(line, "destroyed %d", &day); n != 1 {
@@ -199,6 +237,34 @@ func (p *promises) kept(t *testing.T, l *lab) {
 	}
 }
 
+// held checks the promises about holds. The oldest may have been destroyed although
+// that could not be said.
+func (p *promises) held(t *testing.T, l *lab) {
+	t.Helper()
+	list, bad := l.s.Holds()
+	if len(bad) > 0 {
+		t.Errorf("holds that cannot be read: %v", bad)
+	}
+	there := map[uint64]bool{}
+	for i := range list {
+		there[list[i].ID] = true
+		if kept, said := p.holds[list[i].ID]; said && !kept {
+			t.Errorf("hold %d is there, and was destroyed", list[i].ID)
+		}
+	}
+	for id, kept := range p.holds {
+		if kept && !there[id] {
+			if len(list) < 2 || id > list[0].ID {
+				t.Errorf("hold %d is not there", id)
+			}
+			p.holds[id] = false
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(l.dir, trashDir, "*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 // killed runs the child until stop says so, or it kills itself.
 func (p *promises) killed(t *testing.T, l *lab, args []string, stop func(lines int) bool) {
 	t.Helper()
@@ -231,13 +297,14 @@ func (p *promises) goOn(t *testing.T, l *lab) {
 		p.destroyed[kept[0]] = true
 	}
 	p.kept(t, l)
+	p.held(t, l)
 }
 
 func TestAKillAtEachFailpointKeepsAllPromises(t *testing.T) {
 	for _, name := range failpoints {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, filepath.Join(t.TempDir(), "store"), testOptions())
-			p := &promises{map[shelf]map[uint32]bool{}, map[session.Day]bool{}}
+			p := newPromises()
 			for round := range 2 {
 				l.close()
 				died := true
@@ -261,7 +328,7 @@ func TestAKillAtRandomMomentsKeepsAllPromises(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	l := newLab(t, filepath.Join(t.TempDir(), "store"), testOptions())
-	p := &promises{map[shelf]map[uint32]bool{}, map[session.Day]bool{}}
+	p := newPromises()
 	for range rounds {
 		l.close()
 		after := 1 + r.IntN(40)

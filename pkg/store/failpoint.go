@@ -11,4 +11,5 @@ var failpoints = []string{
 	"fresh directory made", "fresh database made",
 	"run written", "contents written", "mark written", "merge marked", "run named", "merge swapped", "fresh database moved away",
 	"key destroyed", "keys destroyed", "day moved away",
+	"hold written", "hold named", "hold moved away", "hold key overwritten",
 }

@@ -220,13 +220,18 @@ func (s *Store) writeHold(h *Hold, key []byte, blocks []Sealed) error {
 	if err == nil {
 		err = syncDir(tmp)
 	}
+	failpoint("hold written")
 	if err == nil {
 		err = os.Rename(tmp, s.holdDir(h.ID))
 	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(tmp))
 	}
-	return errors.Join(syncDir(all), syncDir(s.dir))
+	failpoint("hold named")
+	if err := errors.Join(syncDir(all), syncDir(s.dir)); err != nil { // or the next start has one that nobody was told of
+		return errors.Join(err, os.RemoveAll(s.holdDir(h.ID)))
+	}
+	return nil
 }
 
 // DestroyHold destroys a hold: it is moved out of the store, then its key is
@@ -248,11 +253,13 @@ func (s *Store) DestroyHold(id uint64) error {
 		if _, err := s.moveAway(dir); err != nil {
 			return fmt.Errorf("destroy hold %d: %w", id, err)
 		}
+		failpoint("hold moved away")
 	}
 	key := filepath.Join(to, holdKey)
 	if err := wipeFile(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("destroy hold %d: overwrite its key: %w", id, translate(err))
 	}
+	failpoint("hold key overwritten")
 	if err := os.RemoveAll(to); err != nil {
 		return fmt.Errorf("destroy hold %d: %w", id, translate(err))
 	}

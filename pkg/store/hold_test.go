@@ -30,21 +30,29 @@ func (k *keyTaker) SaveKey(_ int32, _ uint64, wrapped []byte) error { k.key = wr
 // sealHold seals blocks of these kinds under a key of their own.
 func (l *lab) sealHold(id uint64, kinds ...Kind) (key []byte, blocks []Sealed) {
 	l.t.Helper()
-	taker := &keyTaker{}
-	v, err := vault.New([]string{l.pair.Recipient}, vault.Options{Keys: taker})
+	key, blocks, err := sealHold(l.pair.Recipient, id, kinds...)
 	if err != nil {
 		l.t.Fatal(err)
+	}
+	return key, blocks
+}
+
+func sealHold(recipient string, id uint64, kinds ...Kind) (key []byte, blocks []Sealed, err error) {
+	taker := &keyTaker{}
+	v, err := vault.New([]string{recipient}, vault.Options{Keys: taker})
+	if err != nil {
+		return nil, nil, err
 	}
 	defer v.Close() //nolint:errcheck // a test's
 	for i, k := range kinds {
 		from := int64(aDay) * 24 * anHour
 		b, err := v.Seal(nil, vault.Place{Gateway: "gw-1", Kind: uint8(k), Day: int32(aDay), Epoch: id, Seq: uint32(i), From: from, To: from + 24*anHour - 1, Count: 2}, []byte("row"))
 		if err != nil {
-			l.t.Fatal(err)
+			return nil, nil, err
 		}
 		blocks = append(blocks, b)
 	}
-	return taker.key, blocks
+	return taker.key, blocks, nil
 }
 
 // held returns how many blocks of holds are delivered, and the error.

@@ -265,8 +265,17 @@ func (r *restore) holdKey(dir string, id uint64) error {
 	if key == nil {
 		return nil
 	}
+	name := filepath.Join(dir, holdKey)
+	tmp := filepath.Join(filepath.Dir(dir), unfinished+filepath.Base(dir)+"-key") // where the next start removes it
+	err := writeFile(tmp, key, os.O_TRUNC)
+	if err == nil {
+		err = os.Rename(tmp, name)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(tmp))
+	}
 	r.done.Keys++
-	return errors.Join(writeFile(filepath.Join(dir, holdKey), key, os.O_EXCL), syncDir(dir))
+	return syncDir(dir)
 }
 
 func (r *restore) keyOf(hold uint64) []byte {

@@ -164,26 +164,31 @@ ballast = 0
 	if k.Recorder, err = recorder.Open(ctx, o); err != nil {
 		return nil, err
 	}
+	k.openGate()
+	ctx, k.end = context.WithCancel(ctx)
+	go func() { k.done <- k.Recorder.Run(ctx) }() // ends with stop
+	return k, nil
+}
+
+// openGate puts the gate onto the socket, as the agent does.
+func (k *keeper) openGate() {
 	gate := disclose.NewGate(disclose.GateOptions{
 		Shelf: k.Shelf(), Ledger: k.Evidence(), Flush: k.Flush, Now: k.Now,
 		Origin: func() disclose.Origin { return disclose.Origin{Gateway: "bench", Profile: "session"} },
-		Dir:    filepath.Join(dir, "data", "requests"),
+		Dir:    filepath.Join(k.dir, "data", "requests"),
 		Policy: func() disclose.Policy {
 			return disclose.Policy{
 				Limits: disclose.Limits{Window: disclose.MaxWindow, MaxHits: disclose.MostHits}, Country: "DK", Approvals: 1,
-				Wait: time.Hour, Run: time.Hour, Ratify: time.Hour, Custodians: []disclose.Holder{{Person: custodian, Key: pair.Recipient}}, Seal: vault.SealTo,
+				Wait: time.Hour, Run: time.Hour, Ratify: time.Hour, Custodians: []disclose.Holder{{Person: custodian, Key: k.key}}, Seal: vault.SealTo,
 			}
 		},
 		Paper: func() disclose.Paper { return disclose.Paper{LedgerKey: k.Evidence().VerifierKey(), Version: "bench"} },
 		Caller: func(r *http.Request) (disclose.Caller, bool) { // one process is both persons: it says which
 			who := r.Header.Get(asHeader)
-			return disclose.Caller{Person: who, Key: pair.Recipient, Officer: who == officer, Custodian: who == custodian}, true
+			return disclose.Caller{Person: who, Key: k.key, Officer: who == officer, Custodian: who == custodian}, true
 		},
 	})
 	gate.Serve(func(pattern string, h http.HandlerFunc) { k.Handle(pattern, config.Operator, h) })
-	ctx, k.end = context.WithCancel(ctx)
-	go func() { k.done <- k.Recorder.Run(ctx) }() // ends with stop
-	return k, nil
 }
 
 // keep has n more sessions stored.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -119,7 +120,7 @@ func TestTheManifestSaysHowItWasRecorded(t *testing.T) {
 	if r.WorstClockErrorMicro != 1500 || !r.ClockSynchronised || r.Gateway != "gw1" || r.Provider != "Net & Co" || len(r.Coverage.Gaps) != 1 || r.Coverage.Gaps[0].Refused != 12 {
 		t.Errorf("%+v", r)
 	}
-	for _, want := range []string{"5m0s", "30s", "2s", "1m0s", "FIN from both sides", "RST from one"} {
+	for _, want := range []string{" 300 s ", " 30 s ", " 2 s ", " 60 s ", "FIN from both sides", "RST from one"} {
 		if !strings.Contains(r.Definition, want) {
 			t.Errorf("the definition lacks %q: %s", want, r.Definition)
 		}
@@ -162,6 +163,26 @@ func TestThePageHoldsNothingOfOthersAndRunsNothing(t *testing.T) {
 		}
 		if !strings.Contains(page, Fingerprint(d.ledger.VerifierKey())) || !strings.Contains(page, "Vagten") {
 			t.Errorf("%s: no fingerprint or contact", kind)
+		}
+	}
+}
+
+// TestThePageIsOneSheetOfPaper prints it, with the loudest remarks there are.
+func TestThePageIsOneSheetOfPaper(t *testing.T) {
+	printer, info := program(t, "weasyprint"), program(t, "pdfinfo")
+	desks := kinds(t)
+	desks["loud"] = newDesk(t, many(500), nil, nil, func(r *disclose.Request) {
+		r.Task.MaxHits, r.Emergency = 100, "a child is missing and may be in danger; the line is the last trace of it that there is"
+	})
+	desks["loud"].in.Sessions.Summary.Failed, desks["loud"].in.Sessions.Summary.Unstored = 3, true
+	for kind, d := range desks {
+		page := put(t, summaryName, member(t, d.zip(), summaryName))
+		if text, err := exec.Command(printer, page, page+".pdf").CombinedOutput(); err != nil || len(text) > 0 {
+			t.Fatalf("%s: %v\n%s", kind, err, text)
+		}
+		text, err := exec.Command(info, page+".pdf").Output()
+		if err != nil || !regexp.MustCompile(`Pages: +1\n`).Match(text) || !bytes.Contains(text, []byte("(A4)")) {
+			t.Errorf("%s: %v\n%s", kind, err, text)
 		}
 	}
 }

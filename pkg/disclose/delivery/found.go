@@ -61,11 +61,7 @@ func take(in *Input) (*found, error) {
 
 func takeSessions(a *disclose.Answer, limit int) *found {
 	c := &disclose.Answer{Hits: a.Hits[:min(limit, len(a.Hits))]}
-	seen := map[string]bool{}
-	for i := range c.Hits {
-		seen[c.Hits[i].Subscriber] = true
-	}
-	c.Names = namesOf(a.Names, seen)
+	c.Names = namesOf(a.Names, len(c.Hits), func(i int) (string, int64) { return c.Hits[i].Subscriber, c.Hits[i].Start })
 	return &found{
 		kind: kindSessions, all: len(a.Hits), delivered: len(c.Hits), more: a.Summary.Limited,
 		summary: &a.Summary, names: c.Names, sessions: c,
@@ -87,22 +83,30 @@ func takeWho(a *disclose.WhoAnswer, limit int) *found {
 
 func takeAccess(a *disclose.AccessAnswer, limit int) *found {
 	c := &disclose.AccessAnswer{Query: a.Query, Records: a.Records[:min(limit, len(a.Records))]}
-	seen := map[string]bool{}
-	for i := range c.Records {
-		seen[c.Records[i].Subscriber] = true
-	}
-	c.Names = namesOf(a.Names, seen)
+	c.Names = namesOf(a.Names, len(c.Records), func(i int) (string, int64) { return c.Records[i].Subscriber, max(c.Records[i].From, a.Query.From) })
 	return &found{kind: kindAccess, all: len(a.Records), delivered: len(c.Records), summary: &a.Summary, names: c.Names, access: c}
 }
 
-// namesOf keeps the names of those who are delivered, each once: who is beyond
-// the limit is not named.
-func namesOf(list []disclose.Name, of map[string]bool) []disclose.Name {
-	have := map[disclose.Name]bool{}
+// namesOf keeps the names of what is delivered, each once: who is beyond the
+// limit is not named. of returns whose a row is, and as of when.
+func namesOf(list []disclose.Name, rows int, of func(i int) (subscriber string, at int64)) []disclose.Name {
+	by := map[string][]int{}
+	for i := range list {
+		by[list[i].Subscriber] = append(by[list[i].Subscriber], i)
+	}
+	used := make([]bool, len(list))
+	for row := range rows {
+		who, at := of(row)
+		for _, i := range by[who] {
+			if list[i].From <= at && at < list[i].To {
+				used[i] = true
+				break
+			}
+		}
+	}
 	var out []disclose.Name
-	for _, n := range list {
-		if of[n.Subscriber] && !have[n] {
-			have[n] = true
+	for i, n := range list {
+		if used[i] {
 			out = append(out, n)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -37,12 +38,14 @@ func writeSummary(w io.Writer, m *Manifest, r *disclose.Request, f *found) error
 		Found      string
 		Rows       []summaryRow
 		Left       int
+		Doubts     bool // of any row
 		Names      []string
 		Coverage   []string
 		Clock      string
 		CSV        string
 	}{
 		Manifest: m, Identifier: r.Task.Query.Identifier(), Found: f.noun(f.all), Rows: rows, Left: f.delivered - len(rows),
+		Doubts:   slices.ContainsFunc(rows, func(r summaryRow) bool { return r.Remark != "" }),
 		Coverage: m.Recording.coverageLines(shownGaps), Clock: m.Recording.clock(), CSV: f.kind + ".csv",
 	}
 	for i := range f.names {

@@ -183,6 +183,9 @@ func readZip(b []byte) ([]stored, error) {
 		if !bytes.Equal(s.local(), h[:localSize+name]) {
 			return nil, fmt.Errorf("%w: member %q: its header, at byte %d", errZip, s.name, at)
 		}
+		if !plainName(s.name) {
+			return nil, fmt.Errorf("%w: member %q, at byte %d: its name is not one of a file of this directory", errZip, s.name, at)
+		}
 		if total += s.size; total > mostContent {
 			return nil, fmt.Errorf("%w: member %q: it says that more than %d bytes come out of it", errZip, s.name, int64(mostContent))
 		}
@@ -204,6 +207,17 @@ func readZip(b []byte) ([]stored, error) {
 		return nil, fmt.Errorf("%w: its directory, at byte %d", errZip, at+n)
 	}
 	return list, nil
+}
+
+// plainName reports whether a program that unpacks the zip writes it into the
+// directory it was told to.
+func plainName(s string) bool {
+	for _, c := range []byte(s) {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' {
+			return false
+		}
+	}
+	return s != "" && s[0] != '.' && s[0] != '-'
 }
 
 // unpack writes the content of a member to w, and no more than it says that it
