@@ -190,14 +190,15 @@ func TestAQuestionGoesItsWholeWayFromTrafficToTheAuditor(t *testing.T) {
 	if out := a.as(custodian, "hold", "release", hold); !strings.Contains(out, "destroyed") {
 		t.Errorf("%s", out)
 	}
-	nothing := a.approved("lookup", window...)
-	f.holds(a.answered(nothing), 0)
+	f.holds(a.answered(a.approved("lookup", window...)), 0)
+	f.holds(a.answered(a.approved("lookup", "--reference", "case 77", "--subscriber", "anna",
+		"--from", past.Start().Format(time.RFC3339), "--to", (past+1).Start().Format(time.RFC3339))), 0) // of days that were destroyed alone
 	for _, part := range []string{"holds", "keys"} {
 		if left, _ := filepath.Glob(filepath.Join(g.DataDir(), "store", part, past.String()+"*")); len(left) > 0 {
 			t.Errorf("left: %q", left)
 		}
 	}
-	a.audited(checkpoint, map[string]int{"who": 1, "lookup": 3}, 9)
+	a.audited(checkpoint, map[string]int{"who": 1, "lookup": 4}, 11)
 }
 
 func endOf(host string, port uint16) string {
@@ -250,8 +251,8 @@ func (a *affair) theHold() string {
 }
 
 // audited has the auditor find that the ledger is whole, and that it agrees with what
-// was done: so many requests of each kind, all of which were answered, the last with
-// nothing; and so many readings.
+// was done: so many requests of each kind, all of which were answered, two with
+// nothing, one of them for the destruction of its day; and so many readings.
 func (a *affair) audited(checkpoint string, asked map[string]int, readings int) {
 	a.t.Helper()
 	auditor := a.Office.Auditor
@@ -325,11 +326,14 @@ func (a *affair) counted(years map[int]bool, asked map[string]int) {
 		for _, k := range r.Kinds {
 			sum[k.Kind+" given"] += k.Given
 			sum[k.Kind+" not met"] += k.NotMet
+			for _, why := range k.Whys {
+				sum[k.Kind+" not met: "+why.What] += why.Cases
+			}
 		}
 	}
 	for what, want := range map[string]int{
 		"filed": asked["who"] + asked["lookup"], "open": 0, "broken off": 0, "not understood": 0,
-		"who given": asked["who"], "who not met": 0, "sessions given": asked["lookup"] - 1, "sessions not met": 1,
+		"who given": asked["who"], "who not met": 0, "sessions given": asked["lookup"] - 2, "sessions not met": 2, "sessions not met: destroyed": 1,
 	} {
 		if sum[what] != want {
 			a.t.Errorf("the statistics count %d %s, not %d: %v", sum[what], what, want, sum)
