@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -106,7 +107,9 @@ const (
 func readFrames(w io.Writer, r io.Reader) error {
 	for r = io.TeeReader(r, w); ; {
 		var head [5]byte
-		if _, err := io.ReadFull(r, head[:]); err != nil {
+		if _, err := io.ReadFull(r, head[:]); errors.Is(err, io.EOF) {
+			return nil // it was cut off between two
+		} else if err != nil {
 			return err
 		}
 		if _, err := io.CopyN(io.Discard, r, int64(binary.BigEndian.Uint32(head[1:]))); err != nil {
