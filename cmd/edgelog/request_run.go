@@ -37,7 +37,7 @@ func runRequest(c *cli.Context, id int64) error {
 			}
 			pack, err = delivery.Build(delivery.Input{
 				Request: r, Text: p.Text, ID: id, Entries: paper.Entries, LedgerKey: paper.LedgerKey,
-				Sessions: f.Sessions, Who: f.Who, Access: f.Access, Contacts: paper.Contacts, Version: paper.Version, Timeouts: paper.Timeouts,
+				Sessions: f.Sessions, Who: f.Who, Access: f.Access, Communications: f.Communications, Contacts: paper.Contacts, Version: paper.Version, Timeouts: paper.Timeouts,
 			})
 			if err != nil {
 				return sum, err
@@ -69,7 +69,10 @@ func handed(c *cli.Context, id int64, f *disclose.Found, p *delivery.Package) er
 		plural(uint64(m.Answer.Found), "record"), c.String("out"), m.Request.Authority, sum, s.LedgerOutcome); err != nil {
 		return err
 	}
-	for _, line := range s.Lines()[1:] {
+	if why := m.Request.Unratified(); why != "" {
+		warn(c, "EMERGENCY: %s", why)
+	}
+	for _, line := range f.Lines()[1:] {
 		warn(c, "%s", line)
 	}
 	if len(m.Answer.Incomplete) > 0 {

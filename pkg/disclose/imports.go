@@ -153,6 +153,14 @@ func (m *Imports) without(of string, q *Query) (out []string) {
 // it is not known.
 func (m *Imports) Lines(q *Query, most int) []string {
 	if m == nil {
+		return ImportLines(nil, nil, most)
+	}
+	return ImportLines(m, m.Without(q), most)
+}
+
+// ImportLines is Lines where the days without a file are known already.
+func ImportLines(m *Imports, without []string, most int) []string {
+	if m == nil {
 		return []string{"imports: NOT KNOWN; that something is not found means nothing"}
 	}
 	var out []string
@@ -173,7 +181,11 @@ func (m *Imports) Lines(q *Query, most int) []string {
 	if more := m.Left + max(0, len(m.Files)-most); more > 0 {
 		out = append(out, fmt.Sprintf("and %s more, imported before", count(more, "file")))
 	}
-	for _, days := range m.Without(q) {
+	for i, days := range without {
+		if i == most {
+			out = append(out, fmt.Sprintf("and NOTHING of %s more", count(len(without)-most, "interval")))
+			break
+		}
 		out = append(out, "NOTHING was imported of "+days+": that nothing is found there means nothing")
 	}
 	return out

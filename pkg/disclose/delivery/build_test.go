@@ -175,6 +175,17 @@ func TestThePageIsOneSheetOfPaper(t *testing.T) {
 		r.Task.MaxHits, r.Emergency = 100, "a child is missing and may be in danger; the line is the last trace of it that there is"
 	})
 	desks["loud"].in.Sessions.Summary.Failed, desks["loud"].in.Sessions.Summary.Unstored = 3, true
+	desks["loud"].in.Sessions.Summary.AsOf, desks["loud"].in.Sessions.Summary.Newer = session.FormatTime(at(time.Hour)), 4
+	calls := sampleCommunications()
+	calls.Summary.Failed, calls.Summary.AsOf, calls.Summary.Newer, calls.Imports.Left = 2, session.FormatTime(at(time.Hour)), 4, 77
+	for range 4 {
+		calls.Communications = append(calls.Communications, calls.Communications...)
+		calls.Imports.Files = append(calls.Imports.Files, calls.Imports.Files...)
+	}
+	desks["loud calls"] = exchangeDesk(t, calls, func(r *disclose.Request) {
+		r.Task.MaxHits, r.Emergency = 20, "a child is missing and may be in danger; the line is the last trace of it that there is"
+		r.Task.Query.Number, r.Task.Query.Subscriber = "", "anna"
+	})
 	for kind, d := range desks {
 		page := put(t, summaryName, member(t, d.zip(), summaryName))
 		if text, err := exec.Command(printer, page, page+".pdf").CombinedOutput(); err != nil || len(text) > 0 {

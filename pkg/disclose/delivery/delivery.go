@@ -35,6 +35,8 @@ type Input struct {
 	Who      *disclose.WhoAnswer
 	Access   *disclose.AccessAnswer
 
+	Communications *disclose.CommunicationsAnswer
+
 	Contacts []disclose.Contact // who answers questions about it, at any hour
 	Version  string             // of this software
 	Timeouts disclose.Timeouts  // of the definition of a session
@@ -79,6 +81,9 @@ func Build(in Input) (*Package, error) {
 		{"response.xml", "the answer in the shape of ETSI TS 102 657", func(w io.Writer) error { return f.xml(w, in.Request, whole) }},
 		{summaryName, "one page for people", func(w io.Writer) error { return writeSummary(w, m, in.Request, f) }},
 	} {
+		if member.name == kindCommunications+".ipfix" {
+			continue // IPFIX tells of packets
+		}
 		s, err := pack(member.name, member.write)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %q: %w", ErrInput, member.name, err)
@@ -196,15 +201,19 @@ func newManifest(in *Input, f *found) (Manifest, error) {
 		},
 		Answer: AnswerFacts{
 			Found: f.all, Delivered: f.delivered, MaxHits: r.Task.MaxHits, LimitReached: f.all > f.delivered, MoreThanFound: f.more,
-			Incomplete: f.incomplete(), Holds: slices.Clone(s.Holds), RegisterImported: s.RegisterImported,
+			Incomplete: f.incomplete(), Holds: slices.Clone(s.Holds), RegisterImported: s.RegisterImported, AsOf: s.AsOf, Later: s.Later(),
 		},
 		Recording: recordingOf(in, s),
 		Ledger:    LedgerFacts{Key: in.LedgerKey, Fingerprint: Fingerprint(in.LedgerKey)},
+	}
+	if f.communications != nil {
+		m.Recording = importsOf(in.Communications, q)
 	}
 	if q.Ask == disclose.WantWho {
 		m.Request.At, m.Request.ErrorMilli = session.FormatTime(q.At), q.Error/1e6
 		m.Answer.Verdict, m.Answer.Reason = string(f.who.Verdict), f.who.Reason
 	}
+	m.Request.Approvals = len(in.Entries) - 1
 	for _, p := range in.Entries {
 		e, err := p.Check(in.LedgerKey)
 		if err != nil {
@@ -214,6 +223,10 @@ func newManifest(in *Input, f *found) (Manifest, error) {
 		m.Ledger.Entries = append(m.Ledger.Entries, EntryFacts{
 			Index: p.Index, Time: session.FormatTime(e.Time.UnixNano()), Kind: string(e.Kind), SHA256: hex.EncodeToString(sum[:]),
 		})
+		m.Request.ApprovalsNeeded, m.Request.Ratify = 0, ""
+		if a := disclose.ApprovalsIn(&e); a != nil { // the last one knows most
+			m.Request.ApprovalsNeeded, m.Request.Ratify = a.Needed, ratify(a)
+		}
 	}
 	return m, nil
 }

@@ -16,6 +16,8 @@ const (
 	kindSessions = "sessions"
 	kindWho      = "who"
 	kindAccess   = "access"
+
+	kindCommunications = "communications"
 )
 
 // found is an answer, cut to the hits that are delivered.
@@ -31,6 +33,8 @@ type found struct {
 	sessions *disclose.Answer
 	who      *disclose.WhoAnswer
 	access   *disclose.AccessAnswer
+
+	communications *disclose.CommunicationsAnswer
 }
 
 // errAnswer is returned for an input without exactly one answer.
@@ -40,7 +44,7 @@ var errAnswer = errors.New("a package holds exactly one answer")
 func take(in *Input) (*found, error) {
 	limit := in.Request.Task.MaxHits
 	n := 0
-	for _, there := range []bool{in.Sessions != nil, in.Who != nil, in.Access != nil} {
+	for _, there := range []bool{in.Sessions != nil, in.Who != nil, in.Access != nil, in.Communications != nil} {
 		if there {
 			n++
 		}
@@ -55,6 +59,8 @@ func take(in *Input) (*found, error) {
 		return takeWho(in.Who, limit), nil
 	case in.Access != nil && ask == disclose.WantAccess && in.Access.Query != nil:
 		return takeAccess(in.Access, limit), nil
+	case in.Communications != nil && ask == disclose.WantCommunications && in.Communications.Query != nil:
+		return takeCommunications(in.Communications, limit), nil
 	}
 	return nil, fmt.Errorf("%w, of the kind that its request asks for", errAnswer)
 }
@@ -85,6 +91,15 @@ func takeAccess(a *disclose.AccessAnswer, limit int) *found {
 	c := &disclose.AccessAnswer{Query: a.Query, Records: a.Records[:min(limit, len(a.Records))]}
 	c.Names = namesOf(a.Names, len(c.Records), func(i int) (string, int64) { return c.Records[i].Subscriber, max(c.Records[i].From, a.Query.From) })
 	return &found{kind: kindAccess, all: len(a.Records), delivered: len(c.Records), summary: &a.Summary, names: c.Names, access: c}
+}
+
+func takeCommunications(a *disclose.CommunicationsAnswer, limit int) *found {
+	c := &disclose.CommunicationsAnswer{Query: a.Query, Communications: a.Communications[:min(limit, len(a.Communications))], Imports: a.Imports}
+	c.Names = namesOf(a.Names, len(c.Communications), func(i int) (string, int64) { return c.Communications[i].Subscriber, c.Communications[i].Start })
+	return &found{
+		kind: kindCommunications, all: len(a.Communications), delivered: len(c.Communications), more: a.Summary.Limited,
+		summary: &a.Summary, names: c.Names, communications: c,
+	}
 }
 
 // namesOf keeps the names of what is delivered, each once: who is beyond the
@@ -121,6 +136,8 @@ func (f *found) noun(n int) string {
 		one, many = "candidate", "candidates"
 	case kindAccess:
 		one, many = "access record", "access records"
+	case kindCommunications:
+		one, many = "communication", "communications"
 	}
 	if n == 1 {
 		return "1 " + one
@@ -134,6 +151,8 @@ func (f *found) csv(w io.Writer) error {
 		return f.who.WriteCSV(w)
 	case kindAccess:
 		return f.access.WriteCSV(w)
+	case kindCommunications:
+		return f.communications.WriteCSV(w)
 	}
 	return f.sessions.WriteCSV(w)
 }
@@ -144,6 +163,8 @@ func (f *found) jsonLines(w io.Writer) error {
 		return f.who.WriteJSONLines(w)
 	case kindAccess:
 		return f.access.WriteJSONLines(w)
+	case kindCommunications:
+		return f.communications.WriteJSONLines(w)
 	}
 	return f.sessions.WriteJSONLines(w)
 }
@@ -214,7 +235,13 @@ func (f *found) each(
 func (f *found) xml(w io.Writer, r *disclose.Request, complete bool) error {
 	x := newXML(w, r, f.summary.Provider, complete)
 	for i := range f.names {
-		x.subscriber(&f.names[i])
+		x.subscriber(&f.names[i], f.service())
+	}
+	if f.communications != nil {
+		for i := range f.communications.Communications {
+			x.communication(&f.communications.Communications[i])
+		}
+		return x.finish()
 	}
 	err := f.each(
 		func(s *session.Session, hit *disclose.Hit) error {
@@ -239,6 +266,18 @@ func (f *found) xml(w io.Writer, r *disclose.Request, complete bool) error {
 		return err
 	}
 	return x.finish()
+}
+
+// service is that which the subscribers of the answer have.
+func (f *found) service() xmlService {
+	c := f.communications
+	switch {
+	case c == nil:
+		return networkAccess
+	case slices.ContainsFunc(c.Communications, func(c session.Communication) bool { return c.Kind == session.Call }):
+		return telephony
+	}
+	return message
 }
 
 func orNone(s string) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"net/netip"
 	"strconv"
 	"testing"
@@ -174,15 +175,76 @@ func newDesk(t testing.TB, sessions *disclose.Answer, who *disclose.WhoAnswer, a
 	d.ok(err)
 	commitment := disclose.Commitment(text)
 	d.add(ledger.Start, nil)
-	id := d.add(ledger.Request, map[string]string{"action": "file", "commitment": hex.EncodeToString(commitment[:])})
+	id := d.add(ledger.Request, map[string]string{"step": "file", "commitment": hex.EncodeToString(commitment[:])})
 	d.add(ledger.Gap, nil)
-	approved := d.add(ledger.Request, map[string]string{"action": "approve", "request": strconv.FormatInt(id, 10)})
 	d.in = Input{
-		Request: r, Text: text, ID: id, Entries: []*ledger.Proof{d.prove(id), d.prove(approved)}, LedgerKey: d.ledger.VerifierKey(),
+		Request: r, Text: text, ID: id, Entries: []*ledger.Proof{d.prove(id)}, LedgerKey: d.ledger.VerifierKey(),
 		Sessions: sessions, Who: who, Access: access, Contacts: []disclose.Contact{{Name: "Vagten", Phone: "+45 12 34 56 78", Mail: "vagt@example.net"}},
 		Version: "1.2.3", Timeouts: timeouts,
 	}
+	d.approve(1, 1)
 	return d
+}
+
+// approve has so many custodians approve the request, of so many that must, as an agent
+// writes it.
+func (d *desk) approve(have, must int) {
+	d.t.Helper()
+	c := disclose.Case{ID: d.in.ID, State: disclose.Approved, Needed: must, Emergency: d.in.Request.Emergency != ""}
+	if c.Emergency {
+		c.Needed, c.Ratify = 1, noon.Add(24*time.Hour)
+	}
+	d.in.Entries = d.in.Entries[:1]
+	for i := range have {
+		c.Approvals = append(c.Approvals, strconv.Itoa(i))
+		record, err := json.Marshal(c)
+		d.ok(err)
+		d.in.Entries = append(d.in.Entries, d.prove(d.add(ledger.Request, map[string]string{
+			"step": "approve", "request": strconv.FormatInt(d.in.ID, 10), "record": string(record),
+		})))
+	}
+}
+
+// exchangeDesk has a request for calls and mail.
+func exchangeDesk(t testing.TB, a *disclose.CommunicationsAnswer, change ...func(*disclose.Request)) *desk {
+	t.Helper()
+	d := newDesk(t, nil, nil, nil, append([]func(*disclose.Request){func(r *disclose.Request) {
+		r.Task.Query = disclose.Query{Reference: "2025-1234", Ask: disclose.WantCommunications, Number: "+4511111111", From: at(-time.Hour), To: at(0)}
+	}}, change...)...)
+	a.Query = &d.in.Request.Task.Query
+	d.in.Communications = a
+	return d
+}
+
+func sampleCommunications() *disclose.CommunicationsAnswer {
+	call := session.Communication{
+		Kind: session.Call, Service: "voice", From: "+4511111111", To: []string{"+4522222222"}, Start: at(-50 * time.Minute), End: at(-49*time.Minute) + 7e6,
+		Subscriber: "anna", User: "anna@voip", Equipment: "351234567890123", SIM: "238010123456789", Cell: "17", CellEnd: "18", Place: "55.6761,12.5683",
+		PlaceEnd: "Gade 1; 8000 Århus", Delivered: session.Delivered, Record: "=r-1",
+	}
+	with := func(change func(c *session.Communication)) session.Communication {
+		c := call
+		change(&c)
+		return c
+	}
+	a := &disclose.CommunicationsAnswer{Names: sampleNames(), Summary: sampleSummary(5), Communications: []session.Communication{
+		call,
+		with(func(c *session.Communication) { // withheld, and forwarded
+			c.Start, c.From, c.Forwarded, c.Delivered = c.Start+1e9, "", []string{"112", "+4533333333"}, session.NotDelivered
+		}),
+		with(func(c *session.Communication) { // to many
+			c.Start, c.Service, c.From, c.To, c.End = c.Start+2e9, "sms", "DSB", []string{"+4511111111", "+4544444444", "+4555555555", "+4566666666"}, c.Start+2e9
+		}),
+		with(func(c *session.Communication) {
+			c.Start, c.Subscriber, c.Service, c.Place = c.Start+3e9, evil, "mms", evil
+		}),
+		{Kind: session.Mail, From: "Anna.Berg@example.net", To: []string{"b@example.net", "c@example.net"}, Forwarded: []string{"d@example.net"}, Start: at(-20 * time.Minute), End: at(-20*time.Minute) + 2e9, Subscriber: "anna"},
+	}}
+	a.Summary.Coverage, a.Summary.ClockErrorMicro = nil, -1
+	a.Imports = &disclose.Imports{Files: []disclose.ImportedFile{
+		{Entry: 3, At: session.FormatTime(at(time.Hour)), Of: "calls", SHA256: "ab", Records: 77, Rejected: 2, FirstDay: "2025-02-27", LastDay: "2025-03-01"},
+	}}
+	return a
 }
 
 func (d *desk) ok(err error) {

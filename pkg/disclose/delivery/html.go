@@ -22,6 +22,7 @@ var summaryPage = template.Must(template.New(summaryName).Parse(summaryText))
 // How much of an answer the page shows: it is to fit on one sheet of A4.
 const (
 	shownRows  = 8
+	fewestRows = 2 // what has to be said before them takes the place of the others
 	shownNames = 3
 	shownGaps  = 3
 )
@@ -31,7 +32,7 @@ type summaryRow struct{ From, To, What, Who, Remark string }
 
 // writeSummary writes summary.html.
 func writeSummary(w io.Writer, m *Manifest, r *disclose.Request, f *found) error {
-	rows := f.rows()
+	rows := f.rows(max(fewestRows, shownRows-m.loud()))
 	data := struct {
 		*Manifest
 		Identifier string
@@ -79,12 +80,27 @@ func (p printableWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// loud is how many lines the page has that are about what is missing.
+func (m *Manifest) loud() int {
+	n := len(m.Answer.Incomplete)
+	if m.Answer.Later != "" {
+		n++
+	}
+	if m.Request.Unratified() != "" {
+		n += 2
+	}
+	if m.Recording.Imports != nil {
+		n += 3 + len(m.Recording.Imports.Without) // the definition is longer, and so are the lines
+	}
+	return n
+}
+
 // rows returns the first lines of the answer.
-func (f *found) rows() []summaryRow {
+func (f *found) rows(shown int) []summaryRow {
 	var out []summaryRow
 	switch f.kind {
 	case kindSessions:
-		for i := range f.sessions.Hits[:min(shownRows, f.delivered)] {
+		for i := range f.sessions.Hits[:min(shown, f.delivered)] {
 			h := &f.sessions.Hits[i]
 			what := fmt.Sprintf("%s %s → %s", session.ProtoName(h.Proto), h.Endpoint(session.SideInitiator), h.Endpoint(session.SideResponder))
 			if in := h.InsideEnd(); in != "" {
@@ -93,17 +109,43 @@ func (f *found) rows() []summaryRow {
 			out = append(out, summaryRow{session.FormatTime(h.Start), session.FormatTime(h.End), what, orDash(h.Subscriber), strings.Join(h.Doubts, "; ")})
 		}
 	case kindAccess:
-		for i := range f.access.Records[:min(shownRows, f.delivered)] {
+		for i := range f.access.Records[:min(shown, f.delivered)] {
 			b := &f.access.Records[i].Binding
 			out = append(out, summaryRow{begin(b.From), until(b.To), holding(b), orDash(f.access.Records[i].Subscriber), strings.Join(f.access.Records[i].Doubts, "; ")})
 		}
+	case kindCommunications:
+		for i := range f.communications.Communications[:min(shown, f.delivered)] {
+			c := &f.communications.Communications[i]
+			out = append(out, summaryRow{session.FormatTime(c.Start), session.FormatTime(c.End), parties(c), orDash(c.Subscriber), ""})
+		}
 	case kindWho:
-		for i := range f.who.Candidates[:min(shownRows, f.delivered)] {
+		for i := range f.who.Candidates[:min(shown, f.delivered)] {
 			c := &f.who.Candidates[i]
 			out = append(out, summaryRow{begin(c.From), until(c.To), holding(&c.Links[0]), orDash(c.Subscriber), strings.Join(c.Doubts, "; ")})
 		}
 	}
 	return out
+}
+
+// parties names who communicated with whom; of many receivers some.
+func parties(c *session.Communication) string {
+	const most = 3
+	some := func(list []string) string {
+		text := strings.Join(list[:min(most, len(list))], ", ")
+		if more := len(list) - most; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		return text
+	}
+	from := c.From
+	if from == "" {
+		from = "withheld"
+	}
+	text := strings.TrimSpace(c.Kind.String()+" "+c.Service) + ": " + from + " → " + some(c.To)
+	if len(c.Forwarded) > 0 {
+		text += ", forwarded to " + some(c.Forwarded)
+	}
+	return text
 }
 
 // holding names what is held.

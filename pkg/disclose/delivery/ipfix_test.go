@@ -44,6 +44,9 @@ func put(t *testing.T, name string, b []byte) string {
 func TestTsharkShowsEveryElement(t *testing.T) {
 	tshark := program(t, "tshark")
 	for kind, d := range kinds(t) {
+		if kind == kindCommunications {
+			continue // it has none
+		}
 		t.Run(kind, func(t *testing.T) {
 			file := put(t, kind+".ipfix", member(t, d.zip(), kind+".ipfix"))
 			cmd := exec.Command(tshark, "-n", "-r", file, "-T", "text", "-O", "cflow")

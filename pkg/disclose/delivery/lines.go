@@ -19,8 +19,13 @@ func (r *Report) Proof() []string {
 	}
 	lines = append(lines,
 		fmt.Sprintf("in the ledger: read as entry %d at %s, and the outcome with this manifest as entry %d at %s", r.Intent.Index, r.Intent.Time, r.Outcome.Index, r.Outcome.Time))
-	if len(r.Approvals) == 0 {
+	switch why := m.Request.Unratified(); {
+	case len(r.Approvals) == 0:
 		lines = append(lines, "NOT APPROVED when it was read: it was an emergency")
+	case why != "":
+		lines = append(lines, "EMERGENCY: "+why)
+	case r.Needed > 0:
+		lines = append(lines, m.Request.ApprovalText())
 	}
 	for _, c := range r.Compared {
 		lines = append(lines, "held against what was kept: "+c)
@@ -51,6 +56,12 @@ func (r *Report) Lines() []string {
 	if a.Verdict != "" {
 		lines = append(lines, a.Verdict+": "+a.Reason)
 	}
+	if a.AsOf != "" {
+		lines = append(lines, "as of the approval, "+a.AsOf)
+	}
+	if a.Later != "" {
+		lines = append(lines, "STORED LATER: "+a.Later)
+	}
 	for _, why := range a.Incomplete {
 		lines = append(lines, "INCOMPLETE: "+why)
 	}
@@ -61,15 +72,23 @@ func (r *Report) Lines() []string {
 		lines = append(lines, "EMERGENCY: "+q.Emergency)
 	}
 	rec := &m.Recording
-	lines = append(lines, fmt.Sprintf("recorded by %s for %s, profile %s, legal basis: %s", rec.Gateway, rec.Provider, orDash(strings.Join(rec.Profiles, " and ")), rec.LegalBasis),
-		"clock: "+rec.clock(), "sampling: "+rec.Sampling)
+	if rec.Source != "" {
+		lines = append(lines, fmt.Sprintf("imported at %s: %s, of %s", rec.Gateway, rec.Source, rec.Provider))
+	} else {
+		lines = append(lines, fmt.Sprintf("recorded by %s for %s, profile %s, legal basis: %s", rec.Gateway, rec.Provider, orDash(strings.Join(rec.Profiles, " and ")), rec.LegalBasis))
+	}
+	lines = append(lines, "clock: "+rec.clock(), "sampling: "+rec.Sampling)
 	for _, c := range rec.coverageLines(10) {
 		lines = append(lines, "coverage: "+c)
 	}
 	for _, c := range m.Contacts {
 		lines = append(lines, "contact: "+strings.Join(nonEmpty(c.Name, c.Phone, c.Mail, c.Hours), ", "))
 	}
-	return printable(append(lines, "a session: "+rec.Definition, "made by "+m.Software))
+	what := "a session: " + rec.Definition
+	if rec.DefinitionOfCommunication != "" {
+		what = "a communication: " + rec.DefinitionOfCommunication
+	}
+	return printable(append(lines, what, "made by "+m.Software))
 }
 
 func nonEmpty(list ...string) []string {

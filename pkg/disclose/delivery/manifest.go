@@ -46,8 +46,16 @@ type RequestFacts struct {
 	LegalBasis string `json:"legal_basis"`
 	Document   string `json:"document_sha256,omitempty"` // of the written order
 	Priority   string `json:"priority"`
-	Emergency  string `json:"emergency,omitempty"`   // why it did not wait for the usual approvals
-	Asked      string `json:"asked"`                 // sessions, who or access
+	Emergency  string `json:"emergency,omitempty"` // why it did not wait for the usual approvals
+
+	// Approvals are those by different custodians before it was read, and
+	// ApprovalsNeeded those that it needs in the end; 0: the ledger does not say. Less
+	// is right in an emergency alone: the next one is due by Ratify.
+	Approvals       int    `json:"approvals,omitempty"`
+	ApprovalsNeeded int    `json:"approvals_needed,omitempty"`
+	Ratify          string `json:"ratify_until,omitempty"`
+
+	Asked      string `json:"asked"`                 // sessions, who, access or communications
 	Identifier string `json:"identifier"`            // its kind
 	From       string `json:"from"`                  // of the window
 	To         string `json:"to"`                    // not included
@@ -68,6 +76,11 @@ type AnswerFacts struct {
 	Verdict string `json:"verdict,omitempty"` // with who
 	Reason  string `json:"reason,omitempty"`
 
+	// AsOf is when the request was approved, which the answer is as of. Later says what
+	// of the window was stored afterwards, and is not in it.
+	AsOf  string `json:"as_of,omitempty"`
+	Later string `json:"stored_later,omitempty"`
+
 	RegisterImported string `json:"register_imported,omitempty"` // the newest register of subscribers that was used
 }
 
@@ -77,8 +90,14 @@ type RecordingFacts struct {
 	Provider   string   `json:"provider"`
 	Profiles   []string `json:"profiles"`
 	LegalBasis string   `json:"legal_basis"` // of the recording
-	Definition string   `json:"definition_of_session"`
+	Definition string   `json:"definition_of_session,omitempty"`
 	TimeFormat string   `json:"time_format"`
+
+	// Instead of the former, with communications; Imports is then what there is of
+	// coverage.
+	DefinitionOfCommunication string        `json:"definition_of_communication,omitempty"`
+	Source                    string        `json:"source,omitempty"` // of what did not come from packets
+	Imports                   *ImportsFacts `json:"imports,omitempty"`
 
 	WorstClockErrorMicro int64 `json:"worst_clock_error_us"` // -1: there was no session to state it of
 	ClockSynchronised    bool  `json:"clock_synchronised"`   // in all blocks that were read
@@ -120,6 +139,32 @@ type Member struct {
 	SHA256 string `json:"sha256"`
 }
 
+// ApprovalText says how many have approved; "" where the ledger does not say how many must.
+func (r *RequestFacts) ApprovalText() string {
+	if r.ApprovalsNeeded == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d approvals when it was read", r.Approvals, r.ApprovalsNeeded)
+}
+
+// Unratified says loudly that an emergency was read before all approved it; "" when all did.
+func (r *RequestFacts) Unratified() string {
+	switch {
+	case r.Emergency == "" || r.Approvals >= r.ApprovalsNeeded && r.ApprovalsNeeded > 0:
+		return ""
+	case r.Ratify == "":
+		return fmt.Sprintf("READ WITH %s ALONE", counted(r.Approvals, "APPROVAL"))
+	}
+	return fmt.Sprintf("READ WITH %s OF %d: ANOTHER CUSTODIAN HAD UNTIL %s. ASK THE PROVIDER WHETHER IT CAME.", counted(r.Approvals, "APPROVAL"), r.ApprovalsNeeded, r.Ratify)
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %sS", n, what)
+}
+
 // Fingerprint is a short form of a ledger's public key, to be read out: the
 // SHA-256 of its text, in groups.
 func Fingerprint(key string) string {
@@ -142,6 +187,10 @@ func identifierKind(q *disclose.Query) string {
 		kind = "line"
 	case q.Equipment != "":
 		kind = "equipment"
+	case q.Number != "":
+		kind = "number"
+	case q.Mail != "":
+		kind = "mail address"
 	}
 	if q.Port != nil {
 		kind += " with port"
@@ -161,7 +210,11 @@ func (f *found) incomplete() []string {
 		out = append(out, fmt.Sprintf("%s were found and only %d are delivered, %s: the request allows no more", f.noun(f.all), f.delivered, what))
 	}
 	if s.Limited {
-		out = append(out, fmt.Sprintf("there are more than the %d sessions that an answer holds", disclose.MostHits))
+		what := "sessions"
+		if f.kind == kindCommunications {
+			what = "communications"
+		}
+		out = append(out, fmt.Sprintf("there are more than the %d %s that an answer holds", disclose.MostHits, what))
 	}
 	if s.Failed > 0 {
 		out = append(out, fmt.Sprintf("%d stored blocks could not be opened or read: what they hold is not here", s.Failed))
@@ -177,6 +230,9 @@ func (f *found) incomplete() []string {
 	}
 	if f.kind == kindSessions && len(s.Profiles) == 1 && s.Profiles[0] == session.ProfileAccess.String() {
 		out = append(out, `the profile "access" records no sessions`)
+	}
+	if c := f.communications; c != nil && c.Imports != nil && len(c.Imports.Files) == 0 {
+		out = append(out, "no file of the provider's records of that kind and time was imported")
 	}
 	return out
 }
@@ -219,6 +275,9 @@ func recordingOf(in *Input, s *disclose.Summary) RecordingFacts {
 
 // coverageLines say the coverage for people.
 func (r *RecordingFacts) coverageLines(most int) []string {
+	if r.DefinitionOfCommunication != "" {
+		return r.importLines(most)
+	}
 	c := r.Coverage
 	if c == nil {
 		return []string{"NOT KNOWN: that something is not found means nothing"}
@@ -247,6 +306,9 @@ func (r *RecordingFacts) coverageLines(most int) []string {
 
 // clock says the clock for people.
 func (r *RecordingFacts) clock() string {
+	if r.DefinitionOfCommunication != "" {
+		return "that of the provider's own systems; how right it was is not known here"
+	}
 	if r.WorstClockErrorMicro < 0 {
 		return "no block of records was read, so there is no clock error to state"
 	}

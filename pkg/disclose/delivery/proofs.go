@@ -73,12 +73,14 @@ func (c *checker) proofs(r *receiptFile) error {
 		return errors.New("it does not prove the entries that the manifest names")
 	}
 	last := int64(-1)
+	var said *disclose.Approvals
 	id := strconv.FormatInt(request.Entry, 10)
 	for i, p := range r.Entries {
 		e, at, err := c.prove(p, &last)
 		if err != nil {
 			return fmt.Errorf("entry %d of the request: %w", i+1, err)
 		}
+		said = disclose.ApprovalsIn(&e)
 		sum := sha256.Sum256(p.Entry)
 		switch {
 		case facts.Entries[i] != EntryFacts{Index: p.Index, Time: at.Time, Kind: string(e.Kind), SHA256: hex.EncodeToString(sum[:])}:
@@ -96,7 +98,31 @@ func (c *checker) proofs(r *receiptFile) error {
 	if len(r.Entries) == 1 && request.Emergency == "" {
 		return fmt.Errorf("nobody approved request %s", id)
 	}
+	if err := c.approvals(said); err != nil {
+		return err
+	}
 	return c.reading(r, &last, id)
+}
+
+// approvals compares what the manifest says of them with the ledger. said is what its
+// last entry about the request says; nil where it does not.
+func (c *checker) approvals(said *disclose.Approvals) error {
+	q, have := &c.manifest.Request, len(c.report.Approvals)
+	switch {
+	case q.Approvals != 0 && q.Approvals != have:
+		return fmt.Errorf("the manifest says %d approvals and there are %d", q.Approvals, have)
+	case said == nil && q.ApprovalsNeeded == 0:
+		c.report.Emergency = q.Emergency
+		return nil // of a version that did not write it
+	case said == nil || q.ApprovalsNeeded != said.Needed || q.Ratify != ratify(said):
+		return errors.New("the manifest says other things of the approvals than the ledger")
+	case said.Emergency != (q.Emergency != ""):
+		return errors.New("whether it was an emergency is not what the ledger says")
+	case have != said.Have || have < said.Needed && !said.Emergency:
+		return fmt.Errorf("there are %d approvals, %d in the ledger, and %d are needed", have, said.Have, said.Needed)
+	}
+	c.report.Needed, c.report.Emergency, c.report.Due = said.Needed, q.Emergency, q.Ratify
+	return nil
 }
 
 // reading checks intent and outcome.

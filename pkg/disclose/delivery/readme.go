@@ -15,9 +15,13 @@ var readme = template.Must(template.New("README.txt").Parse(readmeText))
 
 // writeReadme writes README.txt. It depends on the kind of the answer only.
 func writeReadme(w io.Writer, m *Manifest, f *found) error {
-	columns := map[string]string{kindSessions: sessionColumns, kindWho: whoColumns, kindAccess: accessColumns}[f.kind]
-	err := readme.Execute(w, map[string]string{
-		"Kind": f.kind, "Columns": strings.TrimSpace(columns), "Format": fmt.Sprint(m.Format), "Namespace": xmlSpace,
+	columns := map[string]string{kindSessions: sessionColumns, kindWho: whoColumns, kindAccess: accessColumns, kindCommunications: communicationColumns}[f.kind]
+	noun := "session"
+	if f.kind == kindCommunications {
+		noun = "communication"
+	}
+	err := readme.Execute(w, map[string]any{
+		"Kind": f.kind, "Columns": strings.TrimSpace(columns), "Format": m.Format, "Namespace": xmlSpace, "Noun": noun, "Imported": f.kind == kindCommunications,
 	})
 	if err != nil {
 		return fmt.Errorf("write readme: %w", err)
@@ -69,3 +73,20 @@ via                   whoever holds this address holds it: the inside address of
                       a translation, or 100::MAC for equipment
 source, _name, _key   which record says so, of which server, and its key there
 remarks               what could be wrong with it, and what was believed before`
+
+const communicationColumns = `
+kind                  call (short messages too) or mail
+service               as the provider names it: voice, sms, mms, voip, smtp
+start, end            of the call; or sent and received
+from                  the calling number or the sender; empty: withheld
+to                    the called number, or the receivers, with ; between
+forwarded             where it was forwarded to, in order, with ; between
+subscriber            the customer whose record it is; of which side he is, the
+                      record does not say
+name, address         what the provider's register says of him at that time
+user                  the identity that the service assigned to him
+imei, imsi            of the equipment and SIM in the record
+cell, cell_end        that a mobile was connected to at the start and at the end
+place, place_end      where their masts stood
+delivered             yes (answered, delivered) or no; empty: not known
+record                the provider's own number of the record`

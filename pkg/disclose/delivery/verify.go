@@ -53,6 +53,9 @@ type Report struct {
 	OwnKey      bool        `json:"key_is_of_the_package"` // nothing but the package says whose it is
 	Filed       EntryTime   `json:"filed"`
 	Approvals   []EntryTime `json:"approvals"`
+	Needed      int         `json:"approvals_needed,omitempty"` // as the ledger says it; 0: it does not
+	Emergency   string      `json:"emergency,omitempty"`        // why it did not wait for the usual approvals
+	Due         string      `json:"approval_due,omitempty"`     // when another approval must have come after the reading; ask for it
 	Intent      EntryTime   `json:"intent"`
 	Outcome     EntryTime   `json:"outcome"`
 	Checkpoint  int64       `json:"checkpoint_size"`    // the largest in the package

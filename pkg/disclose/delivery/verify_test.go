@@ -14,10 +14,11 @@ import (
 	"github.com/edgelog/edgelog/pkg/disclose"
 )
 
-// kinds are the three kinds of answers.
+// kinds are the kinds of answers.
 func kinds(t testing.TB) map[string]*desk {
 	return map[string]*desk{
 		kindSessions: sessionsDesk(t), kindWho: newDesk(t, nil, sampleWho(), nil), kindAccess: newDesk(t, nil, nil, sampleAccess()),
+		kindCommunications: exchangeDesk(t, sampleCommunications()),
 	}
 }
 

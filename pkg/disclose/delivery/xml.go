@@ -24,8 +24,9 @@ const xmlHeaderID = "edgelog-1"
 const xmlNote = `Written in the shape of ETSI TS 102 657 (XML of its ASN.1). No conformance is claimed.
 Times are UTC in whole seconds, fractions cut off; the exact ones are in otherInformation, as KEY=VALUE pairs in double quotes,
 where a double quote and a semicolon of a value are written as ' and a comma. timeStamp is when the request was filed, so that
-this file says the same whenever it is made. What has no place in the standard (protocol, ports, the far end) is in
-otherInformation too, and complete in the other files of the package.`
+this file says the same whenever it is made. What has no place in the standard (protocol, ports, the far end; which of two parties
+a subscriber, equipment or cell is of, where the record does not say it) is in otherInformation too, and complete in the other files
+of the package.`
 
 // xmlWriter writes response.xml, a record at a time.
 type xmlWriter struct {
@@ -136,14 +137,23 @@ func (p *pairs) add(key, value string) {
 // pairSafe takes out of a value what its readers split at.
 var pairSafe = strings.NewReplacer(`"`, "'", ";", ",")
 
+// xmlService is one of the services of the standard.
+type xmlService struct{ record, subscriber string } // elements
+
+var (
+	networkAccess = xmlService{"networkAccessRecord", "naSubscriber"}
+	telephony     = xmlService{"telephonyRecord", "telephonySubscriber"}
+	message       = xmlService{"messageRecord", "messageSubscriber"}
+)
+
 // record writes one ResponseRecord around what body writes.
-func (x *xmlWriter) record(kind string, p pairs, body func()) {
+func (x *xmlWriter) record(of xmlService, kind string, p pairs, body func()) {
 	x.n++
 	x.raw("<ResponseRecord>")
 	x.leaf("recordNumber", strconv.Itoa(x.n))
-	x.raw("<recordPayload><networkAccessRecord>")
+	x.raw("<recordPayload><" + of.record + ">")
 	body()
-	x.raw("</networkAccessRecord></recordPayload>")
+	x.raw("</" + of.record + "></recordPayload>")
 	if len(p) > 0 {
 		x.raw("<additionalInformation>")
 		x.leaf("otherInformation", strings.Join(p, ";"))
@@ -173,7 +183,7 @@ func (x *xmlWriter) session(s *session.Session, more func(*pairs)) {
 	p.add("EndReason", s.EndReason.String())
 	p.add("Flags", strings.Join(s.Flags.Words(), " "))
 	more(&p)
-	x.record("internetSession", p, func() {
+	x.record(networkAccess, "internetSession", p, func() {
 		x.raw("<naServiceUsage>")
 		x.leaf("naAccessTime", generalized(s.Start))
 		x.leaf("naAuthID", s.Subscriber)
@@ -239,7 +249,7 @@ func (x *xmlWriter) binding(b *session.Binding, subscriber string, more func(*pa
 	p.add("SourceName", b.SourceName)
 	p.add("SourceKey", b.SourceKey)
 	more(&p)
-	x.record("networkAccess", p, func() {
+	x.record(networkAccess, "networkAccess", p, func() {
 		x.raw("<naServiceUsage>")
 		if b.From > 0 {
 			x.leaf("naAccessTime", generalized(b.From))
@@ -257,7 +267,7 @@ func (x *xmlWriter) binding(b *session.Binding, subscriber string, more func(*pa
 }
 
 // subscriber writes what the register says of one.
-func (x *xmlWriter) subscriber(n *disclose.Name) {
+func (x *xmlWriter) subscriber(n *disclose.Name, of xmlService) {
 	var p pairs
 	p.add("Name", n.Name)
 	p.add("Address", n.Address)
@@ -268,10 +278,10 @@ func (x *xmlWriter) subscriber(n *disclose.Name) {
 	if n.To != session.Forever {
 		p.add("To", session.FormatTime(n.To))
 	}
-	x.record("subscriber", p, func() {
-		x.raw("<naSubscriber>")
+	x.record(of, "subscriber", p, func() {
+		x.raw("<" + of.subscriber + ">")
 		x.leaf("subscriberID", n.Subscriber)
-		x.raw("</naSubscriber>")
+		x.raw("</" + of.subscriber + ">")
 	})
 }
 
@@ -281,6 +291,12 @@ func (x *xmlWriter) interval(from, to int64) {
 		return
 	}
 	x.raw("<interval>")
+	x.span(from, to)
+	x.raw("</interval>")
+}
+
+// span is the inside of an interval.
+func (x *xmlWriter) span(from, to int64) {
 	if from > 0 {
 		x.leaf("startTime", generalized(from))
 	}
@@ -290,7 +306,6 @@ func (x *xmlWriter) interval(from, to int64) {
 	if from > 0 && to != session.Forever {
 		x.leaf("durationTime", strconv.FormatInt(max(to-from, 0)/1e9, 10))
 	}
-	x.raw("</interval>")
 }
 
 func (x *xmlWriter) address(a netip.Addr) {
