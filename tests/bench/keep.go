@@ -31,16 +31,16 @@ import (
 // from a generator, and the time is that of the session that ended last.
 type keeper struct {
 	*recorder.Recorder
-	dir   string
-	ids   *vault.Identities
-	key   string // age recipient of ids
+	dir string
+	ids *vault.Identities
+	key string // age recipient of ids
 
 	officer    vault.KeyPair
 	officerIDs *vault.Identities
-	begin time.Time
-	days  *day.Stream
-	end   context.CancelFunc
-	done  chan error
+	begin      time.Time
+	days       *day.Stream
+	end        context.CancelFunc
+	done       chan error
 
 	mu     sync.Mutex
 	left   uint64 // sessions that are still to come
