@@ -95,6 +95,9 @@ func (a *affair) states() map[int64]disclose.Case {
 	}
 	out := map[int64]disclose.Case{}
 	for _, c := range list {
+		if c.State == disclose.Answered {
+			c.Ended = time.Time{} // an agent that ended it knows the time after the ledger's entry, and the next one that of it
+		}
 		out[c.ID] = c
 	}
 	return out
@@ -126,6 +129,22 @@ func (a *affair) subscribed() {
 	}
 }
 
+// annas is a question for what anna did from then until now.
+func (a *affair) annas(from time.Time) []string {
+	a.t.Helper()
+	return []string{"--subscriber", "anna", "--from", from.UTC().Format(time.RFC3339), "--to", a.decided(time.Now()).Format(time.RFC3339)}
+}
+
+// decided waits until it is known how the recording of a time was: an answer about one
+// of which that is not known yet says that it is incomplete. It returns until when it is.
+func (a *affair) decided(at time.Time) time.Time {
+	a.t.Helper()
+	s := until(limited(a.t), a.t, a.Gateway, "it is known what was recorded", func(s *recorder.Status) bool {
+		return s.Coverage != nil && s.Coverage.Decided.After(at)
+	})
+	return s.Coverage.Decided.UTC()
+}
+
 // TestAQuestionGoesItsWholeWayFromTrafficToTheAuditor is the story of one case: who
 // had an address, what the subscriber did now and days ago, a hold, the destruction of
 // those days, the answer from the hold, its release, and what the auditor finds of it.
@@ -149,9 +168,10 @@ func TestAQuestionGoesItsWholeWayFromTrafficToTheAuditor(t *testing.T) {
 	}
 	f := newForeign(t, a, checkpoint)
 
+	a.decided(x.Start.Add(3 * time.Second)) // the error of the time is two
 	who := a.approved("who", endOf(x.Initiator, x.InitiatorPort), "--at", x.Start.Format(time.RFC3339Nano))
 	f.opens(a.answered(who), "who", 1)
-	window := []string{"--reference", "case 77", "--subscriber", "anna", "--from", past.Start().Format(time.RFC3339), "--to", time.Now().UTC().Format(time.RFC3339)}
+	window := append(a.annas(past.Start()), "--reference", "case 77")
 	first := a.approved("lookup", window...)
 	if text := f.opens(a.answered(first), "sessions", 4); strings.Contains(text, "from hold") {
 		t.Errorf("their days are there, and yet:\n%s", text)
@@ -170,14 +190,15 @@ func TestAQuestionGoesItsWholeWayFromTrafficToTheAuditor(t *testing.T) {
 	if out := a.as(custodian, "hold", "release", hold); !strings.Contains(out, "destroyed") {
 		t.Errorf("%s", out)
 	}
-	nothing := a.approved("lookup", window...)
-	f.holds(a.answered(nothing), 0)
+	f.holds(a.answered(a.approved("lookup", window...)), 0)
+	f.holds(a.answered(a.approved("lookup", "--reference", "case 77", "--subscriber", "anna",
+		"--from", past.Start().Format(time.RFC3339), "--to", (past+1).Start().Format(time.RFC3339))), 0) // of days that were destroyed alone
 	for _, part := range []string{"holds", "keys"} {
 		if left, _ := filepath.Glob(filepath.Join(g.DataDir(), "store", part, past.String()+"*")); len(left) > 0 {
 			t.Errorf("left: %q", left)
 		}
 	}
-	a.audited(checkpoint, map[string]int{"who": 1, "lookup": 3}, 9)
+	a.audited(checkpoint, map[string]int{"who": 1, "lookup": 4}, 11)
 }
 
 func endOf(host string, port uint16) string {
@@ -230,8 +251,8 @@ func (a *affair) theHold() string {
 }
 
 // audited has the auditor find that the ledger is whole, and that it agrees with what
-// was done: so many requests of each kind, all of which were answered, the last with
-// nothing; and so many readings.
+// was done: so many requests of each kind, all of which were answered, two with
+// nothing, one of them for the destruction of its day; and so many readings.
 func (a *affair) audited(checkpoint string, asked map[string]int, readings int) {
 	a.t.Helper()
 	auditor := a.Office.Auditor
@@ -305,11 +326,14 @@ func (a *affair) counted(years map[int]bool, asked map[string]int) {
 		for _, k := range r.Kinds {
 			sum[k.Kind+" given"] += k.Given
 			sum[k.Kind+" not met"] += k.NotMet
+			for _, why := range k.Whys {
+				sum[k.Kind+" not met: "+why.What] += why.Cases
+			}
 		}
 	}
 	for what, want := range map[string]int{
 		"filed": asked["who"] + asked["lookup"], "open": 0, "broken off": 0, "not understood": 0,
-		"who given": asked["who"], "who not met": 0, "sessions given": asked["lookup"] - 1, "sessions not met": 1,
+		"who given": asked["who"], "who not met": 0, "sessions given": asked["lookup"] - 2, "sessions not met": 2, "sessions not met: destroyed": 1,
 	} {
 		if sum[what] != want {
 			a.t.Errorf("the statistics count %d %s, not %d: %v", sum[what], what, want, sum)

@@ -71,6 +71,8 @@ type house struct {
 	office *office.Office
 	rec    *recorder.Recorder
 	config string
+	now    func() time.Time // the agent's clock; nil: the machine's
+	stop   func()           // in good order; safe to call twice
 }
 
 func newHouse(t *testing.T, initFlags ...string) *house {
@@ -98,7 +100,7 @@ func (h *house) start() {
 		h.t.Fatal(err)
 	}
 	o := recorder.DefaultOptions()
-	o.Config, o.Version, o.ReadyFile = conf, "test", filepath.Join(h.dir, "ready")
+	o.Config, o.Version, o.ReadyFile, o.Now = conf, "test", filepath.Join(h.dir, "ready"), h.now
 	o.OpenSource = func(probe.Options) (recorder.Source, error) { return h.table, nil }
 	if h.rec, err = recorder.Open(h.t.Context(), o); err != nil {
 		h.t.Fatal(err)
@@ -106,17 +108,15 @@ func (h *house) start() {
 	openGate(h.rec, slog.New(slog.DiscardHandler))
 	openRegisters(h.rec, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- h.rec.Run(ctx) }()
-	h.t.Cleanup(func() {
+	done, rec := make(chan error, 1), h.rec
+	go func() { done <- rec.Run(ctx) }()
+	h.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
-			h.t.Error(err)
-		}
-		if err := h.rec.Close(); err != nil {
+		if err := errors.Join(<-done, rec.Close()); err != nil {
 			h.t.Error(err)
 		}
 	})
+	h.t.Cleanup(h.stop)
 	if err := h.rec.Flush(h.t.Context()); err != nil { // it runs
 		h.t.Fatal(err)
 	}

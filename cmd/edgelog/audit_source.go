@@ -151,6 +151,9 @@ func (f *agentFiles) ReadFile(name string) ([]byte, error) {
 	case http.StatusNotFound:
 		return nil, fmt.Errorf("%q: %w in the agent's ledger", name, fs.ErrNotExist)
 	}
+	if err := notFor(resp.StatusCode, b); err != nil {
+		return nil, fail(fmt.Errorf("read the ledger on %q: %w", f.socket, err))
+	}
 	return nil, fail(fmt.Errorf("read %q of the ledger: the agent answered %s: %s", name, resp.Status, strings.TrimSpace(string(b))))
 }
 

@@ -23,6 +23,7 @@ func openGate(rec *recorder.Recorder, log *slog.Logger) {
 	g := disclose.NewGate(disclose.GateOptions{
 		Shelf: rec.Shelf(), Ledger: rec.Evidence(), Flush: rec.Flush, Now: rec.Now, Logger: log,
 		Dir: filepath.Join(rec.Config().DataDir, "requests"), Policy: func() disclose.Policy { return policyOf(rec.Config()) },
+		Kept:  rec.KeptFrom,
 		Paper: func() disclose.Paper { return paperOf(rec) },
 		Origin: func() disclose.Origin {
 			c := rec.Config()

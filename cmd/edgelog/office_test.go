@@ -28,9 +28,17 @@ func staff(t *testing.T, dir string) *office.Office {
 // as runs a command as a person, in a process of that user: this very program.
 func (h *house) as(p office.Person, args ...string) (stdout, stderr string, code int) {
 	h.t.Helper()
+	return h.process(p, true, args...)
+}
+
+// process is as, of a command that talks to the agent or not.
+func (h *house) process(p office.Person, talks bool, args ...string) (stdout, stderr string, code int) {
+	h.t.Helper()
 	var out, errs bytes.Buffer
 	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: append([]string{"edgelog"}, args...), SysProcAttr: p.Credential(), Stdout: &out, Stderr: &errs, Dir: "/"}
-	cmd.Args = append(cmd.Args[:2:2], append([]string{"--socket", filepath.Join(h.dir, "run", "edgelog.sock")}, cmd.Args[2:]...)...)
+	if talks {
+		cmd.Args = append(cmd.Args[:2:2], append([]string{"--socket", h.socket()}, cmd.Args[2:]...)...)
+	}
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

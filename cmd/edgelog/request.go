@@ -292,17 +292,24 @@ func describe(w io.Writer, k *disclose.Case, r *disclose.Request) error {
 	return t.Flush()
 }
 
-func showRequest(c *cli.Context, id int64) error {
+// withRequest calls do with a request, opened with the key of --identity.
+func withRequest(c *cli.Context, id int64, do func(*http.Client, *vault.Identities, *disclose.Requests, *disclose.Request, []byte) error) error {
 	return withAgent(c, func(client *http.Client, ids *vault.Identities) error {
 		l, err := disclose.GetRequest(c.Context, client, id)
 		if err != nil {
 			return err
 		}
-		k := &l.Cases[0]
-		r, _, err := k.Open(ids)
+		r, text, err := l.Cases[0].Open(ids)
 		if err != nil {
 			return err
 		}
+		return do(client, ids, l, r, text)
+	})
+}
+
+func showRequest(c *cli.Context, id int64) error {
+	return withRequest(c, id, func(_ *http.Client, _ *vault.Identities, l *disclose.Requests, r *disclose.Request, _ []byte) error {
+		k := &l.Cases[0]
 		if c.Bool("json") {
 			return printJSON(c.App.Writer, struct {
 				Case    *disclose.Case    `json:"case"`
@@ -315,16 +322,8 @@ func showRequest(c *cli.Context, id int64) error {
 
 // approveRequest is for a custodian, on their own terminal.
 func approveRequest(c *cli.Context, id int64) error {
-	return withAgent(c, func(client *http.Client, ids *vault.Identities) error {
-		l, err := disclose.GetRequest(c.Context, client, id)
-		if err != nil {
-			return err
-		}
+	return withRequest(c, id, func(client *http.Client, ids *vault.Identities, l *disclose.Requests, r *disclose.Request, _ []byte) error {
 		k := &l.Cases[0]
-		r, _, err := k.Open(ids)
-		if err != nil {
-			return err
-		}
 		if err := describe(c.App.ErrWriter, &k.Case, r); err != nil {
 			return err
 		}
@@ -380,15 +379,7 @@ func endRequest(c *cli.Context, id int64, end func(*http.Client, []byte) (*discl
 	if err := need(c, "reason"); err != nil {
 		return err
 	}
-	return withAgent(c, func(client *http.Client, ids *vault.Identities) error {
-		l, err := disclose.GetRequest(c.Context, client, id)
-		if err != nil {
-			return err
-		}
-		_, text, err := l.Cases[0].Open(ids)
-		if err != nil {
-			return err
-		}
+	return withRequest(c, id, func(client *http.Client, _ *vault.Identities, _ *disclose.Requests, _ *disclose.Request, text []byte) error {
 		k, err := end(client, text)
 		if err != nil {
 			return err

@@ -97,13 +97,18 @@ func (s *Summary) about(found string) []string {
 	lines = append(lines,
 		fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)),
 	)
-	lines = append(lines, s.asOf()...)
 	for _, id := range s.Holds {
 		lines = append(lines, fmt.Sprintf("from hold %d: part of this answer was found there alone; of days that were destroyed, only what is held can be found", id))
 	}
 	if len(s.Profiles) == 1 && s.Profiles[0] == session.ProfileAccess.String() {
 		lines = append(lines, `profile "access" records who had which address, and no sessions`)
 	}
+	return append(lines, s.lacks("session")...)
+}
+
+// lacks says what is not in the answer.
+func (s *Summary) lacks(what string) []string {
+	lines := s.asOf()
 	if s.RegisterFailed > 0 {
 		lines = append(lines, fmt.Sprintf("%s of the register of subscribers could not be opened or read: names may be missing", count(s.RegisterFailed, "block")))
 	}
@@ -114,7 +119,7 @@ func (s *Summary) about(found string) []string {
 		lines = append(lines, s.leftOut())
 	}
 	if s.Limited {
-		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d sessions that an answer holds; ask for a shorter window, or with a port", MostHits))
+		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d %ss that an answer holds; ask for a shorter window", MostHits, what))
 	}
 	if s.Unstored {
 		lines = append(lines, "INCOMPLETE: the newest records could not be stored yet; ask again when \"edgelog status\" shows the store well")

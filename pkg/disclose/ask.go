@@ -433,7 +433,7 @@ func (r *reader) why(err error) Why {
 	case errors.Is(err, ErrNothingCan):
 		return WhyProfile
 	case err == nil && r.sum.Records == 0:
-		n := Nothing{Complete: r.sum.Complete(), Coverage: r.sum.Coverage, Imports: r.begin.Imports}
+		n := Nothing{Complete: r.sum.Complete(), Coverage: r.sum.Coverage, Imports: r.begin.Imports, Kept: r.begin.Kept}
 		n.Profile, _ = session.ParseProfile(r.begin.Profile)
 		return n.Why(r.q)
 	case err != nil || !r.sum.Complete():

@@ -329,21 +329,9 @@ func (f *failing) Append(ctx context.Context, e ledger.Entry) (int64, error) {
 
 func TestAWithdrawalDuringARunEndsIt(t *testing.T) {
 	r := annasRoom(t, nil)
-	id := r.filed(t, askAnna())
-	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
-		t.Fatal(err)
-	}
-	r.as(r.olga())
-	l, err := GetRequest(t.Context(), r.client, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, _, err := RunPermit(l, r.officer.ids)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := r.mayRun(t)
 	p.Pack = func(*Found, *Paper) (sum [32]byte, err error) { // it has read all, and not yet said so
-		_, err = WithdrawRequest(t.Context(), r.client, id, p.Text, "the order was lifted")
+		_, err = WithdrawRequest(t.Context(), r.client, p.Request, p.Text, "the order was lifted")
 		return sum, err
 	}
 	f, _, err := Read(t.Context(), r.client, p)
@@ -353,26 +341,14 @@ func TestAWithdrawalDuringARunEndsIt(t *testing.T) {
 	if e := r.entries(t); e[len(e)-1].Fields["result"] != "withdrawn" {
 		t.Errorf("%v", e[len(e)-1].Fields)
 	}
-	if r.state(t, id) != Withdrawn {
+	if r.state(t, p.Request) != Withdrawn {
 		t.Error("it is not withdrawn")
 	}
 }
 
 func TestARequestIsRunOnceAtATime(t *testing.T) {
 	r := annasRoom(t, nil)
-	id := r.filed(t, askAnna())
-	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
-		t.Fatal(err)
-	}
-	r.as(r.olga())
-	l, err := GetRequest(t.Context(), r.client, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, _, err := RunPermit(l, r.officer.ids)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := r.mayRun(t)
 	second := *p
 	p.Pack = func(*Found, *Paper) (sum [32]byte, err error) {
 		_, _, err = Read(t.Context(), r.client, &second)

@@ -96,6 +96,9 @@ type GateOptions struct {
 	// nil: nothing is.
 	Coverage func(from, to int64) (*session.CoverageReport, error)
 
+	// Kept returns the first day whose records were not destroyed; nil: it is not known.
+	Kept func() session.Day
+
 	// Paper returns what a package says of this gateway; nil: packages say nothing.
 	Paper func() Paper
 
@@ -338,6 +341,9 @@ func (g *Gate) intend(r *http.Request, rd *reading, by *Caller) error {
 func (g *Gate) stream(ctx context.Context, fw *frameWriter, rd *reading) error {
 	q := &rd.query
 	b := begin{ID: rd.id, LedgerIntent: rd.intent, Origin: g.o.Origin()}
+	if g.o.Kept != nil {
+		b.Kept = g.o.Kept()
+	}
 	if rd.act == Run && g.o.Paper != nil {
 		p, err := g.paper(rd.of)
 		if err != nil {

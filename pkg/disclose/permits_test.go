@@ -9,6 +9,13 @@ import (
 
 func later(d time.Duration) func(*gateRoom) { return func(r *gateRoom) { r.now.Add(int64(d)) } }
 
+// called is somebody as the configuration has him now: a custodian, and what is not
+// 0 is new.
+func called(c Caller, name string, uid uint32) Caller {
+	c.Person, c.Custodian, c.UID = name, true, cmp.Or(uid, c.UID)
+	return c
+}
+
 // wrongSteps are what somebody may not do, or not at that time.
 var wrongSteps = map[string]struct {
 	by          func(r *gateRoom) Caller
@@ -48,13 +55,6 @@ var wrongSteps = map[string]struct {
 	"held by who filed it":       {func(r *gateRoom) Caller { c := r.olga(); c.Custodian = true; return c }, true, nil, "hold", "cannot hold its records", "his own", true},
 	"held before it is approved": {(*gateRoom).carl, false, nil, "hold", "records are held for one that was approved", "state filed", true},
 	"read for no request":        {(*gateRoom).carl, false, nil, "look", "needs an approved request", "no request", true},
-}
-
-// called is somebody as the configuration has him now: a custodian, and what is not
-// 0 is new.
-func called(c Caller, name string, uid uint32) Caller {
-	c.Person, c.Custodian, c.UID = name, true, cmp.Or(uid, c.UID)
-	return c
 }
 
 func TestEachStepIsForItsPersonAndItsTime(t *testing.T) {

@@ -42,23 +42,7 @@ func (a *CommunicationsAnswer) Lines() []string {
 	}
 	lines = append(lines, a.Imports.Lines(a.Query, shownSpans)...)
 	lines = append(lines, fmt.Sprintf("ledger: intent %d, outcome %d; %d entries, root hash %s", s.LedgerIntent, s.LedgerOutcome, s.CheckpointSize, orDash(s.CheckpointRoot)))
-	lines = append(lines, s.asOf()...)
-	if s.RegisterFailed > 0 {
-		lines = append(lines, fmt.Sprintf("%s of the register of subscribers could not be opened or read: names may be missing", count(s.RegisterFailed, "block")))
-	}
-	if s.Failed > 0 {
-		lines = append(lines, fmt.Sprintf("INCOMPLETE: %s could not be opened with this identity or read; what they hold is not in this answer", count(s.Failed, "block")))
-	}
-	if s.LeftOut > 0 {
-		lines = append(lines, s.leftOut())
-	}
-	if s.Limited {
-		lines = append(lines, fmt.Sprintf("INCOMPLETE: there are more than the %d communications that an answer holds; ask for a shorter window", MostHits))
-	}
-	if s.Unstored {
-		lines = append(lines, "INCOMPLETE: the newest records could not be stored yet; ask again when \"edgelog status\" shows the store well")
-	}
-	return lines
+	return append(lines, s.lacks("communication")...)
 }
 
 // jsonCommunication is the form of a communication in JSON, and the words of the

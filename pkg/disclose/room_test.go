@@ -145,3 +145,22 @@ func (r *gateRoom) opening(t *testing.T) opening {
 	p := r.permit(t, askAnna(), nil)
 	return opening{Act: p.Act, Request: p.Request, Text: p.Text}
 }
+
+// mayRun has Carl approve a request of Olga's, and returns by what right she runs it.
+func (r *gateRoom) mayRun(t *testing.T) *Permit {
+	t.Helper()
+	id := r.filed(t, askAnna())
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	r.as(r.olga())
+	l, err := GetRequest(t.Context(), r.client, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := RunPermit(l, r.officer.ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

@@ -56,6 +56,8 @@ type begin struct {
 
 	Imports *Imports `json:"imports,omitempty"` // with WantCommunications; nil: not known
 
+	Kept session.Day `json:"kept,omitempty"` // the first day whose records were not destroyed; 0: not known
+
 	Custodians *Custodians `json:"custodians,omitempty"` // with WantHold: for whom what is held is sealed
 
 	Paper *Paper `json:"paper,omitempty"` // with Run

@@ -111,7 +111,8 @@ type communications struct {
 	load    *load // with an epoch of its own
 	spool   *spool
 	days    map[session.Day][]session.Communication
-	waiting int // rows in days
+	waiting int                     // rows in days
+	spare   []session.Communication // memory of a day that was sealed
 	over    map[session.Day]bool
 	first   session.Day
 	last    session.Day
@@ -204,8 +205,8 @@ func (i *communications) run(ctx context.Context, body io.Reader, o records.Opti
 	defer i.spool.close()
 	i.load = newFiler(i.r.sessions.shelf.gateway, i.r.vault, i.r.store).load(nil)
 	n := uint64(0)
+	var c session.Communication
 	for {
-		var c session.Communication
 		var bad *records.LineError
 		switch err := in.Next(&c); {
 		case errors.Is(err, io.EOF) && n == i.lines && n > 0:
@@ -230,6 +231,9 @@ func (i *communications) add(c *session.Communication) error {
 	if i.isOver(day) {
 		i.answer.Expired++
 		return nil
+	}
+	if i.days[day] == nil {
+		i.days[day], i.spare = i.spare, nil
 	}
 	i.days[day] = append(i.days[day], *c)
 	i.waiting++
@@ -263,6 +267,10 @@ func (i *communications) seal(day session.Day) error {
 	list := i.days[day]
 	delete(i.days, day)
 	i.waiting -= len(list)
+	defer func() {
+		clear(list)
+		i.spare = list[:0]
+	}()
 	err := i.load.communications(i.r.header(), i.kind, day, list)
 	if errors.Is(err, store.ErrExpired) { // it was destroyed meanwhile
 		i.over[day] = true

@@ -79,7 +79,21 @@ func (e *evidence) Append(ctx context.Context, entry ledger.Entry) (int64, error
 		e.final = err
 		e.mu.Unlock()
 	}
+	if errors.Is(err, ledger.ErrNotWritten) {
+		e.refusedOne()
+	}
 	return index, err
+}
+
+// refusedOne notes, once as long as the ledger cannot be written, that somebody was
+// turned away for it: that is owed to it, and so the alarm is raised until it is paid.
+func (e *evidence) refusedOne() {
+	e.mu.Lock()
+	failing := e.failing
+	e.mu.Unlock()
+	if !failing {
+		e.note(ledger.Refused, map[string]string{"why": "the ledger could not be written"})
+	}
 }
 
 // broken returns why the ledger must be opened again, nil if it need not.

@@ -60,6 +60,16 @@ func (x *expiry) list() (*Expiry, error) {
 	return out, nil
 }
 
+// KeptFrom returns the first day whose records have not been destroyed: a year ago, or
+// earlier when something of an earlier day is left. It may be called at any time.
+func (r *Recorder) KeptFrom() session.Day {
+	first := session.DayOf(r.o.Now().UnixNano()) - session.Day(r.Config().Store.RetentionDays)
+	if kept := r.store.Kept(); len(kept) > 0 {
+		first = min(first, kept[0])
+	}
+	return first
+}
+
 // trust has the clock believed once, because somebody says that it is right; the
 // ledger says who.
 func (x *expiry) trust(ctx context.Context) error {

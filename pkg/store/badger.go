@@ -37,8 +37,9 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithCompression(options.None).              // sealed bytes do not compress
 		WithNumCompactors(0).                       // no compaction, and so
 		WithNumLevelZeroTablesStall(math.MaxInt32). // no waiting for it
-		WithMemTableSize(memTable).                 // this and the next three: memory
+		WithMemTableSize(memTable).                 // this and the next four: memory
 		WithNumMemtables(2).                        //
+		WithBaseTableSize(memTable >> 5).           // a run's tables are 32 times as large, and twice that is held for each that is written
 		WithBlockCacheSize(0).                      // allowed without compression: blocks are read where they are mapped
 		WithIndexCacheSize(16 << 20).               //
 		WithMetricsEnabled(false).                  //

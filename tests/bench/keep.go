@@ -31,13 +31,16 @@ import (
 // from a generator, and the time is that of the session that ended last.
 type keeper struct {
 	*recorder.Recorder
-	dir   string
-	ids   *vault.Identities
-	key   string // age recipient of ids
-	begin time.Time
-	days  *day.Stream
-	end   context.CancelFunc
-	done  chan error
+	dir string
+	ids *vault.Identities
+	key string // age recipient of ids
+
+	officer    vault.KeyPair
+	officerIDs *vault.Identities
+	begin      time.Time
+	days       *day.Stream
+	end        context.CancelFunc
+	done       chan error
 
 	mu     sync.Mutex
 	left   uint64 // sessions that are still to come
@@ -128,6 +131,12 @@ func openKeeper(ctx context.Context, dir string, begin time.Time, perDay float64
 	static := []byte("prefix,subscriber\n")
 	k.days.Prefixes(func(p netip.Prefix, subscriber string) { static = fmt.Appendf(static, "%s,%s\n", p, subscriber) })
 	k.key = pair.Recipient
+	if k.officer, err = vault.GenerateIdentity(); err != nil {
+		return nil, err
+	}
+	if k.officerIDs, err = vault.ParseIdentities(bytes.NewReader(k.officer.File())); err != nil {
+		return nil, err
+	}
 	if k.ids, err = vault.ParseIdentities(bytes.NewReader(pair.File())); err != nil {
 		return nil, err
 	}
@@ -184,8 +193,10 @@ func (k *keeper) openGate() {
 		},
 		Paper: func() disclose.Paper { return disclose.Paper{LedgerKey: k.Evidence().VerifierKey(), Version: "bench"} },
 		Caller: func(r *http.Request) (disclose.Caller, bool) { // one process is both persons: it says which
-			who := r.Header.Get(asHeader)
-			return disclose.Caller{Person: who, Key: k.key, Officer: who == officer, Custodian: who == custodian}, true
+			if r.Header.Get(asHeader) == officer {
+				return disclose.Caller{Person: officer, UID: 1, Key: k.officer.Recipient, Officer: true}, true
+			}
+			return disclose.Caller{Person: custodian, UID: 2, Key: k.key, Custodian: true}, true
 		},
 	})
 	gate.Serve(func(pattern string, h http.HandlerFunc) { k.Handle(pattern, config.Operator, h) })
@@ -297,7 +308,7 @@ func (k *keeper) ask(ctx context.Context, q *disclose.Query) (a *disclose.Answer
 	if l, begin, err = get(officer); err != nil {
 		return nil, 0, 0, err
 	}
-	p, r, err := disclose.RunPermit(l, k.ids)
+	p, r, err := disclose.RunPermit(l, k.officerIDs)
 	if err != nil {
 		return nil, 0, 0, err
 	}

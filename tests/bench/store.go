@@ -206,7 +206,7 @@ func (k *keeper) measure(ctx context.Context, name string, sample []session.Sess
 	hits := 0
 	for i := range questionsEach {
 		s := &sample[(i+1)*len(sample)/(questionsEach+2)]
-		for j := i; remote(s) && strings.HasPrefix(name, "remote") && j < len(sample); j++ {
+		for j := i; j < len(sample) && (remote(s) && strings.HasPrefix(name, "remote") || s.Subscriber == "" && strings.HasPrefix(name, "subscriber")); j++ {
 			s = &sample[j] // a resolver is asked by everybody
 		}
 		q, hit := ask(s)
