@@ -260,7 +260,7 @@ func TestAnAgentThatIsKilledBetweenTheLedgerAndTheReadingGivesNothing(t *testing
 			t.Errorf("the reading of before goes on: %d %q", code, got)
 		}
 	}
-	if intents, outcomes := h.entriesOf(ledger.Intent), h.entriesOf(ledger.Outcome); intents != 2 || outcomes != 1 {
+	if intents, outcomes := h.entriesOf(ledger.Intent), h.entriesOf(ledger.Outcome); intents != 2 || outcomes != 2 { // the next agent writes that the reading had none
 		t.Errorf("%d intents and %d outcomes: who began to read is not in the ledger", intents, outcomes)
 	}
 	demand(t, h.must("audit", "verify"), "all is well")
