@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -208,48 +206,9 @@ func TestWithoutALedgerNothingIsReadAndRecordingGoesOn(t *testing.T) {
 	}
 }
 
-// agentProcess starts an agent that is a process of its own; what it returns kills it
-// without a word.
-func (h *house) agentProcess() (kill func()) {
-	h.t.Helper()
-	ready := filepath.Join(h.dir, "ready")
-	_ = os.Remove(ready)
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "agent", "--config", h.config, "--ready-file", ready)
-	cmd.Args[0] = "edgelog"
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	if err := cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	kill = func() { cancel(); <-ended } // SIGKILL
-	h.t.Cleanup(kill)
-	for {
-		select {
-		case <-ended:
-			h.t.Fatal(errs.String())
-		default:
-		}
-		if _, err := os.Stat(ready); err == nil {
-			return kill
-		}
-	}
-}
-
 func TestAnAgentThatIsKilledBetweenTheLedgerAndTheReadingGivesNothing(t *testing.T) {
-	h := newHouse(t) // access records: it needs no kernel
-	h.stop()
-	h.edit(func(text string) string { // no uplink: this one is a process like any other
-		at := strings.Index(text, "[[uplink]]")
-		end := at + strings.Index(text[at:], "\n\n")
-		return text[:at] + text[end:]
-	})
-	kill := h.agentProcess()
-	at := time.Now().Add(-10 * time.Minute)
-	h.must("accounting", "import", h.write("detail", fmt.Sprintf("%s\n\tAcct-Status-Type = Start\n\tAcct-Session-Id = \"s1\"\n\tUser-Name = %q\n"+
-		"\tFramed-IP-Address = 10.0.0.1\n\tNAS-IP-Address = 127.0.0.1\n\tTimestamp = %d\n\n", at.UTC().Format(time.ANSIC), subscriber, at.Unix())))
+	h, kill := ownProcess(t)
+	h.loggedOn()
 	olga := h.office.Officer
 	id := h.approved("access", "--from", hourAgo(), "--to", "now", "--address", "10.0.0.1")
 	reading := h.open(olga, "run", id)

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/edgelog/edgelog/pkg/config"
 	"github.com/edgelog/edgelog/pkg/ledger"
@@ -41,9 +39,7 @@ func besiege(t *testing.T) (b *besieged, attackers []attacker) {
 	}
 	b = &besieged{house: newHouse(t, sessionProfile...)}
 	b.table.add(web(4001, "10.0.0.1"), web(4002, "10.0.0.1"), web(4001, "10.0.0.2"))
-	at := time.Now().Add(-10 * time.Minute)
-	b.must("accounting", "import", b.write("detail", fmt.Sprintf("%s\n\tAcct-Status-Type = Start\n\tAcct-Session-Id = \"s1\"\n\tUser-Name = %q\n"+
-		"\tFramed-IP-Address = 10.0.0.1\n\tNAS-IP-Address = 127.0.0.1\n\tTimestamp = %d\n\n", at.UTC().Format(time.ANSIC), subscriber, at.Unix())))
+	b.loggedOn()
 	b.must("subscribers", "import", b.write("people.csv", "id,name,address,valid_from\n"+subscriber+",Anna Berg,Gade 1,2020-01-01\n"))
 	b.must("import", "calls", b.write("calls.csv", "start,end,from,to,subscriber,imei\n"+minutesAgo(20)+",,+4512345678,+4687654321,"+subscriber+",351234567890123\n"))
 	b.must("import", "mail", b.write("mail.csv", "start,end,from,to\n"+minutesAgo(5)+",,anna-7f3a@example.net,b@example.net\n"))

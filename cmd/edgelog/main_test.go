@@ -12,6 +12,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"edgelog":  func() { os.Exit(run(context.Background(), os.Args, os.Stdout, os.Stderr)) },
 		"provider": provider,
+		"as":       as,
 	})
 }
 
