@@ -48,6 +48,8 @@ func TestPersonas(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("processes of other users are started by root")
 	}
+	mask := syscall.Umask(0o022) // an agent that ran in this process has set another
+	defer syscall.Umask(mask)
 	files, err := filepath.Glob("testdata/persona/*.txtar")
 	if err != nil || len(files) != 5 {
 		t.Fatal(err, files)
