@@ -2,6 +2,7 @@ package tests
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,9 @@ func promtool(t *testing.T) string {
 }
 
 func TestTheAgentIsScrapedWhileItRecords(t *testing.T) {
-	g := start(t, gateway.Options{Edit: scrapable()})
+	edit := scrapable()
+	edit["witness ="] = fmt.Sprintf("witness = [%q]", "file:"+filepath.Join(t.TempDir(), "checkpoints"))
+	g := start(t, gateway.Options{Edit: edit})
 	ctx := limited(t)
 	w := newCrowd(t, g, 8080)
 	callAndCheck(ctx, t, g, w, 50)

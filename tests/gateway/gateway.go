@@ -113,9 +113,12 @@ func (g *Gateway) edit(edits map[string]string) error {
 	}
 	lines := strings.Split(string(text), "\n")
 	for begin, line := range edits {
-		found := false
+		found, person := false, false
 		for i := range lines {
-			if strings.HasPrefix(lines[i], begin) {
+			if strings.HasPrefix(lines[i], "[") {
+				person = lines[i] == "[[person]]" // has a name too, as an uplink has
+			}
+			if strings.HasPrefix(lines[i], begin) && !person {
 				lines[i], found = line, true
 			}
 		}
