@@ -9,7 +9,7 @@ var failpoints = []string{
 	"key written", "key named", "key rewrapped", "key replaced",
 	"put begun", "put committed",
 	"fresh directory made", "fresh database made",
-	"run written", "contents written", "mark written", "merge marked", "run named", "merge swapped", "fresh database moved away",
+	"run opened", "run written", "contents written", "mark written", "merge marked", "run named", "merge swapped", "fresh database moved away",
 	"key destroyed", "keys destroyed", "day moved away",
 	"hold written", "hold named", "hold moved away", "hold key overwritten",
 }

@@ -454,3 +454,20 @@ func TestWhatABackupThatWasBrokenOffLeftOfADestroyedDayGoes(t *testing.T) {
 		t.Errorf("it is there: %v", err)
 	}
 }
+
+// TestARunWhoseDirectoryGoesWhileItIsOpenedIsAnErrorAndNoPanic: its day is destroyed.
+func TestARunWhoseDirectoryGoesWhileItIsOpenedIsAnErrorAndNoPanic(t *testing.T) {
+	l := newLab(t, t.TempDir(), testOptions())
+	at(t, "run opened", func() {
+		if err := os.RemoveAll(l.s.dayDir(aDay)); err != nil {
+			t.Error(err)
+		}
+	})
+	w, err := l.s.newRun(aDay, 1)
+	if err == nil {
+		_ = w.close()
+		t.Fatal("a run without a directory")
+	}
+	l.put(KindSessions, aDay, "one")
+	l.close()
+}

@@ -217,8 +217,10 @@ func (s *Store) newRun(day session.Day, n uint64) (*runWriter, error) {
 		return nil, translate(err)
 	}
 	w.out = w.db.NewStreamWriter()
+	failpoint("run opened")
 	if err := w.out.Prepare(); err != nil {
-		return nil, errors.Join(translate(err), w.db.Close())
+		w.out.Cancel() // has it flush again, which Close stops: twice is a panic
+		return nil, errors.Join(translate(err), translate(w.db.Close()))
 	}
 	w.buf = z.NewBuffer(MaxSealed+(64<<10), "run")
 	return w, nil
