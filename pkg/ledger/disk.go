@@ -157,16 +157,18 @@ func (d *disk) list() ([]string, error) {
 func (d *disk) read(name string) ([]byte, error) {
 	p := d.path(name)
 	info, err := os.Lstat(p)
-	if errors.Is(err, fs.ErrNotExist) {
+	var b []byte
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		return nil, broken(name, "it is not a regular file")
+	default:
+		b, err = os.ReadFile(p)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // also when it went between the two
 		return nil, broken(name, "it is missing, though the checkpoint needs it")
 	}
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, broken(name, "it is not a regular file")
-	}
-	return os.ReadFile(p)
+	return b, err
 }
 
 // publicKey returns the public half of an Ed25519 seed.
