@@ -74,6 +74,7 @@ func TestPersonas(t *testing.T) {
 
 // furnish gives a script what its persons know, and directories of their own.
 func (h *house) furnish(e *testscript.Env) error {
+	e.Setenv("GORACE", atOnce)
 	now := time.Now().UTC()
 	o := h.office
 	for name, value := range map[string]string{
