@@ -83,12 +83,15 @@ static __always_inline bool begins_half_open(const struct packet *p)
 static __always_inline void count_started(const struct packet *p)
 {
 	struct table_counters *c = table_counters();
+	__u64 n = uplink * 2 + (p->egress & 1);
 
 	if (!c)
 		return;
 	c->started++;
-	if (!p->orphan)
-		c->began[(uplink * 2 + (p->egress & 1)) % (2 * MAX_UPLINKS)]++;
+	/* Compared, not masked: Linux 6.1 loses the bounds of what is shifted. */
+	asm volatile("" : "+r"(n));
+	if (!p->orphan && n < 2 * MAX_UPLINKS)
+		c->began[n]++;
 }
 
 /*
