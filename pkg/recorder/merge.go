@@ -95,15 +95,20 @@ func (m *merger) step() error {
 // cannot be merged now is taken over as it is by the next start.
 func (m *merger) finish() error {
 	for {
-		if m.under != nil {
-			<-m.under
-			m.under = nil
-		}
+		m.wait()
 		waiting, err := m.turn(store.Ripe{})
 		if err != nil || waiting == 0 || m.resting() {
 			return err
 		}
 		m.begin(m.hasFailed())
+	}
+}
+
+// wait returns when no merge is under way.
+func (m *merger) wait() {
+	if m.under != nil {
+		<-m.under
+		m.under = nil
 	}
 }
 
@@ -159,7 +164,7 @@ func (m *merger) status() MergeStatus {
 func (m *merger) begin(shed bool) {
 	done := make(chan struct{})
 	m.under = done
-	go func() { // ends with the merge; finish waits for it
+	go func() { // ends with the merge; wait waits for it
 		defer close(done)
 		runs, c, err := m.merge(shed)
 		m.mu.Lock()

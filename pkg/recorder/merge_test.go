@@ -47,6 +47,28 @@ func TestWhatIsMergedIsTheSameSessionsInFewerBlocks(t *testing.T) {
 	}
 }
 
+func TestAMergeThatIsUnderWayIsOverWhenTheAgentIsClosed(t *testing.T) {
+	r := newRoom(t, "")
+	for range 6 {
+		r.keep(40)
+		r.clock.add(10 * time.Second)
+	}
+	if _, err := r.merger.turn(store.Ripe{}); err != nil {
+		t.Fatal(err)
+	}
+	r.merger.begin(false)
+	over := r.merger.under
+	r.shut()
+	select {
+	case <-over:
+	default:
+		t.Error("it goes on, and its store is closed")
+	}
+	if c := r.merger.status(); c.Failures != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestBlocksOfAnAgentThatWasKilledAreKeptAsTheyAre(t *testing.T) {
 	r := newRoom(t, "")
 	r.keep(40)

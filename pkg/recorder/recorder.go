@@ -269,6 +269,7 @@ func (r *Recorder) openLedger() error {
 	r.merger = &merger{
 		store: r.store, seal: r.vault, keys: r.vault, gateway: c.Gateway, max: c.Store.BlockSessions, now: r.o.Now, log: r.log, evidence: r.evidence,
 	}
+	r.onClose(func() error { r.merger.wait(); return nil }) // the store and the ledger are still open
 	r.openWitnesses()
 	return nil
 }
