@@ -265,6 +265,7 @@ func (x *expiry) due(now time.Time) []session.Day {
 // anywhere, it is begun again.
 func (x *expiry) destroy(day session.Day) error {
 	r := x.r
+	r.merger.wait() // it may be writing to that day: what it makes is to be counted, and destroyed too
 	facts, err := r.store.Day(day)
 	if err != nil {
 		return err
@@ -312,6 +313,7 @@ func (x *expiry) certified(day session.Day) bool {
 // again.
 func (x *expiry) complete(day session.Day, c *Certificate) error {
 	r := x.r
+	r.merger.wait()
 	r.vault.Forget(int32(day))
 	if err := r.store.DestroyKeys(day); err != nil {
 		return err

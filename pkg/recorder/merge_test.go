@@ -69,6 +69,32 @@ func TestAMergeThatIsUnderWayIsOverWhenTheAgentIsClosed(t *testing.T) {
 	}
 }
 
+func TestADayIsNotDestroyedInTheMiddleOfAMergeThatWritesToIt(t *testing.T) {
+	r := newRoom(t, "retention_days = 30\n")
+	for range 6 {
+		r.keep(40)
+		r.clock.add(10 * time.Second)
+	}
+	if _, err := r.merger.turn(store.Ripe{}); err != nil {
+		t.Fatal(err)
+	}
+	r.merger.begin(false)
+	over := r.merger.under
+	r.clock.jump(300 * oneDay)
+	r.expiry.step(mostAbsence)
+	select {
+	case <-over:
+	default:
+		t.Error("it goes on, and its day is destroyed")
+	}
+	if got := r.destructions(); len(got) != 1 || r.days() != "" {
+		t.Errorf("destroyed: %v, kept: %q", got, r.days())
+	}
+	if c := r.merger.status(); c.Failures != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestBlocksOfAnAgentThatWasKilledAreKeptAsTheyAre(t *testing.T) {
 	r := newRoom(t, "")
 	r.keep(40)
