@@ -3,6 +3,7 @@ package disclose
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,36 @@ func TestTwoOfThreeMustApproveAndNoneCanBePassedOver(t *testing.T) {
 	}
 	if f, err := r.run(t, id); err != nil || len(f.Sessions.Hits) != 1 {
 		t.Error(err)
+	}
+}
+
+func TestAnApprovalThatTheLedgerDoesNotTakeHarmsNoOtherOne(t *testing.T) {
+	fail := false
+	r := annasRoom(t, func(l Ledger) Ledger { return &failing{l, &fail} })
+	cora := testIdentity(t)
+	r.policy.Approvals = 2
+	r.policy.Custodians = append(r.policy.Custodians, Holder{"Cora", cora.pair.Recipient})
+	second := Caller{Person: "Cora", UID: 103, Custodian: true, Key: cora.pair.Recipient}
+	id := r.filed(t, askAnna())
+	if _, _, err := r.approve(t, id, r.carl(), r.custodian.ids); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the agent goes on, and starts again
+		fail = true
+		if _, _, err := r.approve(t, id, second, cora.ids); !errors.Is(err, ErrAgent) {
+			t.Fatalf("without the ledger: %v", err)
+		}
+		fail = false
+		r.open()
+	}
+	if c, _, err := r.approve(t, id, second, cora.ids); err != nil || c.State != Approved {
+		t.Fatalf("%+v %v", c, err)
+	}
+	if f, err := r.run(t, id); err != nil || len(f.Sessions.Hits) != 1 {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(r.options.Dir, "*.grant*")); len(left) != 0 {
+		t.Errorf("grants are left: %q", left)
 	}
 }
 

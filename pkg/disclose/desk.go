@@ -143,7 +143,7 @@ func (d *desk) compare() error {
 		switch {
 		case err == nil && kind == "request" && c != nil:
 			there[id] = true
-		case err == nil && kind == "grant" && c != nil && c.Grant != "" && !c.grantOver():
+		case err == nil && c != nil && e.Name() == c.grantFile() && c.Grant != "" && !c.grantOver():
 		default:
 			if err := d.remove(e.Name()); err != nil {
 				return err
@@ -163,6 +163,16 @@ func (d *desk) compare() error {
 
 // grantOver reports whether the grant of the case may not be used any more.
 func (c *Case) grantOver() bool { return c.State != Filed && c.State != Approved }
+
+// grantFile is where the grant of the case lies. Each approval that it needs has one of
+// its own: what the ledger does not take harms nothing that came before it.
+func (c *Case) grantFile() string {
+	kind := "grant"
+	if n := min(len(c.Approvals), c.Needed); n > 1 {
+		kind += strconv.Itoa(n)
+	}
+	return name(c.ID, kind)
+}
 
 // write puts a step into the ledger.
 func (d *desk) write(ctx context.Context, c *Case, step string, said statement) error {
@@ -319,7 +329,7 @@ func (d *desk) conclude(id int64, result string, write func(result string) error
 	}
 	if result == ResultAnswered {
 		c.State, c.Ended = Answered, d.time()
-		return d.remove(name(id, "grant"))
+		return d.remove(c.grantFile())
 	}
 	return nil
 }
@@ -352,14 +362,17 @@ func (d *desk) approve(ctx context.Context, by *Caller, id int64, text, grant []
 				next.Ratify = now.Add(p.Ratify)
 			}
 		}
-		if err := d.put(name(id, "grant"), grant); err != nil {
+		if err := d.put(next.grantFile(), grant); err != nil {
 			return nil, err
 		}
 	}
 	if err := d.write(ctx, &next, stepApprove, by.says("")); err != nil {
 		return nil, err
 	}
-	*c = next
+	was := c.grantFile()
+	if *c = next; was != next.grantFile() {
+		return &next, d.remove(was)
+	}
 	return &next, nil
 }
 
@@ -393,7 +406,7 @@ func (d *desk) end(ctx context.Context, by *Caller, id int64, text []byte, step,
 		return nil, err
 	}
 	*c = next
-	return &next, d.remove(name(id, "grant"))
+	return &next, d.remove(next.grantFile())
 }
 
 // tick ends what was not approved or run in time, and says which emergencies were
@@ -434,7 +447,7 @@ func (d *desk) tick(ctx context.Context) error {
 		*c = next
 		d.log.Warn("a request was not dealt with in time", "request", id, "step", step)
 		if next.grantOver() {
-			errs = append(errs, d.remove(name(id, "grant")))
+			errs = append(errs, d.remove(next.grantFile()))
 		}
 	}
 	return errors.Join(errs...)

@@ -14,7 +14,8 @@ import (
 	"strconv"
 )
 
-// Files of the desk: ID.request is a request and ID.grant its grant, both sealed.
+// Files of the desk: ID.request is a request and ID.grant its grant (grant2 after
+// a second approval, and so on), both sealed.
 func name(id int64, kind string) string { return strconv.FormatInt(id, 10) + "." + kind }
 
 // put writes a file durably, under a new name first.
@@ -94,7 +95,7 @@ func (d *desk) list(one *int64) ([]Listed, error) {
 
 // grant reads the grant of a case, and compares it with the ledger.
 func (d *desk) grant(c *Case) ([]byte, error) {
-	b, err := os.ReadFile(filepath.Join(d.dir, name(c.ID, "grant")))
+	b, err := os.ReadFile(filepath.Join(d.dir, c.grantFile()))
 	if err != nil {
 		return nil, fmt.Errorf("read the grant of request %d: %w", c.ID, err)
 	}
