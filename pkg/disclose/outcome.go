@@ -74,10 +74,11 @@ func (g *Gate) conclude(ctx context.Context, rd *reading, o *Outcome, result str
 		return err
 	}
 	if rd.act == Run {
-		return index, g.desk.conclude(rd.of, result, write)
+		err = g.desk.conclude(rd.of, result, write)
+	} else {
+		err = write(result)
 	}
-	err = write(result)
-	return index, err
+	return index, err // write sets both
 }
 
 // receipt proves that a reading is in the ledger, and signs what it handed over.
