@@ -301,7 +301,7 @@ func (d *doctor) checkKeys() {
 		left = append(left, some...)
 	}
 	if len(left) > 0 {
-		d.warn("custodians", plural(uint64(len(left)), "private key")+" still lies on this machine, in "+filepath.Dir(left[0]),
+		d.warn("custodians", plural(uint64(len(left)), "private key")+" on this machine still, in "+filepath.Dir(left[0]),
 			"move them to those whose they are, and keep a copy in a safe place")
 	}
 }
