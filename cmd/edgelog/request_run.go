@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -51,7 +52,7 @@ func runRequest(c *cli.Context, id int64) error {
 		if receipt == nil {
 			return errors.New("the agent gave no proof that the answer is in its ledger")
 		}
-		if err := errors.Join(pack.Seal(out, receipt, r.Delivery.Recipient), out.keep()); err != nil {
+		if err := out.fill(func(w io.Writer) error { return pack.Seal(w, receipt, r.Delivery.Recipient) }); err != nil {
 			return fmt.Errorf("write package %q: %w", c.String("out"), err)
 		}
 		return handed(c, id, f, pack)
@@ -100,7 +101,11 @@ func newFile(name string) (*outFile, error) {
 	return &outFile{File: f, name: name}, nil
 }
 
-func (f *outFile) keep() error {
+// fill has write write the file. It gets its name when all of it is on the disk.
+func (f *outFile) fill(write func(io.Writer) error) error {
+	if err := write(f); err != nil {
+		return err
+	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
