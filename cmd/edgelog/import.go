@@ -84,11 +84,11 @@ func importCommunications(c *cli.Context) error {
 		return importFailed(args[1], errors.New("it is not a file that can be read twice: first to check it, then to send it")).hint("write it to a file first")
 	}
 	found, err := checkRecords(c, f, args[1], o)
-	if err != nil || c.Bool("dry-run") {
-		return err
+	if err == nil && !c.Bool("dry-run") {
+		err = sendRecords(c, f, args[1], args[0], o, found)
 	}
-	if err = sendRecords(c, f, args[1], args[0], o, found); err != nil && found.bad > 0 {
-		_ = os.Remove(c.String("reject")) // the next try writes it again
+	if err != nil && found.bad > 0 {
+		_ = os.Remove(c.String("reject")) // it names people, and the next try writes it again
 	}
 	return err
 }
@@ -247,18 +247,19 @@ func sendRecords(c *cli.Context, f io.ReadSeeker, name, word string, o records.O
 }
 
 func printRecords(c *cli.Context, name string, found checked, a *recorder.CommunicationsAnswer) error {
+	bad := ""
+	if found.bad > 0 {
+		bad = fmt.Sprintf(", %d bad ones written to %s", found.bad, c.String("reject"))
+	}
 	if !a.Known.IsZero() {
-		_, err := fmt.Fprintf(c.App.Writer, "%s: was imported at %s; nothing was done (--again imports it again)\n", name, stamp(a.Known))
+		_, err := fmt.Fprintf(c.App.Writer, "%s: was imported at %s; nothing was done (--again imports it again)%s\n", name, stamp(a.Known), bad)
 		return err
 	}
 	text := ""
 	if a.Expired > 0 {
-		text += fmt.Sprintf(", %d left out: their time is over", a.Expired)
+		text = fmt.Sprintf(", %d left out: their time is over", a.Expired)
 	}
-	if found.bad > 0 {
-		text += fmt.Sprintf(", %d bad ones written to %s", found.bad, c.String("reject"))
-	}
-	_, err := fmt.Fprintf(c.App.Writer, "%s: done: %s sealed%s\n", name, plural(a.Lines, "record"), text)
+	_, err := fmt.Fprintf(c.App.Writer, "%s: done: %s sealed%s%s\n", name, plural(a.Lines, "record"), text, bad)
 	return err
 }
 

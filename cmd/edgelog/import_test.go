@@ -131,6 +131,17 @@ func TestABadFileIsNotImportedAndItsBadLinesCanBeLeftOut(t *testing.T) {
 	if _, errs, code = h.importFile("calls", file, "--reject", other); code != exitFailure || !strings.Contains(errs, "not there yet") {
 		t.Errorf("over a file: %d %s", code, errs)
 	}
+	again := filepath.Join(h.dir, "again.csv")
+	if out, errs, code = h.importFile("calls", file, "--reject", again); code != 0 || !strings.Contains(out, "nothing was done") || !strings.Contains(out, "30 bad ones written to "+again) {
+		t.Errorf("imported before: %d %s%s", code, out, errs)
+	}
+	bad, left := h.write("bad-ones.csv", lines[0]+"\n"+lines[1]+"\n"), filepath.Join(h.dir, "left.csv")
+	if _, errs, code = h.importFile("calls", bad, "--reject", left); code != exitFailure || !strings.Contains(errs, "it has no good line") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if _, err := os.Stat(left); err == nil {
+		t.Error("nothing was imported, and the bad lines are left behind")
+	}
 	good := h.write("good.csv", "start,end,from,to\n"+minutesAgo(3)+",,,112\n")
 	none := filepath.Join(h.dir, "none.csv")
 	if _, errs, code = h.importFile("calls", good, "--reject", none); code != 0 {
