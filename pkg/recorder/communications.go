@@ -114,7 +114,7 @@ type communications struct {
 	waiting int                     // rows in days
 	spare   []session.Communication // memory of a day that was sealed
 	over    map[session.Day]bool
-	first   session.Day
+	first   session.Day // of what is kept
 	last    session.Day
 }
 
@@ -169,10 +169,11 @@ func (i *communications) known(ctx context.Context) (time.Time, error) {
 
 const importDone = "done"
 
-// note puts into the ledger what was imported, by whom, and nothing of what is in it.
+// note puts into the ledger what was imported, by whom, and nothing of what is in it. Of a file
+// that was taken to its end, lines are entries and expired; of another the rest was lost.
 func (i *communications) note(ctx context.Context, err error) {
 	fields := map[string]string{
-		"of": i.word, "result": importDone, "file_sha256": i.file, "entries": itoa(i.answer.Lines), "expired": itoa(i.answer.Expired),
+		"of": i.word, "result": importDone, "file_sha256": i.file, "lines": itoa(i.lines), "entries": itoa(i.answer.Lines), "expired": itoa(i.answer.Expired),
 		"rejected": itoa(i.rejected), "blocks": strconv.Itoa(i.answer.Blocks), "bytes": strconv.FormatInt(i.answer.Bytes, 10),
 	}
 	if i.answer.Lines > 0 {
@@ -283,7 +284,6 @@ func (i *communications) seal(day session.Day) error {
 	if h := i.r.store.Health(); h.State == store.StateStopped || h.State == store.StateFailed {
 		return fmt.Errorf("seal %s: %w: %d MiB free; make room and import the file again", i.word, store.ErrNoSpace, h.Free>>20)
 	}
-	i.first, i.last = min(i.first, day), max(i.last, day)
 	for k, b := range i.load.blocks {
 		if err := i.spool.add(b, i.load.rows[k]); err != nil {
 			return err
@@ -342,6 +342,9 @@ func (i *communications) keep(blocks []store.Sealed, rows uint64) error {
 	i.answer.Blocks += len(blocks)
 	for _, b := range blocks {
 		i.answer.Bytes += int64(len(b))
+		if p, err := b.Place(); err == nil { // the store has read it
+			i.first, i.last = min(i.first, session.Day(p.Day)), max(i.last, session.Day(p.Day))
+		}
 	}
 	if s := &i.r.imports.status; i.kind == store.KindCalls {
 		s.Calls += rows

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -20,6 +21,7 @@ import (
 	"github.com/edgelog/edgelog/pkg/ledger"
 	"github.com/edgelog/edgelog/pkg/records"
 	"github.com/edgelog/edgelog/pkg/session"
+	"github.com/edgelog/edgelog/pkg/store"
 	"github.com/edgelog/edgelog/pkg/vault"
 )
 
@@ -258,6 +260,40 @@ func TestNothingOfAFileIsKeptThatIsNotWholeAndGood(t *testing.T) {
 		t.Errorf("after all that a good file is not taken: %d %s", code, text)
 	}
 	sameOnes(t, calls, r.communications(true))
+}
+
+func TestAnImportThatIsBrokenOffSaysWhatOfItIsKept(t *testing.T) {
+	r := newRoom(t, "")
+	r.start()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://agent"+PathCalls+"?lines=2&sha256="+strings.Repeat("03", 32), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := r.newCommunications(req, store.KindCalls, "calls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i.spool, err = newSpool(r.Config().DataDir); err != nil {
+		t.Fatal(err)
+	}
+	defer i.spool.close()
+	i.load = newFiler(r.sessions.shelf.gateway, r.vault, r.store).load(nil)
+	for _, c := range someCalls(2, evening, oneDay) {
+		if err := errors.Join(i.add(&c), i.seal(session.DayOf(c.End))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i.spool.parts = i.spool.parts[:1]
+	if err := i.spool.each(func(blocks []store.Sealed, rows uint64) error { return i.put(t.Context(), blocks, rows) }); err != nil {
+		t.Fatal(err)
+	}
+	i.note(t.Context(), io.ErrUnexpectedEOF)
+	for len(r.imported()) == 0 && t.Context().Err() == nil { // it is on its way to the ledger
+	}
+	f := r.imported()[0]
+	if f["result"] != "not to its end" || f["lines"] != "2" || f["entries"] != "1" || f["first_day"] != "2025-03-01" || f["last_day"] != "2025-03-01" {
+		t.Errorf("%v", f)
+	}
 }
 
 func TestLinesOfDaysWhoseTimeIsOverAreLeftOutAndCountedAndTheRestGoesInItsTime(t *testing.T) {
