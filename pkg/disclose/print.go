@@ -20,17 +20,27 @@ var Formats = []string{"table", "json", "csv"}
 // Print writes the answer in one of the Formats. With table, what must be
 // known about the answer stands below it; with json it is the last line, an
 // object with "summary"; with csv it is left to the caller (see Summary.Lines).
-func Print(w io.Writer, a *Answer, format string) error {
+func Print(w io.Writer, a *Answer, format string) error { return printAs(w, a, format) }
+
+// printed is an answer of any kind.
+type printed interface {
+	table(w io.Writer) error
+	json(w io.Writer) error
+	csv(w io.Writer) error
+}
+
+// printAs writes an answer in one of the Formats.
+func printAs(w io.Writer, a printed, format string) error {
 	var err error
 	switch format {
 	case "table":
-		err = printTable(w, a)
+		err = a.table(w)
 	case "json":
-		err = printJSON(w, a)
+		err = a.json(w)
 	case "csv":
-		err = printCSV(w, a)
+		err = a.csv(w)
 	default:
-		return unknownFormat(format)
+		return fmt.Errorf("print answer: format %q is not known; use %s", format, strings.Join(Formats, ", "))
 	}
 	if err != nil {
 		return fmt.Errorf("print answer: %w", err)
@@ -38,11 +48,7 @@ func Print(w io.Writer, a *Answer, format string) error {
 	return nil
 }
 
-func unknownFormat(format string) error {
-	return fmt.Errorf("print answer: format %q is not known; use %s", format, strings.Join(Formats, ", "))
-}
-
-func printTable(w io.Writer, a *Answer) error {
+func (a *Answer) table(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	nat := slices.ContainsFunc(a.Hits, func(h Hit) bool { return h.InsideEnd() != "" })
 	inside := func(s string) string { // a column only where there is a translation
@@ -78,7 +84,7 @@ func (h *Hit) remarks() []string {
 	return out
 }
 
-func printJSON(w io.Writer, a *Answer) error {
+func (a *Answer) json(w io.Writer) error {
 	var line []byte
 	for i := range a.Hits {
 		line = append(a.Hits[i].appendJSON(line[:0]), '\n')
@@ -116,7 +122,7 @@ var csvHeader = []string{
 	"inside", "inside_port",
 }
 
-func printCSV(w io.Writer, a *Answer) error {
+func (a *Answer) csv(w io.Writer) error {
 	cw := csv.NewWriter(w)
 	if err := cw.Write(csvHeader); err != nil {
 		return err

@@ -16,21 +16,7 @@ import (
 // summary; with csv these are left to the caller (see NameLines and
 // Summary.Lines).
 func PrintAccess(w io.Writer, a *AccessAnswer, format string) error {
-	var err error
-	switch format {
-	case "table":
-		err = a.table(w)
-	case "json":
-		err = a.json(w)
-	case "csv":
-		err = a.csv(w)
-	default:
-		return unknownFormat(format)
-	}
-	if err != nil {
-		return fmt.Errorf("print answer: %w", err)
-	}
-	return nil
+	return printAs(w, a, format)
 }
 
 // NameLines returns what the register says, as lines for people.

@@ -14,21 +14,7 @@ import (
 // is followed by one for each entry of the register and one with the summary; with csv these
 // are left to the caller (see NameLines and CommunicationsAnswer.Lines).
 func PrintCommunications(w io.Writer, a *CommunicationsAnswer, format string) error {
-	var err error
-	switch format {
-	case "table":
-		err = a.table(w)
-	case "json":
-		err = a.json(w)
-	case "csv":
-		err = a.csv(w)
-	default:
-		return unknownFormat(format)
-	}
-	if err != nil {
-		return fmt.Errorf("print answer: %w", err)
-	}
-	return nil
+	return printAs(w, a, format)
 }
 
 // Lines returns what must be known to judge the answer, as lines for people. What was

@@ -18,21 +18,7 @@ import (
 // the last one holds the summary; with csv the verdict and the summary are left
 // to the caller (see Head and Summary.Lines).
 func PrintWho(w io.Writer, a *WhoAnswer, format string) error {
-	var err error
-	switch format {
-	case "table":
-		err = a.table(w)
-	case "json":
-		err = a.json(w)
-	case "csv":
-		err = a.csv(w)
-	default:
-		return unknownFormat(format)
-	}
-	if err != nil {
-		return fmt.Errorf("print answer: %w", err)
-	}
-	return nil
+	return printAs(w, a, format)
 }
 
 // Head returns the verdict and what was asked, as lines for people.
