@@ -290,18 +290,24 @@ func postRecords(ctx context.Context, socket, path string, body io.Reader) (*rec
 	}
 	req.Header.Set("Content-Type", "text/csv")
 	req.Header.Set("Expect", "100-continue")
+	a := new(recorder.CommunicationsAnswer)
+	return a, sendImport(client, socket, req, "records", "unless it says otherwise nothing was imported", a)
+}
+
+// sendImport sends what is imported, and reads the answer into a. remedy stands beside what the
+// agent says when it refuses.
+func sendImport(client *http.Client, socket string, req *http.Request, what, remedy string, a any) error {
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, agentError(socket, fmt.Errorf("import records: %w", err))
+		return agentError(socket, fmt.Errorf("import %s: %w", what, err))
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // better less than nothing
-		return nil, fail(fmt.Errorf("import records: %s", strings.TrimSpace(string(text)))).hint("unless it says otherwise nothing was imported")
+		return fail(fmt.Errorf("import %s: %s", what, strings.TrimSpace(string(text)))).hint("%s", remedy)
 	}
-	a := new(recorder.CommunicationsAnswer)
 	if err := json.NewDecoder(resp.Body).Decode(a); err != nil {
-		return nil, fmt.Errorf("import records: the answer is not understood: %w; is the agent of this version?", err)
+		return fmt.Errorf("import %s: the answer is not understood: %w; is the agent of this version?", what, err)
 	}
-	return a, nil
+	return nil
 }

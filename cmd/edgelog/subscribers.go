@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -103,20 +102,8 @@ func sendRegister(ctx context.Context, socket string, q url.Values, rows []roste
 	if err != nil {
 		return nil, fmt.Errorf("import subscribers: %w", err)
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, agentError(socket, fmt.Errorf("import subscribers: %w", err))
-	}
-	defer resp.Body.Close() //nolint:errcheck // only read
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // better less than nothing
-		return nil, fail(fmt.Errorf("import subscribers: %s", strings.TrimSpace(string(text)))).hint("nothing was imported")
-	}
 	a := new(recorder.RegisterAnswer)
-	if err := json.NewDecoder(resp.Body).Decode(a); err != nil {
-		return nil, fmt.Errorf("import subscribers: the answer is not understood: %w; is the agent of this version?", err)
-	}
-	return a, nil
+	return a, sendImport(client, socket, req, "subscribers", "nothing was imported", a)
 }
 
 func writeRegister(w io.Writer, rows []roster.Subscriber) error {
