@@ -62,6 +62,7 @@ func findImports(ctx context.Context, l Entries, q *Query) (*Imports, error) {
 	calls, mail := q.exchanges()
 	first, last := q.Days()
 	oldest := time.Unix(0, q.From).Add(-24 * time.Hour)
+	ended := map[string]bool{} // of which the end has been met: the newest entry comes first
 	const step = 4096
 	for to := l.Size(); to > 0; to -= min(step, to) {
 		list, err := l.Entries(ctx, max(0, to-step), to)
@@ -69,6 +70,9 @@ func findImports(ctx context.Context, l Entries, q *Query) (*Imports, error) {
 			return nil, fmt.Errorf("look for imports: %w", err)
 		}
 		for i := len(list) - 1; i >= 0; i-- {
+			if overtaken(&list[i], ended) {
+				continue
+			}
 			f, a, b := importOf(&list[i])
 			if f == nil || !(f.Of == ofCalls && calls || f.Of == ofMail && mail) || b < first || a > last {
 				continue
@@ -85,6 +89,21 @@ func findImports(ctx context.Context, l Entries, q *Query) (*Imports, error) {
 	}
 	slices.Reverse(out.Files)
 	return out, nil
+}
+
+// overtaken reports whether an entry says that an import began of which a later one says how it
+// ended. One that has no end was broken off with the agent.
+func overtaken(r *ledger.Record, ended map[string]bool) bool {
+	begun := r.Fields["begun"]
+	if r.Kind != ledger.Import || begun == "" {
+		return false
+	}
+	name := begun + r.Fields["of"] + r.Fields["file_sha256"]
+	if r.Fields["result"] == "begun" {
+		return ended[name]
+	}
+	ended[name] = true
+	return false
 }
 
 // importOf reads an entry; nil when nothing of a file is kept.
@@ -164,12 +183,13 @@ func ImportLines(m *Imports, without []string, most int) []string {
 		return []string{"imports: NOT KNOWN; that something is not found means nothing"}
 	}
 	var out []string
-	for i := range m.Files {
-		if i < len(m.Files)-most {
-			continue
-		}
+	for i := max(0, len(m.Files)-most); i < len(m.Files); i++ {
 		f := &m.Files[i]
-		text := fmt.Sprintf("imported at %s: %s of %s to %s, %s, ledger entry %d", f.At, f.Of, f.FirstDay, f.LastDay, count(int(f.Records), "record"), f.Entry)
+		records := count(int(f.Records), "record")
+		if f.Part && f.Records == 0 { // the agent ended in the middle
+			records = "records of which the number is NOT KNOWN"
+		}
+		text := fmt.Sprintf("imported at %s: %s of %s to %s, %s, ledger entry %d", f.At, f.Of, f.FirstDay, f.LastDay, records, f.Entry)
 		if f.Rejected > 0 {
 			text += fmt.Sprintf("; %s were bad and LEFT OUT", count(int(f.Rejected), "line"))
 		}

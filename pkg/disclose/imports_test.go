@@ -80,6 +80,35 @@ func TestCommunicationsOfWhichNothingWasImportedAreUnrecordedForTheStatistics(t 
 	}
 }
 
+func TestAnImportThatEndedWithTheAgentIsListedAndOneThatEndedIsListedOnce(t *testing.T) {
+	r := newGateRoom(t, nil)
+	today := session.DayOf(at(0)).String()
+	add := func(begun, result, first string) int64 {
+		f := map[string]string{"of": "calls", "file_sha256": strings.Repeat("ab", 32), "begun": begun, "result": result, "entries": "0"}
+		if first != "" {
+			f["first_day"], f["last_day"] = first, first
+		}
+		i, err := r.ledger.Append(t.Context(), ledger.Entry{Kind: ledger.Import, Fields: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	killed := add("10:00", "begun", today)
+	add("", "refused", "")
+	add("11:00", "begun", today)
+	done := add("11:00", "done", today)
+	add("12:00", "begun", today) // the disk was full
+	add("12:00", "refused", "")
+	m, err := findImports(t.Context(), r.ledger, &Query{Ask: WantCommunications, Number: "112", From: at(-time.Hour), To: at(0)})
+	if err != nil || len(m.Files) != 2 || m.Files[0].Entry != killed || !m.Files[0].Part || m.Files[1].Entry != done || m.Files[1].Part {
+		t.Fatalf("%v, %+v", err, m)
+	}
+	if lines := ImportLines(m, nil, 9); !strings.Contains(lines[0], "NOT KNOWN") || !strings.Contains(lines[0], "BROKEN OFF") || strings.Contains(lines[1], "NOT KNOWN") {
+		t.Errorf("%q", lines)
+	}
+}
+
 func TestManyImportsAreCountedAndTheNewestListed(t *testing.T) {
 	r := newGateRoom(t, nil)
 	today := session.DayOf(at(0)).String()

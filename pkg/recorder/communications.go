@@ -60,6 +60,9 @@ type importer struct {
 	status ImportStatus // driven by the goroutine that stores
 }
 
+// noDay is later than any day, and -noDay earlier.
+const noDay = session.Day(math.MaxInt32)
+
 // errImport is wrapped by errors about what was sent.
 var errImport = errors.New("the file cannot be taken")
 
@@ -82,7 +85,7 @@ func (r *Recorder) importsHandler(of session.CommunicationKind, kind store.Kind,
 		i, err := r.newCommunications(req, kind, word)
 		if err == nil && i.answer.Known.IsZero() {
 			err = i.run(req.Context(), req.Body, records.Options{Kind: of, Now: r.o.Now()})
-			i.note(req.Context(), err)
+			i.note(req.Context(), i.result(err))
 		}
 		switch {
 		case errors.Is(err, errImport):
@@ -114,15 +117,16 @@ type communications struct {
 	waiting int                     // rows in days
 	spare   []session.Communication // memory of a day that was sealed
 	over    map[session.Day]bool
-	first   session.Day // of what is kept
+	first   session.Day // of what is sealed; from begin on of what is kept
 	last    session.Day
+	begun   string // when begin was called
 }
 
 func (r *Recorder) newCommunications(req *http.Request, kind store.Kind, word string) (*communications, error) {
 	q := req.URL.Query()
 	i := &communications{
 		r: r, kind: kind, word: word, file: q.Get("sha256"),
-		days: map[session.Day][]session.Communication{}, over: map[session.Day]bool{}, first: math.MaxInt32, last: math.MinInt32,
+		days: map[session.Day][]session.Communication{}, over: map[session.Day]bool{}, first: noDay, last: -noDay,
 	}
 	sum, err := hex.DecodeString(i.file)
 	if err != nil || len(sum) != 32 {
@@ -167,23 +171,37 @@ func (i *communications) known(ctx context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-const importDone = "done"
+// Results of an import in the ledger, which are stored and never change their meaning. One that
+// begun alone tells of was broken off with the agent.
+const (
+	importBegun   = "begun" // from now on something of it may be kept
+	importDone    = "done"
+	importRefused = "refused" // nothing of it is kept
+	importBroken  = "not to its end"
+)
+
+func (i *communications) result(err error) string {
+	switch {
+	case err == nil:
+		return importDone
+	case i.answer.Blocks > 0:
+		return importBroken
+	}
+	return importRefused
+}
 
 // note puts into the ledger what was imported, by whom, and nothing of what is in it. Of a file
 // that was taken to its end, lines are entries and expired; of another the rest was lost.
-func (i *communications) note(ctx context.Context, err error) {
+func (i *communications) note(ctx context.Context, result string) {
 	fields := map[string]string{
-		"of": i.word, "result": importDone, "file_sha256": i.file, "lines": itoa(i.lines), "entries": itoa(i.answer.Lines), "expired": itoa(i.answer.Expired),
+		"of": i.word, "result": result, "file_sha256": i.file, "lines": itoa(i.lines), "entries": itoa(i.answer.Lines), "expired": itoa(i.answer.Expired),
 		"rejected": itoa(i.rejected), "blocks": strconv.Itoa(i.answer.Blocks), "bytes": strconv.FormatInt(i.answer.Bytes, 10),
 	}
-	if i.answer.Lines > 0 {
-		fields["first_day"], fields["last_day"] = i.first.String(), i.last.String()
+	if i.begun != "" {
+		fields["begun"] = i.begun
 	}
-	if err != nil {
-		fields["result"] = "refused"
-		if i.answer.Blocks > 0 {
-			fields["result"] = "not to its end"
-		}
+	if i.first <= i.last {
+		fields["first_day"], fields["last_day"] = i.first.String(), i.last.String()
 	}
 	if p, ok := PeerOf(ctx); ok {
 		fields["uid"] = itoa(uint64(p.UID))
@@ -284,6 +302,7 @@ func (i *communications) seal(day session.Day) error {
 	if h := i.r.store.Health(); h.State == store.StateStopped || h.State == store.StateFailed {
 		return fmt.Errorf("seal %s: %w: %d MiB free; make room and import the file again", i.word, store.ErrNoSpace, h.Free>>20)
 	}
+	i.first, i.last = min(i.first, day), max(i.last, day)
 	for k, b := range i.load.blocks {
 		if err := i.spool.add(b, i.load.rows[k]); err != nil {
 			return err
@@ -301,6 +320,7 @@ func (i *communications) finish(ctx context.Context) error {
 			return err
 		}
 	}
+	i.begin(ctx)
 	if err := i.spool.each(func(blocks []store.Sealed, rows uint64) error { return i.put(ctx, blocks, rows) }); err != nil {
 		return fmt.Errorf("keep %s: %w; %d lines of the file are kept, import it again", i.word, err, i.answer.Lines)
 	}
@@ -309,6 +329,16 @@ func (i *communications) finish(ctx context.Context) error {
 		s.Expired, s.Last = s.Expired+i.answer.Expired, i.r.o.Now().UTC()
 		return nil
 	})
+}
+
+// begin tells the ledger what may be kept from now on, whatever becomes of the agent.
+func (i *communications) begin(ctx context.Context) {
+	if i.first > i.last {
+		return // nothing will be
+	}
+	i.begun = session.FormatTime(i.r.o.Now().UnixNano())
+	i.note(ctx, importBegun)
+	i.first, i.last = noDay, -noDay
 }
 
 // put has the goroutine that stores keep blocks, when those before are merged: each

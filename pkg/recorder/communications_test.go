@@ -137,9 +137,10 @@ func sameOnes(t *testing.T, want, got []session.Communication) {
 	}
 }
 
+// imported are the ends of imports.
 func (r *room) imported() (out []map[string]string) {
 	for _, e := range r.entries() {
-		if e.Kind == ledger.Import {
+		if e.Kind == ledger.Import && e.Fields["result"] != importBegun {
 			out = append(out, e.Fields)
 		}
 	}
@@ -283,15 +284,18 @@ func TestAnImportThatIsBrokenOffSaysWhatOfItIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	i.begin(t.Context())
+	begun := r.entries()[len(r.entries())-1].Fields
+	if begun["result"] != "begun" || begun["entries"] != "0" || begun["first_day"] != "2025-02-28" || begun["last_day"] != "2025-03-01" {
+		t.Errorf("%v", begun)
+	}
 	i.spool.parts = i.spool.parts[:1]
 	if err := i.spool.each(func(blocks []store.Sealed, rows uint64) error { return i.put(t.Context(), blocks, rows) }); err != nil {
 		t.Fatal(err)
 	}
-	i.note(t.Context(), io.ErrUnexpectedEOF)
-	for len(r.imported()) == 0 && t.Context().Err() == nil { // it is on its way to the ledger
-	}
+	i.note(t.Context(), i.result(io.ErrUnexpectedEOF))
 	f := r.imported()[0]
-	if f["result"] != "not to its end" || f["lines"] != "2" || f["entries"] != "1" || f["first_day"] != "2025-03-01" || f["last_day"] != "2025-03-01" {
+	if f["result"] != "not to its end" || f["begun"] != begun["begun"] || f["lines"] != "2" || f["entries"] != "1" || f["first_day"] != "2025-03-01" || f["last_day"] != "2025-03-01" {
 		t.Errorf("%v", f)
 	}
 }
