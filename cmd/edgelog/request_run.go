@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/edgelog/edgelog/pkg/disclose"
 	"github.com/edgelog/edgelog/pkg/disclose/delivery"
@@ -43,7 +44,8 @@ func runRequest(c *cli.Context, id int64) error {
 			if err != nil {
 				return sum, err
 			}
-			return pack.Digest(), nil
+			// There must be room for it before the ledger says that it was handed over.
+			return pack.Digest(), out.reserve(pack.MostBytes())
 		}
 		f, receipt, err := disclose.Read(c.Context, client, p)
 		if err != nil {
@@ -85,8 +87,8 @@ func handed(c *cli.Context, id int64, f *disclose.Found, p *delivery.Package) er
 // outFile is there under its name only when it is kept.
 type outFile struct {
 	*os.File
-	name string
-	done bool
+	name  string
+	whole bool // on the disk, under whatever name
 }
 
 // newFile makes a file for this user alone.
@@ -101,20 +103,41 @@ func newFile(name string) (*outFile, error) {
 	return &outFile{File: f, name: name}, nil
 }
 
-// fill has write write the file. It gets its name when all of it is on the disk.
+// reserve has the disk keep room for n bytes, where the file system can.
+func (f *outFile) reserve(n int64) error {
+	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, n)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("keep room for the package: %w", err)
+	}
+	return nil
+}
+
+// fill has write write the file. It gets its name when all of it is on the disk, and
+// takes that from no other file.
 func (f *outFile) fill(write func(io.Writer) error) error {
 	if err := write(f); err != nil {
 		return err
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	length, err := f.Seek(0, io.SeekCurrent)
+	if err = errors.Join(err, f.Truncate(length), f.Sync(), f.Close()); err != nil { // what was kept and not needed is given back
 		return err
 	}
-	f.done = true
-	return os.Rename(f.Name(), f.name)
+	f.whole = true
+	err = unix.Renameat2(unix.AT_FDCWD, f.Name(), unix.AT_FDCWD, f.name, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // this file system cannot say it
+		err = os.Rename(f.Name(), f.name)
+	}
+	if err != nil {
+		return fmt.Errorf("it lies whole in %q, and cannot get its name: %w", f.Name(), err)
+	}
+	return nil
 }
 
 func (f *outFile) drop() {
-	if !f.done {
+	if !f.whole {
 		_ = f.Close()
 		_ = os.Remove(f.Name())
 	}

@@ -294,6 +294,7 @@ func (i *communications) seal(day session.Day) error {
 	if errors.Is(err, store.ErrExpired) { // it was destroyed meanwhile
 		i.over[day] = true
 		i.answer.Expired += uint64(len(list))
+		i.load.blocks, i.load.rows = i.load.blocks[:0], i.load.rows[:0] // of its first half
 		return nil
 	}
 	if err != nil {

@@ -265,3 +265,14 @@ func BenchmarkPackage(b *testing.B) {
 		}
 	}
 }
+
+func TestNoPackageIsLongerThanThereIsRoomKeptFor(t *testing.T) {
+	for kind, d := range kinds(t) {
+		p := d.build()
+		var b bytes.Buffer
+		d.ok(p.Seal(&b, d.receipt(p), d.in.Request.Delivery.Recipient))
+		if most := p.MostBytes(); int64(b.Len()) > most || most > int64(b.Len())+2<<20 {
+			t.Errorf("%s: %d bytes, room for %d", kind, b.Len(), most)
+		}
+	}
+}

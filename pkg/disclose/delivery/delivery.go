@@ -101,6 +101,16 @@ func Build(in Input) (*Package, error) {
 // signature are about.
 func (p *Package) Digest() [32]byte { return sha256.Sum256(p.text) }
 
+// MostBytes is at least as long as the file that Seal writes, if the receipt has no
+// more than some thousand hashes.
+func (p *Package) MostBytes() int64 {
+	n := int64(len(p.text)) + 1<<20
+	for i := range p.members {
+		n += int64(len(p.members[i].data)) + 1<<10
+	}
+	return n + n>>11 // age adds 16 bytes to each 64 KiB
+}
+
 // Manifest returns what manifest.json says.
 func (p *Package) Manifest() Manifest { return p.manifest }
 
