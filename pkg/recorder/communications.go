@@ -193,6 +193,10 @@ func (i *communications) result(err error) string {
 // note puts into the ledger what was imported, by whom, and nothing of what is in it. Of a file
 // that was taken to its end, lines are entries and expired; of another the rest was lost.
 func (i *communications) note(ctx context.Context, result string) {
+	i.r.evidence.note(ledger.Import, i.fields(ctx, result))
+}
+
+func (i *communications) fields(ctx context.Context, result string) map[string]string {
 	fields := map[string]string{
 		"of": i.word, "result": result, "file_sha256": i.file, "lines": itoa(i.lines), "entries": itoa(i.answer.Lines), "expired": itoa(i.answer.Expired),
 		"rejected": itoa(i.rejected), "blocks": strconv.Itoa(i.answer.Blocks), "bytes": strconv.FormatInt(i.answer.Bytes, 10),
@@ -206,7 +210,7 @@ func (i *communications) note(ctx context.Context, result string) {
 	if p, ok := PeerOf(ctx); ok {
 		fields["uid"] = itoa(uint64(p.UID))
 	}
-	i.r.evidence.note(ledger.Import, fields)
+	return fields
 }
 
 // run takes all lines, and keeps them when all are good.
@@ -321,7 +325,9 @@ func (i *communications) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	i.begin(ctx)
+	if err := i.begin(ctx); err != nil {
+		return err
+	}
 	if err := i.spool.each(func(blocks []store.Sealed, rows uint64) error { return i.put(ctx, blocks, rows) }); err != nil {
 		return fmt.Errorf("keep %s: %w; %d lines of the file are kept, import it again", i.word, err, i.answer.Lines)
 	}
@@ -333,13 +339,17 @@ func (i *communications) finish(ctx context.Context) error {
 }
 
 // begin tells the ledger what may be kept from now on, whatever becomes of the agent.
-func (i *communications) begin(ctx context.Context) {
+// If it cannot be told, nothing is kept.
+func (i *communications) begin(ctx context.Context) error {
 	if i.first > i.last {
-		return // nothing will be
+		return nil // nothing will be
 	}
 	i.begun = session.FormatTime(i.r.o.Now().UnixNano())
-	i.note(ctx, importBegun)
+	if _, err := i.r.evidence.Append(ctx, ledger.Entry{Kind: ledger.Import, Fields: i.fields(ctx, importBegun)}); err != nil {
+		return fmt.Errorf("the ledger cannot be written, so no %s are kept: %w", i.word, err)
+	}
 	i.first, i.last = noDay, -noDay
+	return nil
 }
 
 // put has the goroutine that stores keep blocks, when those before are merged: each

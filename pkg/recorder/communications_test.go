@@ -284,7 +284,19 @@ func TestAnImportThatIsBrokenOffSaysWhatOfItIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	i.begin(t.Context())
+	hears := func(l Ledger) {
+		if err := r.do(t.Context(), func() error { r.evidence.ledger = l; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hears(deafLedger{r.ledger})
+	if err := i.begin(t.Context()); !errors.Is(err, ledger.ErrNotWritten) {
+		t.Errorf("without the ledger: %v", err)
+	}
+	hears(r.ledger)
+	if err := i.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	begun := r.entries()[len(r.entries())-1].Fields
 	if begun["result"] != "begun" || begun["entries"] != "0" || begun["first_day"] != "2025-02-28" || begun["last_day"] != "2025-03-01" {
 		t.Errorf("%v", begun)
